@@ -1,0 +1,260 @@
+"""Where things lie, and what a study is made of.
+
+A `Study` is one frozen configuration of everything: data, sizes, networks, epochs, seed. The notebooks
+never ask which study they run; they read its fields.
+"""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Data, models and figures lie in the repository unless TRUE_OR_FAKE_HOME names another folder (a larger disk, say).
+HOME = Path(os.environ.get("TRUE_OR_FAKE_HOME") or ROOT).expanduser().resolve()
+
+PROTOCOLS = ("report", "controlled")
+LABELS = ("real", "fake")  # the class index is the position: fake = 1, the positive class, everywhere
+
+
+@dataclass(frozen=True)
+class Network:
+    """One convolutional detector: its backbone, its head and how it is trained.
+
+    Args:
+        name: As in the study, for example `"VGG16_V1"`.
+        backbone: `"vgg16"`, `"densenet"` or `"efficientnet_lite0"`.
+        frozen: Whether the backbone keeps the weights it started from.
+        head: Units of the hidden dense layer after flattening; `None` means global average pooling.
+        learning_rate: Adam's step size.
+        batch_size: Images per step.
+        epochs: Passes over the training split.
+        weights: What the backbone starts from: `"imagenet"` (fetched by Keras), the name of an installed
+            package that carries pretrained weights, or `None` for random values.
+        scaling: `"unit"` scales pixels to [0, 1] as the study did; `"imagenet"` is what the pretrained
+            weights expect.
+        widths: Filters of VGG16's five blocks.
+        blocks: Layers of DenseNet's four blocks.
+        batch_norm_momentum: Of the moving averages; `None` keeps the backbone's own. Short trainings need a
+            lower value than Keras' 0.99, or validation is scored with averages that have not settled.
+    """
+
+    name: str
+    backbone: str
+    frozen: bool
+    head: int | None
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    weights: str | None = "imagenet"
+    scaling: str = "unit"
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    blocks: tuple[int, ...] = (6, 12, 24, 16)
+    batch_norm_momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """The autoencoder and the classifier on its embeddings (study, section "Autoencoder")."""
+
+    filters: tuple[int, ...] = (256, 128, 64)
+    latent: int = 2048
+    learning_rate: float = 1e-2
+    batch_size: int = 64
+    epochs: int = 20
+    head: tuple[int, ...] = (1024, 64)
+    head_learning_rate: float = 5e-4
+    head_epochs: int = 50
+    train_dataset: str = "celeba"  # whose real faces of the training split it learns to reconstruct
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How much the simulator draws: photographs (each with three fakes), GAN pictures per class, CelebA faces."""
+
+    num_photographs: int = 600
+    num_gan: int = 600
+    num_celeba: int = 600
+
+
+@dataclass(frozen=True)
+class Study:
+    """One configuration of everything.
+
+    Args:
+        name: `"demo"`, `"sample"`, `"full"` or `"tiny"`.
+        description: One line for tables and figures.
+        simulation: What to draw when the data are simulated; `None` when they are real.
+        train_set: The generator that the detectors are trained on.
+        test_sets: Generator → dataset whose real photographs its fakes are compared with.
+        image_size: Side of the pictures that the networks see, in pixels.
+        square_size: Side of the square that the fakes were squashed to; `controlled` replays it.
+        face_size: Side of the autoencoder's face crops.
+        max_per_class: At most so many training pictures of each class; `None` takes all.
+        num_resamples: Bootstrap resamples behind an interval.
+        seed: Of splits, initial weights and shuffling.
+        direct: The CNN variants on pixels.
+        fourier: The network on magnitude spectra.
+        autoencoder: The autoencoder and its classifier.
+        from_manifest: Whether the pictures are those of a `manifest.csv` in the folder `FACES`.
+    """
+
+    name: str
+    description: str
+    simulation: Simulation | None
+    train_set: str
+    test_sets: dict[str, str]
+    image_size: int
+    square_size: int
+    face_size: int
+    max_per_class: int | None
+    num_resamples: int
+    seed: int
+    direct: tuple[Network, ...]
+    fourier: Network
+    autoencoder: Autoencoder
+    from_manifest: bool = False
+
+    @property
+    def simulated(self) -> bool:
+        return self.simulation is not None
+
+    @property
+    def data(self) -> Path:
+        """Everything that is fetched or computed: archives, raw files, tables, pixel stores, scores."""
+        return HOME / "data" / self.name
+
+    @property
+    def models(self) -> Path:
+        return HOME / "models" / self.name
+
+    @property
+    def figures(self) -> Path:
+        return HOME / "figures" / self.name
+
+    def to_dict(self) -> dict:
+        """All fields as plain values, for records of what was run."""
+        return asdict(self)
+
+
+def get_study(name: str) -> Study:
+    """The named configuration.
+
+    Args:
+        name: One of `STUDIES`.
+
+    Raises:
+        ValueError: If there is no study of that name; the message lists the valid ones.
+    """
+    if name not in STUDIES:
+        raise ValueError(
+            f"There is no study named {name!r}. Valid names: {', '.join(STUDIES)}. Set STUDY to one of them."
+        )
+    return STUDIES[name]
+
+
+def faces_folder() -> Path:
+    """The folder of real pictures that the study `sample` reads: the environment variable `FACES`.
+
+    Raises:
+        FileNotFoundError: If `FACES` is not set, is not a folder, or holds no `manifest.csv`.
+    """
+    advice = "Run, for example: STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
+    value = os.environ.get("FACES")
+    if not value:
+        raise FileNotFoundError(f"The study 'sample' needs the environment variable FACES, which is not set. {advice}")
+    folder = Path(value).expanduser().resolve()
+    if not (folder / "manifest.csv").is_file():
+        what = "there is no such folder" if not folder.is_dir() else "it holds no manifest.csv"
+        raise FileNotFoundError(
+            f"FACES is {value!r}, but {what}. Expected a folder with a manifest.csv of the columns "
+            f"path,label,generator,dataset,group. {advice}"
+        )
+    return folder
+
+
+def _direct(**common) -> tuple[Network, ...]:
+    """The study's five variants (its section "Direct"); `common` changes all of them."""
+    vgg16 = Network("VGG16_V1", "vgg16", True, 256, 1e-3, 128, 10)
+    full = (
+        vgg16,
+        replace(vgg16, name="VGG16_V2", head=2048),
+        Network("VGG16_V3", "vgg16", False, None, 1e-4, 64, 5),
+        Network("DenseNet_V1", "densenet", False, None, 1e-4, 64, 25),
+        Network("DenseNet_V2", "densenet", False, None, 1e-4, 64, 3),
+    )
+    return tuple(replace(network, **common) for network in full)
+
+
+def _smaller(networks: tuple[Network, ...], changes: dict[str, dict]) -> tuple[Network, ...]:
+    """The same networks with some fields changed by name."""
+    return tuple(replace(network, **changes.get(network.name, {})) for network in networks)
+
+
+_FULL = Study(
+    name="full",
+    description="the report's configuration on the real datasets",
+    simulation=None,
+    train_set="inpainting",
+    test_sets={"inpainting": "wiki", "text2img": "wiki", "insight": "wiki", "gan140k": "gan140k"},
+    image_size=224,
+    square_size=512,
+    face_size=64,
+    max_per_class=None,
+    num_resamples=2000,
+    seed=0,
+    direct=_direct(),
+    fourier=Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5),
+    autoencoder=Autoencoder(),
+)
+
+# Demo-scale relatives: the same builders with fewer filters, layers and epochs. Their backbones start from random
+# values, and they take some 30 steps an epoch where the full ones take a thousand: hence the larger learning rate
+# and the faster moving averages.
+_SMALL = dict(weights=None, batch_size=32, learning_rate=1e-3, batch_norm_momentum=0.9)
+_SMALL_VGG = dict(widths=(16, 32, 64, 96, 96))
+_SMALL_DENSENET = dict(blocks=(2, 2, 2, 2))
+
+_DEMO = replace(
+    _FULL,
+    name="demo",
+    description="simulated data, demo-scale networks",
+    simulation=Simulation(),
+    image_size=112,
+    square_size=256,
+    num_resamples=1000,
+    direct=_smaller(
+        _direct(**_SMALL),
+        {
+            "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
+            "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
+            "VGG16_V3": dict(epochs=8, **_SMALL_VGG),
+            "DenseNet_V1": dict(epochs=8, **_SMALL_DENSENET),
+            "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
+        },
+    ),
+    fourier=replace(_FULL.fourier, epochs=5, **_SMALL, **_SMALL_DENSENET),
+    autoencoder=Autoencoder(
+        filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=32, epochs=20, head=(64, 32), head_epochs=30
+    ),
+)
+
+_TINY = replace(
+    _DEMO,
+    name="tiny",
+    description="simulated data, far too few for a result: for tests",
+    simulation=Simulation(40, 40, 40),
+    image_size=32,
+    square_size=64,
+    face_size=32,
+    num_resamples=50,
+    direct=tuple(
+        replace(network, widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), head=network.head and 8, epochs=2)
+        for network in _DEMO.direct
+    ),
+    fourier=replace(_DEMO.fourier, blocks=(1, 1, 1, 1), epochs=2),
+    autoencoder=Autoencoder(
+        filters=(8, 8, 8), latent=16, learning_rate=1e-2, batch_size=16, epochs=2, head=(8, 4), head_epochs=2
+    ),
+)
+
+STUDIES = {"demo": _DEMO, "sample": None, "full": _FULL, "tiny": _TINY}

@@ -1,0 +1,257 @@
+"""From scores per image to `results.csv`: the tables around the functions of `metrics`.
+
+Reads and writes `data/<study>/scores/<model id>.parquet` and `figures/<study>/results.csv`. Fake is 1 and the positive
+class; a score is the probability of fake.
+"""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .config import Study
+from .metrics import (
+    CALIBRATION_METRICS,
+    METRICS,
+    THRESHOLD_METRICS,
+    apply_temperature,
+    choose_threshold,
+    compare,
+    delong,
+    evaluate,
+    fit_temperature,
+    metrics,
+)
+
+__all__ = [  # what callers find here, the functions on arrays included
+    "apply_temperature",
+    "calibrate",
+    "choose_threshold",
+    "compare",
+    "delong",
+    "evaluate",
+    "fit_temperature",
+    "metrics",
+    "pair_scores",
+    "read_results",
+    "read_scores",
+    "result_rows",
+    "write_results",
+    "write_scores",
+]
+SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", "test_set", "real_source")
+SPLITS = ("train", "valid", "test")
+RESULT_KEYS = ("study", "approach", "model", "protocol", "train_set", "test_set", "real_source", "seed")
+RESULT_COLUMNS = (*RESULT_KEYS, "metric", "value", "ci_low", "ci_high", "num_real", "num_fake")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Calls `write` with a path beside `path`, then renames: a reader sees the old file or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
+    """Writes a detector's scores per image, from which every metric is computed.
+
+    Args:
+        study: Whose folder to write to.
+        model_id: `"<model>-<protocol>"`, for example `"VGG16_V3-controlled"`.
+        frame: The columns `SCORE_COLUMNS`, one row for each image of each test set: `label` 0 (real) or 1 (fake),
+            `score` in `[0, 1]`. Further columns are dropped.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ValueError: If columns or rows are missing, a score is NaN or outside `[0, 1]`, a label contradicts its
+            generator, an image occurs twice in a test set, or a group lies in two splits.
+    """
+    frame = _checked_scores(frame, f"The scores of {model_id!r}")
+    path = study.data / "scores" / f"{model_id}.parquet"
+    return write_atomically(path, lambda beside: frame.to_parquet(beside, index=False))
+
+
+def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
+    """The scores per image of one detector, or of all, with the column `model_id` in front.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    folder = study.data / "scores"
+    paths = sorted(folder.glob("[!.]*.parquet")) if model_id is None else [folder / f"{model_id}.parquet"]
+    if not paths or not paths[0].is_file():
+        found = ", ".join(sorted(path.stem for path in folder.glob("[!.]*.parquet"))) or "none"
+        raise FileNotFoundError(
+            f"There are no scores of {model_id or 'any detector'!r} in {folder} (found: {found}). "
+            "Run the notebook that trains the detector first (03, 04 or 05)."
+        )
+    frames = [_checked_scores(pd.read_parquet(path), str(path)).assign(model_id=path.stem) for path in paths]
+    return pd.concat(frames, ignore_index=True)[["model_id", *SCORE_COLUMNS]]
+
+
+def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The score columns in the agreed types; raises on the first thing that is wrong with them."""
+    missing = [column for column in SCORE_COLUMNS if column not in frame]
+    if missing:
+        raise ValueError(f"{what} lack the columns {missing}; expected {list(SCORE_COLUMNS)}, received {list(frame)}.")
+    if frame.empty:
+        raise ValueError(f"{what} hold no rows. Score at least one real and one fake image.")
+    frame = frame[list(SCORE_COLUMNS)].astype({"score": "float64"})
+    problems = {
+        "no value in some column": frame.drop(columns="score").isna().any(axis=1),
+        "a score that is NaN": frame["score"].isna(),
+        "a score outside [0, 1]; apply the sigmoid first": ~frame["score"].between(0, 1) & frame["score"].notna(),
+        "a label other than 0 (real) or 1 (fake)": ~frame["label"].isin([0, 1]),
+        "a label that contradicts its generator": (frame["label"] == 0) != (frame["generator"] == "real"),
+        f"a split other than {SPLITS}": ~frame["split"].isin(SPLITS),
+        "an image twice in one test set": frame.duplicated(["path", "test_set", "real_source"]),
+        "a group that lies in several splits": frame.groupby("group")["split"].transform("nunique") > 1,
+    }
+    for problem, rows in problems.items():
+        if rows.any():
+            first = frame[rows].iloc[0].to_dict()
+            raise ValueError(f"{what}: {rows.sum()} of {len(frame)} rows have {problem}. The first: {first}.")
+    return frame.astype({"label": "int8"})
+
+
+def pair_scores(first: pd.DataFrame, second: pd.DataFrame, test_set: str) -> pd.DataFrame:
+    """The test rows of two detectors side by side, for `compare` and `delong`.
+
+    Returns:
+        The columns `path, real_source, label, group, first, second`, one row an image.
+
+    Raises:
+        ValueError: If the detectors have not scored the same images.
+    """
+    keys = ["path", "real_source", "label", "group"]
+    tables = [
+        frame[(frame["split"] == "test") & (frame["test_set"] == test_set)][[*keys, "score"]].rename(
+            columns={"score": name}
+        )
+        for name, frame in (("first", first), ("second", second))
+    ]
+    paired = tables[0].merge(tables[1], on=keys, validate="one_to_one")
+    if paired.empty or not len(paired) == len(tables[0]) == len(tables[1]):
+        raise ValueError(
+            f"Expected both detectors to have scored the same images of {test_set!r}; received {len(tables[0])} and "
+            f"{len(tables[1])} test rows, {len(paired)} in common. Score both on the same records."
+        )
+    return paired
+
+
+def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
+    """Threshold and temperature from the validation rows of the set that the detector was trained on.
+
+    Args:
+        scores: As written by `write_scores`, for one detector.
+        train_set: The `test_set` whose validation rows to use.
+
+    Returns:
+        `{"threshold", "temperature"}`, for the detector's card.
+    """
+    rows = scores[(scores["split"] == "valid") & (scores["test_set"] == train_set)]
+    if rows.empty:
+        have = scores[["test_set", "split"]].drop_duplicates().to_dict("records")
+        raise ValueError(f"There are no validation rows of {train_set!r} in the scores; they hold {have}.")
+    return {
+        "threshold": choose_threshold(rows["label"], rows["score"]),
+        "temperature": fit_temperature(rows["label"], rows["score"]),
+    }
+
+
+def result_rows(
+    study: Study, scores: pd.DataFrame, *, approach: str, model: str, protocol: str, card: dict
+) -> pd.DataFrame:
+    """A detector's rows of `results.csv`: every metric on every test set, from rows of the test split only.
+
+    Metrics at a threshold are given at 0.5, as in the report, and at the card's (`accuracy_at_threshold`, …); with a
+    temperature in the card, the calibration metrics also after it (`ece_calibrated`, …).
+
+    Args:
+        study: Gives its name, `num_resamples` and the seed of the resamples.
+        scores: As written by `write_scores`, for one detector.
+        approach: `"direct"`, `"fourier"`, `"autoencoder"`, `"metadata"`, …
+        model: For example `"VGG16_V3"`.
+        protocol: `"report"` or `"controlled"`.
+        card: `train_set`, `seed`, `threshold`, and perhaps `temperature`.
+
+    Returns:
+        A table with the columns `RESULT_COLUMNS`; fractions.
+
+    Raises:
+        ValueError: If the card lacks a key, the scores are those of several detectors, or none is of the test split.
+    """
+    missing = [key for key in ("train_set", "seed", "threshold") if card.get(key) is None]
+    if missing:
+        raise ValueError(f"The card of {model!r} lacks {missing}; it has {sorted(card)}. `calibrate` gives thresholds.")
+    if "model_id" in scores and scores["model_id"].nunique() > 1:
+        raise ValueError(f"Expected the scores of one detector, received {scores['model_id'].unique().tolist()}.")
+    tested = _checked_scores(scores, f"The scores of {model!r}")
+    tested = tested[tested["split"] == "test"]
+    if tested.empty:
+        raise ValueError(f"The scores of {model!r} hold no rows of the test split.")
+    variants = [("", METRICS, 0.5, 1), ("_at_threshold", THRESHOLD_METRICS, card["threshold"], 1)]
+    if card.get("temperature") is not None:
+        variants.append(("_calibrated", CALIBRATION_METRICS, 0.5, card["temperature"]))
+    tables = []
+    for (test_set, real_source), rows in tested.groupby(["test_set", "real_source"], sort=False):
+        for suffix, names, threshold, temperature in variants:
+            values = rows["score"] if temperature == 1 else apply_temperature(rows["score"], temperature)
+            table = evaluate(
+                rows["label"],
+                values,
+                rows["group"],
+                threshold=threshold,
+                num_resamples=study.num_resamples,
+                seed=study.seed,
+                names=names,
+            )
+            table["metric"] += suffix
+            tables.append(table.assign(test_set=test_set, real_source=real_source))
+    table = pd.concat(tables, ignore_index=True).assign(study=study.name, approach=approach, model=model)
+    return table.assign(protocol=protocol, train_set=card["train_set"], seed=card["seed"])[list(RESULT_COLUMNS)]
+
+
+def write_results(study: Study, frame: pd.DataFrame) -> Path:
+    """Merges rows into `figures/<study>/results.csv`; a detector's earlier rows on the same test set are replaced.
+
+    Raises:
+        ValueError: If columns are missing or more, a value is not a finite number, a row occurs twice, or a row
+            belongs to another study.
+    """
+    if set(frame) != set(RESULT_COLUMNS):
+        raise ValueError(f"Expected the columns {list(RESULT_COLUMNS)}, received {list(frame)}.")
+    wrong = frame[~np.isfinite(frame[["value", "ci_low", "ci_high"]].astype(float)).all(axis=1)]
+    if len(wrong):
+        raise ValueError(f"{len(wrong)} rows have no finite value or interval. The first: {wrong.iloc[0].to_dict()}.")
+    if frame.duplicated([*RESULT_KEYS, "metric"]).any() or not (frame["study"] == study.name).all():
+        raise ValueError(f"Expected each row once and of the study {study.name!r}; received {frame['study'].unique()}.")
+    path, keys = study.figures / "results.csv", list(RESULT_KEYS)
+    if path.is_file():
+        earlier = read_results(study)
+        replaced = pd.MultiIndex.from_frame(earlier[keys]).isin(pd.MultiIndex.from_frame(frame[keys]))
+        frame = pd.concat([earlier[~replaced], frame], ignore_index=True)
+    frame = frame[list(RESULT_COLUMNS)].sort_values(keys, kind="stable")  # metrics stay in the order of METRICS
+    return write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.6f"))
+
+
+def read_results(study: Study) -> pd.DataFrame:
+    """The rows of `figures/<study>/results.csv`.
+
+    Raises:
+        FileNotFoundError: If no notebook has written it.
+    """
+    path = study.figures / "results.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}. Run the notebooks that evaluate detectors first (03, 04, 05).")
+    return pd.read_csv(path)

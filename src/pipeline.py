@@ -1,0 +1,339 @@
+"""From records to results: the way that every detector of notebooks 03, 04 and 05 goes.
+
+records → `prepare` (pictures of all tasks under one protocol) → `fit` (a model) → `score` (scores per image, threshold
+and temperature from validation, rows of `results.csv`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from . import audit, catalog, evaluation, images, models, spectra, training
+from .batches import Batches
+from .config import LABELS, Autoencoder, Network, Study
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The prepared pictures of all tasks of a study under one protocol.
+
+    Args:
+        study: Whose tasks.
+        protocol: `"report"` or `"controlled"`.
+        table: The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`, its place in
+            `pixels`. One picture may serve several tasks.
+        pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
+        fingerprint: Of pictures, labels and splits together.
+    """
+
+    study: Study
+    protocol: str
+    table: pd.DataFrame
+    pixels: np.ndarray
+    fingerprint: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of every row of `pixels`, `(num_pictures,)` `int8`: fake = 1."""
+        labels = np.zeros(len(self.pixels), np.int8)
+        labels[self.table["row"]] = self.table["label"] == "fake"
+        return labels
+
+    def rows(self, split: str, test_set: str | None = None, label: str | None = None) -> np.ndarray:
+        """Places in `pixels` of one split of a task (default: the training task), perhaps of one label."""
+        table = self.table[
+            (self.table["split"] == split) & (self.table["test_set"] == (test_set or self.study.train_set))
+        ]
+        return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
+
+    def groups(self) -> np.ndarray:
+        """Group of every row of `pixels`."""
+        groups = np.empty(len(self.pixels), object)
+        groups[self.table["row"]] = self.table["group"]
+        return groups
+
+    def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
+        """Batches of one split of the training task, shuffled for training; `pixels` may be features instead."""
+        return Batches(
+            self.pixels if pixels is None else pixels,
+            self.labels,
+            self.rows(split),
+            batch_size=batch_size,
+            shuffle=split == "train",
+            seed=self.study.seed,
+        )
+
+
+def task_steps(study: Study, records: pd.DataFrame, protocol: str, last_steps: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The rows of `catalog.tasks` with `steps`: what a protocol does to each picture, one string, then `last_steps`."""
+    table = catalog.tasks(records, study)
+    plans = [
+        (*images.protocol_steps(protocol, num_jpeg=number, square_size=study.square_size), *last_steps)
+        for number in table["num_jpeg"]
+    ]
+    return table.assign(steps=[" ".join(plan) for plan in plans])
+
+
+def file_traits(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """`audit.file_traits` of the files that the pictures lie in after their steps, one row for each row of `table`.
+
+    Args:
+        study: Whose pictures.
+        table: From `task_steps`, without last steps.
+    """
+    once = table.drop_duplicates(["path", "steps"])
+    files = [
+        audit.replay(file, tuple(steps.split())) if steps else file
+        for file, steps in zip(catalog.files(study, once), once["steps"])
+    ]
+    traits = audit.file_traits(files).set_index(pd.MultiIndex.from_frame(once[["path", "steps"]]))
+    return traits.loc[pd.MultiIndex.from_frame(table[["path", "steps"]])].reset_index(drop=True)
+
+
+def score_baseline(
+    study: Study, table: pd.DataFrame, probability: np.ndarray, *, approach: str, name: str, protocol: str
+) -> pd.DataFrame:
+    """Writes scores and results of a baseline that is no saved network: the metadata alone, principal components.
+
+    Args:
+        study: Whose tasks.
+        table: From `task_steps` or `Pictures.table`.
+        probability: Of fake, `(num_rows,)`, one for each row of `table`.
+        approach: `"metadata"` or `"pca"`.
+        name: Of the baseline.
+        protocol: `"report"` or `"controlled"`.
+
+    Returns:
+        Its rows of `results.csv`.
+    """
+    model_id = f"{name}-{protocol}"
+    scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=probability)
+    evaluation.write_scores(study, model_id, scores[scores["split"] != "train"])
+    scores = evaluation.read_scores(study, model_id)
+    card = dict(train_set=study.train_set, seed=study.seed, **evaluation.calibrate(scores, study.train_set))
+    results = evaluation.result_rows(study, scores, approach=approach, model=name, protocol=protocol, card=card)
+    evaluation.write_results(study, results)
+    return results
+
+
+def prepare(
+    study: Study, records: pd.DataFrame, protocol: str, last_steps: tuple[str, ...], boxes: pd.DataFrame | None = None
+) -> Pictures:
+    """Decodes the pictures of all tasks under one protocol into a pixel store.
+
+    Args:
+        study: Gives the tasks and the square that `controlled` squashes to.
+        records: From `catalog.load`.
+        protocol: `"report"` or `"controlled"`.
+        last_steps: What follows the protocol's own steps, for example `("resize:224",)`.
+        boxes: Face boxes by `path` (columns left, top, right, bottom as fractions) for the step `"crop"`; pictures
+            without one are left out.
+
+    Returns:
+        `Pictures`.
+    """
+    table = task_steps(study, records, protocol, last_steps)
+    if boxes is not None:
+        corners = boxes.drop_duplicates("path").set_index("path")[["left", "top", "right", "bottom"]].dropna()
+        table = table[table["path"].isin(corners.index)].reset_index(drop=True)
+    once = table.drop_duplicates(["path", "steps"])[["path", "steps"]].reset_index(drop=True)
+    table["row"] = pd.MultiIndex.from_frame(once).get_indexer(pd.MultiIndex.from_frame(table[["path", "steps"]]))
+    store = images.prepare(
+        catalog.files(study, once),
+        [tuple(steps.split()) for steps in once["steps"]],
+        study.data / "store",
+        boxes=None if boxes is None else corners.loc[once["path"]].to_numpy(),
+        description=f"Preparing {protocol}",
+    )
+    columns = table[["path", "label", "split", "test_set", "real_source", "row"]]
+    hashed = pd.util.hash_pandas_object(columns, index=False).to_numpy().sum()
+    return Pictures(study, protocol, table, store.pixels, f"{store.folder.name}-{hashed:016x}")
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Real faces for the autoencoder: `pixels` `(N, S, S, 3)` `uint8`, and for each split its rows."""
+
+    pixels: np.ndarray
+    rows: dict[str, np.ndarray]
+    fingerprint: str
+
+
+def face_records(study: Study, records: pd.DataFrame) -> pd.DataFrame:
+    """The records that notebook 5 needs faces of: those of all tasks, and the real faces the autoencoder learns."""
+    needed = set(catalog.tasks(records, study)["path"])
+    return records[records["path"].isin(needed) | _is_learnt(study, records)].reset_index(drop=True)
+
+
+def _is_learnt(study: Study, records: pd.DataFrame) -> pd.Series:
+    learnt = (records["dataset"] == study.autoencoder.train_dataset) & (records["label"] == "real")
+    if not learnt.any():
+        raise ValueError(
+            f"The autoencoder learns real faces of {study.autoencoder.train_dataset!r}, of which there is no record. "
+            f"Datasets there are: {', '.join(sorted(set(records['dataset'])))}. See notebook 1 on what is missing."
+        )
+    return learnt
+
+
+def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> Faces:
+    """Decodes the real faces that the autoencoder learns, cut out and resized; those without a box are left out.
+
+    Args:
+        study: Gives the dataset and the side of the crops.
+        records: From `catalog.load`.
+        boxes: As for `prepare`.
+    """
+    corners = boxes.drop_duplicates("path").set_index("path")[["left", "top", "right", "bottom"]].dropna()
+    chosen = records[_is_learnt(study, records) & records["path"].isin(corners.index)].reset_index(drop=True)
+    store = images.prepare(
+        catalog.files(study, chosen),
+        ("crop", f"resize:{study.face_size}"),
+        study.data / "store",
+        boxes=corners.loc[chosen["path"]].to_numpy(),
+        description="Preparing faces",
+    )
+    rows = {split: np.flatnonzero(chosen["split"] == split) for split in catalog.SPLITS}
+    return Faces(store.pixels, rows, f"{store.folder.name}-{pd.util.hash_pandas_object(chosen['split']).sum():016x}")
+
+
+def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
+    """Radial profile of the spectrum of every row of `task_steps`, `(num_rows, num_radii)`.
+
+    All pictures are squashed to one square after their steps, so that the profiles share their axis.
+    """
+    square = (f"squash:{study.square_size}",)
+    return np.array(
+        [
+            spectra.radial_profile(
+                spectra.magnitude_spectrum(images.apply(images.decode(file), (*steps.split(), *square)))
+            )
+            for file, steps in zip(catalog.files(study, table), table["steps"])
+        ]
+    )
+
+
+def fit(
+    model: keras.Model, network: Network, pictures: Pictures, name: str, verbose: bool = True
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Trains a detector on the training task and keeps its best epoch by validation loss.
+
+    A frozen backbone is run once per picture and only the head is trained, on its features; what is saved is the
+    whole network.
+
+    Args:
+        model: From `models.build_direct`, `models.build_fourier` or `models.join`, not compiled.
+        network: How to train it.
+        pictures: From `prepare`.
+        name: Of the saved model.
+        verbose: Whether to show a bar over the epochs.
+
+    Returns:
+        The model at its best epoch, and its history (see `training.train`).
+    """
+    study = pictures.study
+    trained, pixels = model, None
+    if network.frozen:
+        extractor, trained = models.split_frozen(model)
+        file = study.data / "features" / f"{extractor.name}-{pictures.fingerprint}.npy"
+        pixels = training.cached_features(extractor, pictures.pixels, file, data=pictures.fingerprint)
+    settings = training.Settings(
+        network.learning_rate, network.epochs, study.seed, config=network, data=pictures.fingerprint
+    )
+    return training.train(
+        trained,
+        pictures.batches("train", network.batch_size, pixels),
+        pictures.batches("valid", network.batch_size, pixels),
+        study.models / f"{name}-{pictures.protocol}",
+        settings,
+        whole=model,
+        verbose=verbose,
+    )
+
+
+def score(
+    model: keras.Model, pictures: Pictures, *, approach: str, name: str, starts_from: str, batch_size: int = 64
+) -> pd.DataFrame:
+    """Scores every validation and test picture, and writes scores, card and results.
+
+    Threshold and temperature are taken from the validation split of the training task, and stored in the model's
+    card. Scores of an unchanged model on unchanged pictures are read back.
+
+    Args:
+        model: From pictures `uint8` to the probability of fake.
+        pictures: From `prepare`.
+        approach: `"direct"`, `"fourier"` or `"autoencoder"`.
+        name: Of the model.
+        starts_from: What its backbone's weights were before training, in words for the tables.
+        batch_size: Pictures per step.
+
+    Returns:
+        The detector's rows of `results.csv`.
+    """
+    study, model_id = pictures.study, f"{name}-{pictures.protocol}"
+    stem = study.models / model_id
+    card = training.read_card(stem)
+    scored = f"{card['fingerprint']}-{pictures.fingerprint}"
+    if card.get("scored") != scored:
+        table = pictures.table[pictures.table["split"] != "train"]
+        rows = np.unique(table["row"])
+        probability = np.full(len(pictures.pixels), np.nan, np.float32)
+        probability[rows] = model.predict(
+            Batches(pictures.pixels, rows=rows, batch_size=batch_size, shuffle=False), verbose=0
+        ).ravel()
+        scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=probability[table["row"]])
+        evaluation.write_scores(study, model_id, scores)
+        training.update_card(
+            stem,
+            approach=approach,
+            model=name,
+            protocol=pictures.protocol,
+            study=study.name,
+            train_set=study.train_set,
+            seed=study.seed,
+            starts_from=starts_from,
+            scored=scored,
+            **evaluation.calibrate(evaluation.read_scores(study, model_id), study.train_set),
+        )
+    return write_result_rows(study, stem)
+
+
+def write_result_rows(study: Study, stem: Path) -> pd.DataFrame:
+    """Recomputes a detector's rows of `results.csv` from its scores and its card, and merges them in."""
+    card = training.read_card(stem)
+    results = evaluation.result_rows(
+        study,
+        evaluation.read_scores(study, stem.name),
+        approach=card["approach"],
+        model=card["model"],
+        protocol=card["protocol"],
+        card=card,
+    )
+    evaluation.write_results(study, results)
+    return results
+
+
+def starts_from(network: Network) -> str:
+    """What a backbone's weights were before training, in words for the tables."""
+    return {None: "random values", "imagenet": "ImageNet"}.get(network.weights, network.weights)
+
+
+def as_network(config: Autoencoder) -> Network:
+    """The training of the classifier on the autoencoder's embeddings, in the terms of `fit`."""
+    return Network(
+        "Autoencoder",
+        "encoder",
+        frozen=True,
+        head=None,
+        learning_rate=config.head_learning_rate,
+        batch_size=config.batch_size,
+        epochs=config.head_epochs,
+        weights=None,
+    )
+
+
+def is_detector(card: Path) -> bool:
+    """Whether a model card is that of a detector that has been scored (the autoencoder's own is not)."""
+    return "scored" in training.read_card(card.with_suffix(""))

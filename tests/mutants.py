@@ -1,0 +1,30 @@
+"""Plants a bug in a module's source, to see whether the checks notice."""
+
+import importlib.util
+import tempfile
+import types
+from pathlib import Path
+
+import pytest
+
+
+def plant(module_name: str, old: str, new: str) -> types.ModuleType:
+    """A copy of the module in which `old` reads `new`; `old` must occur exactly once."""
+    source = Path(importlib.util.find_spec(module_name).origin).read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {module_name}; update the mutant."
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mutant.py")
+        path.write_text(source.replace(old, new), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(f"{module_name}_mutant", path)
+        mutant = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(mutant)
+    return mutant
+
+
+def noticed(check, *arguments) -> bool:
+    """Whether the check fails; a crash is noticed as well as a wrong number."""
+    try:
+        check(*arguments)
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001
+        return True
+    return False

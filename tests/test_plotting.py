@@ -1,0 +1,160 @@
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from matplotlib.figure import Figure
+from PIL import Image
+
+import src.config
+from src import plotting
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    return src.config.get_study("tiny")
+
+
+def _texts(figure):
+    """All words on a figure."""
+    figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(plt.Text) if text.get_text() and text.get_visible()]
+
+
+def _scored(seed=0):
+    generator = np.random.default_rng(seed)
+    labels = np.repeat([0, 1], [40, 60])
+    return labels, np.clip(0.3 * labels + 0.35 + 0.2 * generator.normal(size=100), 0, 1).round(2)
+
+
+def _history(num_epochs, names=("loss", "accuracy")):
+    epochs = np.arange(1, num_epochs + 1)
+    values = {column: 1 / epochs for name in names for column in (name, f"val_{name}")}
+    return pd.DataFrame({"epoch": epochs, **values})
+
+
+def _all_figures():
+    picture = np.zeros((8, 8, 3), np.uint8)
+    matrix = pd.DataFrame([[0.9, np.nan]], index=["VGG16_V3"], columns=["inpainting", "insight"])
+    points, names = np.random.default_rng(0).normal(size=(30, 3)), ["real", "inpainting", "other"] * 10
+    return {
+        "grid": plotting.image_grid([picture], title="One"),
+        "curves": plotting.training_curves({"A": _history(3)}),
+        "roc": plotting.roc_curves({"A": {"insight": _scored()}}),
+        "confusion": plotting.confusion_matrices({"insight": _scored()}),
+        "heat": plotting.heat_map(matrix),
+        "scatter2": plotting.scatter_2d(points, names),
+        "scatter3": plotting.scatter_3d(points, names),
+    }
+
+
+def test_every_function_returns_a_closed_figure_and_leaves_the_style_alone():
+    before = dict(plt.rcParams)
+    figures = _all_figures()
+    assert all(isinstance(figure, Figure) for figure in figures.values())
+    assert not plt.get_fignums() and dict(plt.rcParams) == before
+
+
+def test_saved_figures_say_that_data_are_simulated_once(study):
+    for name, figure in _all_figures().items():
+        for _ in range(2):  # a cell may be run again
+            path = plotting.save_figure(figure, study, f"03_{name}")
+        assert path == study.figures / f"03_{name}.png"
+        assert _texts(figure).count("simulated data") == 1
+        with Image.open(path) as image:
+            assert image.format == "PNG" and min(image.size) > 100 and round(image.info["dpi"][0]) == 150
+    assert all(path.suffix == ".png" and path.name[0] != "." for path in study.figures.iterdir())
+
+
+def test_figures_of_real_data_do_not_say_simulated(study):
+    figure = _all_figures()["heat"]
+    plotting.save_figure(figure, replace(study, simulation=None), "06_heat")
+    assert "simulated data" not in _texts(figure)
+
+
+def test_the_note_lies_outside_of_everything_else(study):
+    for name, figure in _all_figures().items():
+        plotting.save_figure(figure, study, name)
+        figure.draw_without_rendering()
+        note = next(text for text in figure.texts if text.get_gid() == "simulated").get_window_extent()
+        drawn = [axis.get_tightbbox() for axis in figure.axes] + [
+            legend.get_window_extent() for legend in figure.legends
+        ]
+        assert not any(note.overlaps(box) for box in drawn), name
+        for legend in figure.legends:
+            assert not any(legend.get_window_extent().overlaps(axis.get_tightbbox()) for axis in figure.axes), name
+
+
+def test_names_have_the_same_colour_in_every_figure():
+    assert plotting.colors(["insight", "real"])["insight"] == plotting.colors(["other", "insight"])["insight"]
+    several = plotting.colors(["real", "inpainting", "text2img", "insight", "gan140k", "face_swap", "stylegan"])
+    assert len(set(several.values())) == 7 and several["real"] == plotting.LABEL_COLORS["real"]
+    with pytest.raises(ValueError, match="Draw two figures"):
+        plotting.colors([f"generator {number}" for number in range(7)])
+
+
+def test_image_grid_shows_the_pixels_in_order():
+    pictures = [np.full((4, 6, 3), value, np.uint8) for value in (0, 100, 200)] + [np.full((5, 5), 0.5)]
+    figure = plotting.image_grid(pictures, list("abcd"), num_columns=3, labels=["real", "fake", "fake", "insight"])
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert all(np.array_equal(*pair) for pair in zip(shown, pictures)) and len(figure.axes) == 6
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", "d", "", ""]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", "fake", "insight"]
+    assert figure.axes[3].images[0].get_clim() == (0, 1)
+    with pytest.raises(ValueError, match="at least one image"):
+        plotting.image_grid([])
+    with pytest.raises(ValueError, match="each of 4 images, received 2"):
+        plotting.image_grid(pictures, ["a", "b"])
+
+
+def test_training_curves_mark_the_epoch_of_least_validation_loss():
+    history = _history(5).assign(val_loss=[0.9, 0.5, 0.2, 0.4, 0.6])
+    figure = plotting.training_curves({"A": history, "B": _history(2, ["loss"])}, reference={"A": _history(5)})
+    lines = figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "None", ":"]
+    assert lines[2].get_xydata().tolist() == [[3, 0.2]]
+    assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
+    assert "validation, in the report" in _texts(figure) and {"A", "B", "Loss", "epoch"} <= set(_texts(figure))
+    with pytest.raises(ValueError, match="'loss'"):
+        plotting.training_curves({"A": pd.DataFrame({"epoch": [1]})})
+
+
+def test_roc_curves_state_the_area_and_the_numbers_of_images():
+    labels, scores = _scored()
+    figure = plotting.roc_curves({"A": {"insight": (labels, scores), "text2img": (labels[1:], scores[1:])}})
+    area = sklearn.metrics.roc_auc_score(labels, scores)
+    assert f"insight: {area:.3f}" in _texts(figure) and "39 to 40 reals, 60 fakes a set" in _texts(figure)
+    x, y = figure.axes[0].lines[1].get_xydata().T
+    assert sklearn.metrics.auc(x, y) == pytest.approx(area)
+
+
+def test_confusion_matrices_count_and_share():
+    figure = plotting.confusion_matrices({"A": ([0, 0, 0, 1], [0.1, 0.5, 0.2, 0.5])})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["67 %", "2", "33 %", "1", "0 %", "0", "100 %", "1"]
+    other = plotting.confusion_matrices({"A": ([0, 1], [0.1, 0.5])}, {"A": 0.6})
+    assert "A\nthreshold 0.60" in _texts(other)
+
+
+def test_heat_map_writes_each_value_in_its_cell():
+    matrix = pd.DataFrame([[0.9, 0.2], [np.nan, 0.5]], index=["A", "B"], columns=["x", "y"])
+    text = matrix.map("±{:.1f}".format)
+    figure = plotting.heat_map(matrix, text.iloc[::-1], outline=[("B", "x")])
+    cells = [item.get_text() for item in figure.axes[0].texts]
+    assert cells == ["0.90", "±0.9", "0.20", "±0.2", "–", "", "0.50", "±0.5"]
+    assert figure.axes[0].patches[0].get_xy() == (-0.5, 0.5)
+
+
+def test_scatter_draws_every_point_and_counts_them():
+    points, names = np.random.default_rng(0).normal(size=(50, 3)), np.array(["real", "fake"] * 25)
+    for function, num_axes in ((plotting.scatter_2d, 1), (plotting.scatter_3d, 2)):
+        figure = function(points, names, shares=[0.5, 0.25, 0.125])
+        assert len(figure.axes) == num_axes and {"real (25)", "fake (25)"} <= set(_texts(figure))
+        assert any(text.startswith("component 2 (25 %") for text in _texts(figure))
+    figure = plotting.scatter_2d(points, names)
+    drawn = np.concatenate([piece.get_offsets() for piece in figure.axes[0].collections])
+    assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
+    with pytest.raises(ValueError, match="each of 50 points, received 49"):
+        plotting.scatter_2d(points, names[1:])
