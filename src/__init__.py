@@ -43,9 +43,12 @@ def setup(name: str = "demo"):
 
 def _import_keras_quietly():
     """Imports Keras while the backend's start-up chatter on file descriptor 2 is held back (shown if it fails)."""
+    import logging
     import sys
     import tempfile
 
+    # TensorFlow warns when several models are called in one process, which is what a study does.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with tempfile.TemporaryFile() as chatter:
         sys.stderr.flush()
         stderr = os.dup(2)

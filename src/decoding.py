@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError
-from tqdm.auto import tqdm
+
+from .progress import progress
 
 MAX_PIXELS = 89_478_485  # Pillow's own mark of a decompression bomb: 256 MiB as RGB
 
@@ -85,7 +86,7 @@ def inspect(file: Path | str) -> dict:
 def inspect_all(files: Sequence[Path], *, num_threads: int = 2, description: str = "Inspecting") -> pd.DataFrame:
     """`inspect` for many files, in parallel: one row a file, in their order; `reason` marks the rejects."""
     with ThreadPoolExecutor(num_threads) as pool:
-        rows = list(tqdm(pool.map(inspect, files), description, len(files), unit="file", leave=False))
+        rows = list(progress(pool.map(inspect, files), description, len(files)))
     table = pd.DataFrame(rows, columns=_FACTS)
     return table.astype({name: "Int64" for name in ("width", "height", "num_bytes", "orientation")})
 

@@ -6,7 +6,6 @@ inputs; writes `archives/<archive>` and `raw/<name>/…`. Interrupted at any mom
 
 import os
 import re
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from .archives import MARKER, DeliveryError, clear_beside, extract, read_json, require_space
+from .progress import progress as progress_bar
 from .transfer import Patience, SourceFailed, receive, size_of
 
 MIRROR = "TRUE_OR_FAKE_MIRROR"  # environment variable: a base URL that holds the archives under their own names
@@ -325,7 +324,7 @@ class _Progress:
         self.lock, self.stopped, self.sizes, self.totals = threading.Lock(), threading.Event(), {}, {}
 
     def __enter__(self):
-        self.bar = tqdm(desc="Downloading", total=0, unit="B", unit_scale=True, delay=3, file=sys.stdout)
+        self.bar = progress_bar(description="Downloading", total=0, unit="B", unit_scale=True, delay=3)
         return self
 
     def __exit__(self, *_):

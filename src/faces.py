@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from PIL import Image
-from tqdm.auto import tqdm
 
 from .decoding import UnreadableImage, read, reason_of
+from .progress import progress
 
 BOX = ["left", "top", "right", "bottom"]
 _COLUMNS = [*BOX, "confidence", "num_faces"]
@@ -57,7 +57,7 @@ def detect(files: Sequence[Path], cache: Path | str, *, root: Path | str, batch_
     missing = missing.loc[missing["_merge"] == "left_only", _KEY]
     if len(missing):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cache}.lock"), tqdm(desc="Finding faces", total=len(missing), leave=False) as bar:
+        with FileLock(f"{cache}.lock"), progress(None, "Finding faces", len(missing)) as bar:
             for start in range(0, len(missing), _SAVE_EVERY):
                 rows = missing.iloc[start : start + _SAVE_EVERY]
                 found = _detect([root / path for path in rows["path"]], batch_size)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from .decoding import UnreadableImage, decode, inspect, inspect_all, read, reason_of
+from .progress import progress
 from .steps import DEGRADATIONS, apply, output_shape, protocol_steps, run
 
 __all__ = [
@@ -180,7 +180,7 @@ def _fill(home: Path, shape: tuple[int, ...], prepared: Callable, num_threads: i
     with (
         ThreadPoolExecutor(num_threads) as pool,
         open(part, "r+b") as stream,
-        tqdm(desc=description, total=num_rows, initial=num_done, unit="image", leave=False) as bar,
+        progress(None, description, num_rows, "image", initial=num_done) as bar,
     ):
 
         def start(first: int) -> tuple[int, np.ndarray, list[Future]]:

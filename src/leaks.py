@@ -14,7 +14,8 @@ import pandas as pd
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
-from tqdm.auto import tqdm
+
+from .progress import progress
 
 SPLITS = ("train", "valid", "test")
 GRID = 64  # side of the grey thumbnails in which backgrounds are compared
@@ -33,7 +34,7 @@ def _grey(file: str | Path, min_side: int) -> np.ndarray:
 def _map_files(function, files: Sequence, num_threads: int, title: str) -> list:
     """The function's value for every file, in order, from a few threads."""
     with ThreadPoolExecutor(num_threads) as pool:
-        return list(tqdm(pool.map(function, files), total=len(files), desc=title, disable=len(files) < 1000))
+        return list(progress(pool.map(function, files), title, len(files), disable=len(files) < 1000))
 
 
 # ------------------------------------------------------------------------------------------- near-duplicates

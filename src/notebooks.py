@@ -33,7 +33,7 @@ sys.path.insert(0, str(root))"""
 
 def repository() -> str:
     """The repository's public address, from `pyproject.toml`."""
-    return re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.M).group(1)
+    return re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
 
 
 def setup_source() -> str:

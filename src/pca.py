@@ -102,6 +102,13 @@ def joint_pca(
     return PrincipalComponents(left * (values * signs), components * signs[:, None], mean, ratio)
 
 
+def project(fitted: PrincipalComponents, pixels: np.ndarray) -> np.ndarray:
+    """Coordinates of other pictures `(N, ...)` on the components of `joint_pca`, `(N, num_components)`."""
+    flat = pixels.reshape(len(pixels), -1)
+    slices = (flat[start : start + 64].astype(np.float32) for start in range(0, len(flat), 64))
+    return np.concatenate([(part - fitted.mean) @ fitted.components.T for part in slices])
+
+
 def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2) -> np.ndarray:
     """Coordinates as the study drew them, for demonstration only: one PCA fitted on the reals, another on the fakes.
 

@@ -332,17 +332,21 @@ def heat_map(
 
 
 @plt.rc_context(STYLE)
-def scatter_2d(points: np.ndarray, names: Sequence[str], *, shares: Sequence[float] = (), title: str = "") -> Figure:
+def scatter_2d(
+    panels: Mapping[str, np.ndarray], names: Sequence[str], *, shares: Sequence[float] = (), title: str = ""
+) -> Figure:
     """Two components of each picture, coloured by class or generator, in random order so that none hides another.
 
     Args:
-        points: `(N, 2)` or more columns, of which the first two are drawn.
+        panels: Title → points `(N, 2)` or more columns, of which the first two are drawn.
         names: `(N,)`, `"real"`, `"fake"` or generators.
-        shares: Of the variance, for each component: shown at the axes.
+        shares: Of the variance, for each component of the first panel: shown at its axes.
         title: Of the figure.
     """
-    figure, axes = new_axes(1, 1, 6.6, 5.4)
-    _scatter(figure, axes[0, 0], np.asarray(points)[:, :2], names, shares)
+    figure, axes = new_axes(1, len(panels), 5.8, 5.2)
+    for place, (axis, (panel, points)) in enumerate(zip(axes[0], panels.items())):
+        _scatter(figure, axis, np.asarray(points)[:, :2], names, () if place else shares, legend=not place)
+        axis.set_title(panel)
     figure.suptitle(title or None)
     return figure
 

@@ -18,5 +18,5 @@ def progress(iterable=None, description: str = "", total: int | None = None, uni
     Returns:
         A `tqdm.tqdm`.
     """
-    options = {"file": sys.stdout, "leave": False, "dynamic_ncols": True, "mininterval": 0.5} | options
+    options = {"file": sys.stdout, "leave": False, "dynamic_ncols": True, "mininterval": 0.5, "delay": 0.5} | options
     return _tqdm.tqdm(iterable, description, total, unit=unit, **options)

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 import time
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+
+from .progress import progress
 
 CLASSIFICATION = "binary_crossentropy"
 
@@ -152,10 +152,8 @@ def train(
     _compile(model, settings)
     rows = _resume(model, folder, fingerprint)
     num_images = _count(train_batches)
-    bar = tqdm(
-        range(len(rows), settings.epochs), stem.name, settings.epochs, initial=len(rows), file=sys.stdout,
-        disable=not verbose, unit="epoch",
-    )  # fmt: skip
+    epochs, options = range(len(rows), settings.epochs), {"initial": len(rows), "disable": not verbose, "leave": True}
+    bar = progress(epochs, stem.name, settings.epochs, "epoch", **options)
     for epoch in bar:
         train_batches.epoch = epoch
         _seed_dropout(model, settings.seed, epoch)
@@ -233,7 +231,7 @@ def cached_features(extractor: keras.Model, pixels, path: Path, data: str = "", 
     starts = range(0, num_images, batch_size)
     batches = (pixels[i][0] for i in range(len(pixels))) if batched else (pixels[i : i + batch_size] for i in starts)
     row = 0
-    for batch in tqdm(batches, path.stem, len(pixels) if batched else len(starts), file=sys.stdout, unit="batch"):
+    for batch in progress(batches, "Features", len(pixels) if batched else len(starts), "batch"):
         features[row : row + len(batch)] = extractor.predict_on_batch(np.asarray(batch))
         row += len(batch)
     features.flush()

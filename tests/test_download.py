@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import types
@@ -95,6 +96,14 @@ def no_kaggle(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def many_files():
+    """A folder for thousands of files, in memory where the system has such a folder, and empty again at once."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def server():
     with FaultyServer({}) as running:
         yield running
@@ -124,7 +133,7 @@ def test_sources_are_complete():
 # --- Faults of the server
 
 
-def test_faults_at_random(tmp_path):
+def test_faults_at_random(many_files):
     """Hundreds of faults: each delivery is whole or absent with a reason, and an honest server mends them all."""
     chance = random.Random(7)
     trees = {name: make_tree(name, seed) for seed, name in enumerate(("wiki", "inpainting", "insight", "wiki_crop"))}
@@ -142,7 +151,7 @@ def test_faults_at_random(tmp_path):
         files = [remote(server, name, make_zip(tree)) for name, tree in list(trees.items())[:3]]
         files.append(remote(server, "wiki_crop", make_tar(trees["wiki_crop"]), "wiki_crop.tar", "md5", num_bytes=None))
         for trial in range(28):
-            archives, raw = tmp_path / f"{trial}/archives", tmp_path / f"{trial}/raw"
+            archives, raw = many_files / f"{trial}/archives", many_files / f"{trial}/raw"
             for quiet in (False, True):
                 for file, delivery in zip(files, fetch(files, archives, raw, patience=HASTY), strict=True):
                     if delivery.folder:
@@ -542,12 +551,12 @@ def test_a_hostile_download_leaves_the_older_tree(server, places):
     assert read_tree(places[1] / "wiki") == tree and not (places[1] / "evil").exists()
 
 
-def test_damaged_anywhere(tmp_path):
+def test_damaged_anywhere(many_files):
     """Bytes changed at random: the tree of an archive without known hash is complete or absent; nothing else raises."""
     chance, tree = random.Random(3), make_tree("a", 1, 5)
     results = {"whole": 0, "refused": 0}
     for suffix, content in ((".zip", make_zip(tree)), (".tar", make_tar(tree))):
-        archive = tmp_path / f"archive{suffix}"
+        archive = many_files / f"archive{suffix}"
         for _ in range(60):
             damaged = bytearray(content)
             headers = [i for i in range(len(content)) if content[i : i + 2] in (b"PK", b"a/")]
@@ -558,13 +567,13 @@ def test_damaged_anywhere(tmp_path):
                 damaged[place % len(content)] = chance.randrange(256)
             archive.write_bytes(damaged)
             try:
-                extract(archive, tmp_path / "tree", max_bytes=100_000, max_files=100)
+                extract(archive, many_files / "tree", max_bytes=100_000, max_files=100)
                 results["whole"] += 1
-                assert (tmp_path / "tree" / download.MARKER).exists()
+                assert (many_files / "tree" / download.MARKER).exists()
             except DeliveryError:
                 results["refused"] += 1
-            shutil.rmtree(tmp_path / "tree", ignore_errors=True)
-            assert everything(tmp_path) in ([archive.name], ["archive.tar", "archive.zip"])
+            shutil.rmtree(many_files / "tree", ignore_errors=True)
+            assert everything(many_files) in ([archive.name], ["archive.tar", "archive.zip"])
     assert results["refused"] > 40, results
 
 
@@ -668,14 +677,14 @@ def check_after_kill(file, trees, home):
 
 
 @pytest.mark.parametrize(("archive", "make"), [("wiki.zip", make_zip), ("wiki.tar", make_tar)])
-def test_killed_at_every_operation(children, server, tmp_path, archive, make):
+def test_killed_at_every_operation(children, server, many_files, archive, make):
     """Before each single operation on files, of download, extraction and replacement of an older version."""
     old, tree = make_tree("wiki", 1, 3), make_tree("wiki", 2, 6)
     old_file, file = remote(server, "wiki", make(old), archive), remote(server, "wiki", make(tree), archive)
-    [num_operations] = children.fetch(file, tmp_path / "clean")
+    [num_operations] = children.fetch(file, many_files / "clean")
     assert 40 < num_operations < 250
     for kill_at in range(1, num_operations + 1, 1 if archive == "wiki.zip" else 4):
-        home, older = tmp_path / str(kill_at), kill_at % 2 == 1
+        home, older = many_files / str(kill_at), kill_at % 2 == 1
         if older:
             server.files[archive] = make(old)
             fetch_one(old_file, home / "archives", home / "raw", keep_archives=False, patience=HASTY)
@@ -684,15 +693,15 @@ def test_killed_at_every_operation(children, server, tmp_path, archive, make):
         check_after_kill(file, [old, tree] if older else [tree], home)
 
 
-def test_killed_at_random_moments_of_a_download(children, server, tmp_path):
+def test_killed_at_random_moments_of_a_download(children, server, many_files):
     tree = make_tree("wiki", 1, 20)
     file, chance = remote(server, "wiki", make_zip(tree)), random.Random(5)
     resumed = 0
     for trial in range(20):
         server.pause = 0.002
-        children.fetch(file, tmp_path / str(trial), kill_after=chance.uniform(0.01, 0.1))
+        children.fetch(file, many_files / str(trial), kill_after=chance.uniform(0.01, 0.1))
         server.pause = 0
-        check_after_kill(file, [tree], tmp_path / str(trial))
+        check_after_kill(file, [tree], many_files / str(trial))
         resumed += server.requests[-1][1] != ""
     assert resumed >= 5
 

@@ -46,7 +46,7 @@ def _all_figures():
         "roc": plotting.roc_curves({"A": {"insight": _scored()}}),
         "confusion": plotting.confusion_matrices({"insight": _scored()}),
         "heat": plotting.heat_map(matrix),
-        "scatter2": plotting.scatter_2d(points, names),
+        "scatter2": plotting.scatter_2d({"one": points, "other": points}, names),
         "scatter3": plotting.scatter_3d(points, names),
     }
 
@@ -149,12 +149,12 @@ def test_heat_map_writes_each_value_in_its_cell():
 
 def test_scatter_draws_every_point_and_counts_them():
     points, names = np.random.default_rng(0).normal(size=(50, 3)), np.array(["real", "fake"] * 25)
-    for function, num_axes in ((plotting.scatter_2d, 1), (plotting.scatter_3d, 2)):
-        figure = function(points, names, shares=[0.5, 0.25, 0.125])
+    for function, given, num_axes in ((plotting.scatter_2d, {"all": points}, 1), (plotting.scatter_3d, points, 2)):
+        figure = function(given, names, shares=[0.5, 0.25, 0.125])
         assert len(figure.axes) == num_axes and {"real (25)", "fake (25)"} <= set(_texts(figure))
         assert any(text.startswith("component 2 (25 %") for text in _texts(figure))
-    figure = plotting.scatter_2d(points, names)
+    figure = plotting.scatter_2d({"all": points}, names)
     drawn = np.concatenate([piece.get_offsets() for piece in figure.axes[0].collections])
     assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
     with pytest.raises(ValueError, match="each of 50 points, received 49"):
-        plotting.scatter_2d(points, names[1:])
+        plotting.scatter_2d({"all": points}, names[1:])

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src import simulate
+from src import generators, portraits, simulate
 from src.config import Simulation
 
 COUNTS = Simulation(num_photographs=12, num_gan=7, num_celeba=10)
@@ -210,16 +210,16 @@ def test_truth_says_who_writes_it(tmp_path):
 
 
 def test_face_turns_with_the_stored_picture():
-    rng = simulate._rng("test")
-    scene = simulate._draw_scene(rng, simulate._draw_identity(rng, "male", 40), 200, 240)
-    upright = simulate._render(scene, (200, 240))
+    rng = portraits.generator_for("test")
+    scene = portraits.draw_scene(rng, portraits.draw_identity(rng, "male", 40), 200, 240)
+    upright = portraits.render(scene, (200, 240))
     for turn in (1, 2, -1):
         turned = simulate.replace(scene, turn=turn)
         size = simulate._stored_size(turned)
-        drawn = simulate._render(turned, size)
+        drawn = portraits.render(turned, size)
         assert np.corrcoef(np.rot90(upright, turn).ravel(), drawn.ravel())[0, 1] > 0.97
-        left, top, right, bottom = simulate._face_box(turned)
-        points = simulate._landmarks(turned)
+        left, top, right, bottom = portraits.face_box(turned)
+        points = portraits.landmarks(turned)
         assert ((points > (left, top)) & (points < (right, bottom))).all()
 
 
@@ -227,18 +227,18 @@ def test_every_colour_filter_array_keeps_colours():
     """A flat, nearly noise-free field comes back neutral, whichever way the filters are laid."""
     light = np.full((40, 40, 3), 0.2, np.float32)
     for pattern in ("RGGB", "BGGR", "GRBG", "GBRG"):
-        camera = simulate._draw_camera(simulate._rng("camera", pattern), "ffhq")
+        camera = generators.draw_camera(portraits.generator_for("camera", pattern), "ffhq")
         camera = simulate.replace(camera, pattern=pattern, full_well=1e8, read_noise=0.0, saturation=1.0)
-        image = simulate._photograph(light * simulate._colour(1, 0.9, 0.8), camera, simulate._rng("shot"))
+        image = generators.photograph(light * portraits._colour(1, 0.9, 0.8), camera, portraits.generator_for("shot"))
         red, green, blue = image.mean((0, 1))
         assert red > green > blue
 
 
 def test_latent_codec_blurs_but_keeps_the_picture():
-    codec, pyramid = simulate._codecs(0)
-    rng = simulate._rng("codec")
-    scene = simulate._draw_scene(rng, simulate._draw_identity(rng, "female", 30), 128, 128)
-    image = simulate._clean(simulate._render(scene, (128, 128)))
+    codec, pyramid = generators.codecs(0)
+    rng = portraits.generator_for("codec")
+    scene = portraits.draw_scene(rng, portraits.draw_identity(rng, "female", 30), 128, 128)
+    image = generators.clean(portraits.render(scene, (128, 128)))
     for made in (codec.decode(codec.encode(image), rng), pyramid.synthesise(image, rng)):
         assert made.shape == image.shape and made.dtype == np.uint8
         error = np.mean((made.astype(float) - image) ** 2)
@@ -247,8 +247,8 @@ def test_latent_codec_blurs_but_keeps_the_picture():
 
 def test_fold_and_unfold_are_inverse():
     x = np.arange(4 * 6 * 3, dtype=np.float32).reshape(4, 6, 3)
-    np.testing.assert_array_equal(simulate._unfold(simulate._fold(x)), x)
-    np.testing.assert_array_equal(simulate._fold(x)[0, 0], np.concatenate([x[0, 0], x[0, 1], x[1, 0], x[1, 1]]))
+    np.testing.assert_array_equal(generators._unfold(generators._fold(x)), x)
+    np.testing.assert_array_equal(generators._fold(x)[0, 0], np.concatenate([x[0, 0], x[0, 1], x[1, 0], x[1, 1]]))
 
 
 def asked(address, header=None):
