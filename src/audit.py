@@ -18,6 +18,7 @@ from PIL import Image, JpegImagePlugin
 from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
 from .decoding import UnreadableImage, read, reason_of
 from .metrics import evaluate
@@ -193,8 +194,9 @@ def metadata_scores(
     labels = check_classes(train_traits, train_labels, np.arange(len(train_traits)))
     if list(train_traits) != list(test_traits):
         raise ValueError(f"Expected the traits {list(train_traits)} in both sets, received {list(test_traits)}.")
-    model = _boosting(seed).fit(train_traits.to_numpy(float), labels)
-    return model.predict_proba(test_traits.to_numpy(float))[:, 1]
+    with threadpool_limits(1):
+        model = _boosting(seed).fit(train_traits.to_numpy(float), labels)
+        return model.predict_proba(test_traits.to_numpy(float))[:, 1]
 
 
 def _boosting(seed: int) -> HistGradientBoostingClassifier:
@@ -222,7 +224,8 @@ def cross_validated(model, values, labels, groups, seed: int, method: str) -> np
         raise ValueError("Expected at least 2 groups with real and 2 with fake pictures to cross-validate.")
     scores = np.empty(len(labels))
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    for train, test in folds.split(values, labels, codes):
-        out = getattr(model.fit(values[train], labels[train]), method)(values[test])
-        scores[test] = out[:, 1] if out.ndim == 2 else out
+    with threadpool_limits(1):  # these fits are so small that threads mostly wait, far longer on a busy machine
+        for train, test in folds.split(values, labels, codes):
+            out = getattr(model.fit(values[train], labels[train]), method)(values[test])
+            scores[test] = out[:, 1] if out.ndim == 2 else out
     return scores

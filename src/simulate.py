@@ -27,6 +27,7 @@ import os
 import re
 import tarfile
 import threading
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -385,6 +386,7 @@ def _wiki_mat(rows: list[dict]) -> bytes:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # some photographs have damaged EXIF data
 
 
 @contextlib.contextmanager

@@ -150,7 +150,7 @@ def test_faults_at_random(many_files):
     with FaultyServer({}, plan, randint=chance.randint, silence=0.2) as server:
         files = [remote(server, name, make_zip(tree)) for name, tree in list(trees.items())[:3]]
         files.append(remote(server, "wiki_crop", make_tar(trees["wiki_crop"]), "wiki_crop.tar", "md5", num_bytes=None))
-        for trial in range(28):
+        for trial in range(34):
             archives, raw = many_files / f"{trial}/archives", many_files / f"{trial}/raw"
             for quiet in (False, True):
                 for file, delivery in zip(files, fetch(files, archives, raw, patience=HASTY), strict=True):
