@@ -21,6 +21,8 @@ class Batches(keras.utils.PyDataset):
         batch_size: Pictures in a batch; the last one of an epoch may have fewer.
         shuffle: Whether the order changes with the epoch; else it is the order of `rows`.
         seed: Of the order.
+        together: `(num_images,)`, any values: pictures with equal ones stay neighbours in every order. A fake and the
+            photograph it was made from then mostly share a batch, whose gradient is about their difference.
 
     Returns:
         From `batches[i]`: `uint8` `(n, height, width, channels)` and `float32` `(n, 1)`, or the former in a
@@ -36,8 +38,8 @@ class Batches(keras.utils.PyDataset):
     [[0.0, 1.0], [0.0, 1.0], [1.0]]
     """
 
-    def __init__(self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0):
-        super().__init__()
+    def __init__(self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None):
+        super().__init__(workers=2)  # with one, tf.data feeds the network, and is slow to stop
         rows = np.arange(len(pixels)) if rows is None else np.asarray(rows)
         if not np.issubdtype(rows.dtype, np.integer) or rows.ndim != 1 or not len(rows):
             raise ValueError(f"Expected rows as a list of indices. Received: {rows.dtype}, shape {rows.shape}.")
@@ -52,6 +54,7 @@ class Batches(keras.utils.PyDataset):
         self.pixels = np.asarray(pixels)  # of a memory map a view, so that batches are plain arrays
         self.labels, self.rows = labels, rows
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self._lots = None if together is None else np.unique(together, return_inverse=True)[1]
         self.epoch = 0
 
     @property
@@ -64,7 +67,11 @@ class Batches(keras.utils.PyDataset):
         self._epoch, self._finished = int(epoch), False
         self._order = self.rows
         if self.shuffle:
-            self._order = np.random.default_rng((self.seed, self._epoch)).permutation(self.rows)
+            random = np.random.default_rng((self.seed, self._epoch))
+            self._order = random.permutation(self.rows)
+            if self._lots is not None:
+                places = random.permutation(self._lots.max() + 1)[self._lots[self._order]]
+                self._order = self._order[np.argsort(places, kind="stable")]
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)

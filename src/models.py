@@ -257,7 +257,7 @@ def _scale(x, network: Network):
 def _backbone(network: Network, image_size: int) -> keras.Model:
     """The backbone with its initial weights, without top."""
     if network.backbone == "vgg16":
-        backbone = _vgg16(network.widths, image_size)
+        backbone = _vgg16(network.widths, image_size, normalise=network.batch_norm_momentum is not None)
         if network.weights == HED:
             load_vgg16(backbone)
         elif network.weights == "imagenet":
@@ -280,14 +280,16 @@ def _backbone(network: Network, image_size: int) -> keras.Model:
     return backbone
 
 
-def _vgg16(widths: tuple[int, ...], image_size: int) -> keras.Model:
-    """VGG16's convolutions (Simonyan & Zisserman, ICLR 2015) with free widths, named as Keras names them."""
+def _vgg16(widths: tuple[int, ...], image_size: int, normalise: bool) -> keras.Model:
+    """VGG16's convolutions (Simonyan & Zisserman, ICLR 2015) with free widths, named as Keras names them, perhaps
+    with batch normalisation after each."""
     image = layers.Input((image_size, image_size, 3), name="pixels")
     x = image
     for block, (filters, num_repeats) in enumerate(zip(widths, VGG16_REPEATS, strict=True), start=1):
         for repeat in range(1, num_repeats + 1):
             name = f"block{block}_conv{repeat}"
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)(x)
+            x = layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x) if normalise else x)
         x = layers.MaxPooling2D(2, strides=2, name=f"block{block}_pool")(x)
     return keras.Model(image, x, name="vgg16")
 

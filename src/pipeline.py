@@ -55,6 +55,12 @@ class Pictures:
         groups[self.table["row"]] = self.table["group"]
         return groups
 
+    def photographs(self) -> np.ndarray:
+        """File name of every row of `pixels`: a fake bears the name of the photograph it was made from."""
+        names = np.empty(len(self.pixels), object)
+        names[self.table["row"]] = self.table["path"].str.rsplit("/", n=1).str[-1]
+        return names.astype(str)
+
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
         """Batches of one split of the training task, shuffled for training; `pixels` may be features instead."""
         return Batches(
@@ -64,6 +70,7 @@ class Pictures:
             batch_size=batch_size,
             shuffle=split == "train",
             seed=self.study.seed,
+            together=self.photographs() if self.study.paired_batches else None,
         )
 
 

@@ -7,6 +7,7 @@ number is computed from these; none is typed.
 import importlib.metadata
 import json
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,45 @@ def _environment() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue  # a backend that is not installed, or another build of OpenCV
     return ", ".join(found) + "."
+
+
+# The README's tables ----------------------------------------------------------------------------------------------
+
+
+def readme_table(study: Study) -> str:
+    """AUC of every detector on every test set under both protocols, in Markdown, for the README.
+
+    A cell is `report → controlled`. Where the report has a row of the same model and test set, its own AUC stands
+    behind it in brackets.
+    """
+    results = read_results(study)
+    auc = results[results["metric"] == "auc"].set_index(["model", "test_set", "protocol"])["value"]
+    theirs = read_report_tables().set_index(["model", "approach", "test_set"])["auc"] / 100
+    names = {"Fourier_DenseNet": ("DenseNet_V2", "fourier"), "Autoencoder_classifier": ("Autoencoder", "autoencoder")}
+    rows = []
+    for model in results["model"].unique():
+        cells = {"detector": model}
+        for test_set in study.test_sets:
+            before, after = (auc.get((model, test_set, protocol), np.nan) for protocol in PROTOCOLS)
+            given = theirs.get((*names.get(model, (model, "direct")), test_set), np.nan)
+            cells[test_set] = f"{before:.2f} → {after:.2f}" + ("" if np.isnan(given) else f" [{given:.2f}]")
+        rows.append(cells)
+    return to_markdown(pd.DataFrame(rows))
+
+
+def update_readme(readme: Path = ROOT / "README.md") -> bool:
+    """Writes the tables of all studies that have committed results into the README. Returns whether it changed."""
+    text = readme.read_text(encoding="utf-8")
+    new = text
+    for name in re.findall(r"<!-- results: (\w+) -->", text):
+        study = get_study(name)
+        if (study.figures / "results.csv").is_file():
+            block = f"<!-- results: {name} -->\n\n{readme_table(study)}\n\n<!-- end -->"
+            new = re.sub(rf"<!-- results: {name} -->.*?<!-- end -->", lambda _, b=block: b, new, flags=re.DOTALL)
+    if new != text:
+        write_atomically(readme, lambda beside: beside.write_text(new, encoding="utf-8"))
+    return new != text
+
+
+if __name__ == "__main__":
+    print("README.md rewritten" if update_readme() else "README.md is up to date")

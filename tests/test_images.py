@@ -560,3 +560,21 @@ def test_batches_refuse_what_does_not_fit(pixels):
             Batches(*arguments)
     with pytest.raises(IndexError):
         Batches(pixels)[1]
+
+
+def test_batches_keep_together_what_belongs_together():
+    from src.batches import Batches
+
+    pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
+    together = np.array([f"photograph {row // 2}" for row in range(40)])
+    batches = Batches(pixels, np.arange(40) % 2, batch_size=8, seed=3, together=together)
+    orders = []
+    for epoch in (0, 1):
+        batches.epoch = epoch
+        order = np.concatenate([batches[index][0].ravel() for index in range(len(batches))])
+        assert sorted(order.tolist()) == list(range(40))
+        assert (order[::2] // 2 == order[1::2] // 2).all()  # twins are neighbours
+        orders.append(order.tolist())
+    assert orders[0] != orders[1]
+    batches.epoch = 0
+    assert np.concatenate([batches[index][0].ravel() for index in range(len(batches))]).tolist() == orders[0]

@@ -259,3 +259,17 @@ def test_imagenet_weights_are_copied_into_our_vgg16(monkeypatch):
     ours = model.get_layer("extractor").get_layer("vgg16")
     pixels = pictures(1).astype("float32")
     np.testing.assert_allclose(predict(ours, pixels), predict(theirs, pixels), rtol=1e-5)
+
+
+def test_a_network_resizes_its_own_input_and_vgg_is_normalised_when_asked():
+    import dataclasses
+
+    network = Network("tiny", "vgg16", False, None, 1e-4, 8, 1, weights=None, widths=(2, 2, 2, 2, 2))
+    plain = models.build_direct(network, 32)
+    normalised = models.build_direct(dataclasses.replace(network, batch_norm_momentum=0.8), 32)
+    assert normalised.count_params() == plain.count_params() + 13 * 4 * 2
+    smaller = models.build_direct(dataclasses.replace(network, side=32), 64)
+    assert smaller.input.shape == (None, 64, 64, 3) and smaller.count_params() == plain.count_params()
+    flat = np.full((1, 64, 64, 3), 90, np.uint8)
+    smaller.set_weights(plain.get_weights())
+    np.testing.assert_allclose(smaller.predict(flat, verbose=0), plain.predict(flat[:, :32, :32], verbose=0), atol=1e-5)

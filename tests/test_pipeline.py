@@ -69,7 +69,7 @@ def test_the_mirror_is_put_back(study, records, monkeypatch):
 
 
 def test_pictures_are_what_their_steps_say(study, records, pictures):
-    for protocol, shown in pictures.items():
+    for shown in pictures.values():
         for row in shown.table.sample(12, random_state=0).itertuples():
             made = images.apply(images.decode(catalog.root(study) / row.path), tuple(row.steps.split()))
             np.testing.assert_array_equal(shown.pixels[row.row], made)

@@ -141,3 +141,17 @@ def test_summary_of_several_seeds_training_sets_and_real_sources(study):
 def test_summary_needs_results(study):
     with pytest.raises(FileNotFoundError, match="Run the notebooks"):
         reporting.write_summary(study)
+
+
+def test_the_readme_shows_the_committed_results(tmp_path):
+    import shutil
+
+    from src.config import ROOT
+
+    readme = tmp_path / "README.md"
+    shutil.copy(ROOT / "README.md", readme)
+    assert not reporting.update_readme(readme), "run python -m src.reporting"
+    text = readme.read_text(encoding="utf-8")
+    start, end = text.index("<!-- results: demo -->"), text.index("<!-- end -->")
+    readme.write_text(text[:start] + "<!-- results: demo -->\nold\n" + text[end:], encoding="utf-8")
+    assert reporting.update_readme(readme) and readme.read_text(encoding="utf-8") == text
