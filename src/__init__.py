@@ -23,8 +23,12 @@ def setup(name: str = "demo"):
     Raises:
         ValueError: If there is no study of that name.
     """
+    import warnings
+
     from .config import get_study
 
+    # A library wants a widget for its progress bars; none are shown here but on standard output.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     study = get_study(os.environ.get("STUDY") or name)
     for folder in (study.data, study.models, study.figures):
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,8 +51,6 @@ def _import_keras_quietly():
     import sys
     import tempfile
 
-    # TensorFlow warns when several models are called in one process, which is what a study does.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with tempfile.TemporaryFile() as chatter:
         sys.stderr.flush()
         stderr = os.dup(2)
@@ -64,4 +66,6 @@ def _import_keras_quietly():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    # TensorFlow warns when several models are called in one process, which is what a study does.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     return keras

@@ -55,7 +55,7 @@ def probe_curves(panels: Mapping[str, pd.DataFrame], *, title: str = "") -> Figu
             marker="o", capsize=3, color=LABEL_COLORS["fake"], label="true labels (95 % interval)",
         )  # fmt: skip
         axis.axhline(0.5, color=GREY, linewidth=1)
-        axis.set(xscale="log", xlabel="number of components", title=panel)
+        axis.set(xscale="log", xlabel="number of components", title=panel, ylim=(min(0.4, table["ci_low"].min()), 1.02))
         axis.set_xticks(table["k"], table["k"])
         axis.minorticks_off()
     axes[0, 0].set_ylabel("AUC")
@@ -95,7 +95,7 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title: str = ""
         title: Of the figure.
     """
     protocols = list(dict.fromkeys(protocol for protocol, _ in means))
-    figure, axes = new_axes(len(protocols), 3, 3.5, 3.2, 0.8)
+    figure, axes = new_axes(len(protocols), 3, 3.5, 2.75, 0.6)
     for row, protocol in zip(axes, protocols):
         real, fake = means[protocol, "real"], means[protocol, "fake"]
         limit = np.abs(fake - real).max()
@@ -116,32 +116,32 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title: str = ""
 
 
 @plt.rc_context(STYLE)
-def radial_profiles(profiles: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
-    """Mean radial profile of every source with its 95 % interval; right, its difference from its own reals.
+def radial_profiles(profiles: Mapping[str, tuple[str, np.ndarray, np.ndarray]], *, title: str = "") -> Figure:
+    """Mean radial profile of every source with its 95 % interval; right, each generator's minus that of its reals.
 
     Args:
-        profiles: Name → `(num_pictures, num_radii)` in the spectrum's units. Names that begin with `"real: "` are
-            photographs; each other one is compared with the photographs that precede it, or else the first ones.
+        profiles: Generator → (dataset of its reals, profiles of the reals, profiles of the fakes); profiles are
+            `(num_pictures, num_radii)` in the spectrum's units.
         title: Of the figure.
     """
     figure, axes = new_axes(1, 2, 5.8, 3.9, 0.9)
-    fakes = [name for name in profiles if not name.startswith("real: ")]
-    palette = colors(fakes)
-    reals = {name: values for name, values in profiles.items() if name.startswith("real: ")}
-    styles = dict(zip(reals, ("-", "--", ":", "-.")))
-    for name, values in profiles.items():
-        frequency = np.linspace(0, 0.5, values.shape[1])
-        mean, error = values.mean(axis=0), 1.96 * values.std(axis=0) / np.sqrt(len(values))
-        color, style = (LABEL_COLORS["real"], styles[name]) if name in reals else (palette[name], "-")
-        axes[0, 0].plot(frequency, mean, style, color=color, label=f"{name} ({len(values)})")
-        axes[0, 0].fill_between(frequency, mean - error, mean + error, color=color, alpha=0.2, lw=0)
-        if name in fakes:
-            before = [other for other in list(profiles)[: list(profiles).index(name)] if other in reals]
-            against = reals[before[-1] if before else next(iter(reals))]
-            spread = 1.96 * np.sqrt(values.var(axis=0) / len(values) + against.var(axis=0) / len(against))
-            gap = mean - against.mean(axis=0)
-            axes[0, 1].plot(frequency, gap, color=color, label=name)
-            axes[0, 1].fill_between(frequency, gap - spread, gap + spread, color=color, alpha=0.2, lw=0)
+    palette, styles = colors(list(profiles)), {}
+    frequency = np.linspace(0, 0.5, next(iter(profiles.values()))[1].shape[1])
+
+    def draw(axis, values, variance, **style):
+        error = 1.96 * np.sqrt(variance)
+        axis.plot(frequency, values, **style)
+        axis.fill_between(frequency, values - error, values + error, color=style["color"], alpha=0.2, lw=0)
+
+    for generator, (source, real, fake) in profiles.items():
+        color, spread = palette[generator], [values.var(axis=0) / len(values) for values in (real, fake)]
+        label = f"{generator} ({len(fake)})"
+        draw(axes[0, 0], fake.mean(axis=0), spread[1], color=color, label=label)
+        draw(axes[0, 1], fake.mean(axis=0) - real.mean(axis=0), sum(spread), color=color)
+        if source not in styles:
+            styles[source] = ("--", ":", "-.")[len(styles) % 3]
+            style = {"color": LABEL_COLORS["real"], "linestyle": styles[source], "label": f"real: {source} ({len(real)})"}
+            draw(axes[0, 0], real.mean(axis=0), spread[0], **style)
     axes[0, 1].axhline(0, color=GREY, linewidth=1)
     for axis in axes[0]:
         for at in (1 / 8, 1 / 4):

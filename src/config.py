@@ -242,7 +242,7 @@ _DEMO = replace(
     ),
     fourier=replace(_FULL.fourier, epochs=6, **_SMALL, **_SMALL_DENSENET),
     autoencoder=Autoencoder(
-        filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=32, epochs=20, head=(64, 32), head_epochs=30
+        filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=16, epochs=40, head=(64, 32), head_epochs=30
     ),
 )
 
@@ -268,9 +268,9 @@ _SAMPLE = replace(
                 "DenseNet_V2": dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112),
             },
         ),
-        Network("EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 8, _LITE0, "imagenet"),
+        Network("EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"),
     ),
-    fourier=replace(_FULL.fourier, epochs=8, side=112, **_SMALL, **_SMALL_DENSENET),
+    fourier=replace(_FULL.fourier, epochs=6, side=112, **_SMALL, **_SMALL_DENSENET),
     autoencoder=replace(_DEMO.autoencoder, train_dataset="140k"),
     from_manifest=True,
 )

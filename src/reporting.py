@@ -161,7 +161,7 @@ def write_summary(study: Study, decimals: int = 3) -> Path:
     Raises:
         FileNotFoundError: If no results have been written.
     """
-    results = read_results(study)
+    results = _in_reading_order(study, read_results(study))
     sections = [
         f"# Study `{study.name}`: {study.description}",
         _what_was_run(study, results),
@@ -175,9 +175,23 @@ def write_summary(study: Study, decimals: int = 3) -> Path:
     return write_atomically(study.figures / "summary.md", lambda beside: beside.write_text(page, encoding="utf-8"))
 
 
+def _in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """Rows by protocol, then baselines before networks, then test sets as the study lists them."""
+    approaches = ["metadata", "pca", "direct", "fourier", "autoencoder"]
+    networks = ["Metadata", "PCA_probe", *(network.name for network in study.direct)]
+    places = {
+        "protocol": list(PROTOCOLS), "approach": approaches, "model": networks, "test_set": list(study.test_sets)
+    }  # fmt: skip
+    ranks = {column: {name: place for place, name in enumerate(names)} for column, names in places.items()}
+    return results.sort_values(
+        list(places), key=lambda values: values.map(ranks[values.name]).fillna(len(ranks)), kind="stable"
+    )
+
+
 def _what_was_run(study: Study, results: pd.DataFrame) -> str:
     """Data, sizes and seeds, in sentences."""
-    sizes = results.drop_duplicates(["test_set", "real_source"])
+    sizes = results.sort_values("num_fake", ascending=False, kind="stable").drop_duplicates(["test_set", "real_source"])
+    sizes = sizes.sort_index()
     tests = "; ".join(
         f"{row.test_set} ({row.num_fake} fakes, {row.num_real} reals of {row.real_source})"
         for row in sizes.itertuples()
@@ -267,6 +281,8 @@ def _missing(study: Study, results: pd.DataFrame) -> str:
 def _figures(study: Study) -> str:
     """Links to the figures that lie beside the page."""
     names = sorted(path.name for path in study.figures.glob("[!.]*.png"))
+    if not study.simulated:  # they show people's faces, and stay where they were made
+        return "Not in the repository, since they show people: " + ", ".join(names)
     return "\n".join(f"- [{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in names) or "None yet."
 
 
@@ -290,7 +306,7 @@ def readme_table(study: Study) -> str:
     A cell is `report → controlled`. Where the report has a row of the same model and test set, its own AUC stands
     behind it in brackets.
     """
-    results = read_results(study)
+    results = _in_reading_order(study, read_results(study))
     auc = results[results["metric"] == "auc"].set_index(["model", "test_set", "protocol"])["value"]
     theirs = read_report_tables().set_index(["model", "approach", "test_set"])["auc"] / 100
     names = {"Fourier_DenseNet": ("DenseNet_V2", "fourier"), "Autoencoder_classifier": ("Autoencoder", "autoencoder")}

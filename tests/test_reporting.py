@@ -145,8 +145,13 @@ def test_summary_needs_results(study):
 
 def test_the_readme_shows_the_committed_results(tmp_path):
     import shutil
+    import subprocess
 
     from src.config import ROOT
+
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "figures"], cwd=ROOT, capture_output=True)
+    if changed.returncode:
+        pytest.skip("figures/ holds other results than the committed ones")
 
     readme = tmp_path / "README.md"
     shutil.copy(ROOT / "README.md", readme)
