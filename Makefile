@@ -19,7 +19,7 @@ notebooks: $(VENV)/installed
 	@STUDY=demo $(BIN)/python -m src.reproduce --in-place
 
 test: $(VENV)/installed $(VENV)/installed-dev
-	@env -u STUDY -u FACES $(BIN)/python -m pytest --cov=src --cov-report=term
+	@env -u STUDY -u FACES $(BIN)/python -m pytest -n 2 --dist loadfile --cov=src --cov-report=term
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

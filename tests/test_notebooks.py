@@ -56,9 +56,10 @@ def test_faults_are_found(tmp_path):
     notebook = nbformat.read(PATHS[0], as_version=4)
     notebook.cells[0].source = "no heading"
     notebook.cells[3].source += "\n# changed"
-    notebook.cells[5].source = "class A: pass\n" + "x = 1\n" * 30 + "if study.name == 'demo': pass"
-    notebook.cells[5].execution_count = 99
-    notebook.cells[7].outputs = [
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code[2].source = "class A: pass\n" + "x = 1\n" * 30 + "if study.name == 'demo': pass"
+    code[2].execution_count = 99
+    code[3].outputs = [
         nbformat.v4.new_output("stream", name="stderr", text="/home/somebody/x"),
         nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]),
     ]
