@@ -288,8 +288,9 @@ def _vgg16(widths: tuple[int, ...], image_size: int, normalise: bool) -> keras.M
     for block, (filters, num_repeats) in enumerate(zip(widths, VGG16_REPEATS, strict=True), start=1):
         for repeat in range(1, num_repeats + 1):
             name = f"block{block}_conv{repeat}"
-            x = layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
-            x = layers.ReLU()(layers.BatchNormalization()(x) if normalise else x)
+            options = {"padding": "same", "kernel_initializer": "he_normal", "name": name}
+            x = layers.Conv2D(filters, 3, activation=None if normalise else "relu", **options)(x)
+            x = layers.ReLU()(layers.BatchNormalization()(x)) if normalise else x
         x = layers.MaxPooling2D(2, strides=2, name=f"block{block}_pool")(x)
     return keras.Model(image, x, name="vgg16")
 
