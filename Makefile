@@ -15,8 +15,8 @@ reproduce: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sa
 
 # The notebooks as committed: executed on the demo, in place.
 notebooks: $(VENV)/installed
-	@$(BIN)/python -m src.notebooks
 	@STUDY=demo $(BIN)/python -m src.reproduce --in-place
+	@$(BIN)/python -m src.notebooks
 
 test: $(VENV)/installed $(VENV)/installed-dev
 	@env -u STUDY -u FACES $(BIN)/python -m pytest -n 2 --dist loadfile --cov=src --cov-report=term
