@@ -5,6 +5,8 @@ with `--in-place` the notebooks themselves are overwritten (for those who mainta
 """
 
 import argparse
+import base64
+import io
 import os
 import re
 import sys
@@ -14,8 +16,11 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 from .config import ROOT, Study, faces_folder, get_study
+
+_LARGE_PNG = 60_000  # characters of base64
 
 
 class _Client(NotebookClient):
@@ -38,6 +43,22 @@ def settle(text: str) -> str:
     """
     text = text.replace("\r\n", "\n")
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def slim(notebook: nbformat.NotebookNode) -> None:
+    """Makes large pictures among the outputs smaller: charts with a palette, photographs as JPEG, what is less."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            encoded = output.get("data", {}).get("image/png", "")
+            if len(encoded) < _LARGE_PNG:
+                continue
+            chart, photograph = io.BytesIO(), io.BytesIO()
+            with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+                image.convert("RGB").quantize(128).save(chart, "PNG", optimize=True)
+                image.convert("RGB").save(photograph, "JPEG", quality=80, optimize=True)
+            kind, stream = min(("png", chart), ("jpeg", photograph), key=lambda each: each[1].tell())
+            del output["data"]["image/png"]
+            output["data"][f"image/{kind}"] = base64.b64encode(stream.getvalue()).decode()
 
 
 def run_notebook(path: Path, target: Path, folder: Path | None = None) -> float:
@@ -75,6 +96,7 @@ def run_notebook(path: Path, target: Path, folder: Path | None = None) -> float:
             for output in cell.get("outputs", []):
                 if output.output_type == "stream":
                     output.text = settle(output.text)
+        slim(notebook)
         notebook.metadata.pop("widgets", None)
         notebook.metadata.language_info = {"name": "python"}  # without versions: they would differ by machine
         target.parent.mkdir(parents=True, exist_ok=True)
