@@ -97,7 +97,7 @@ def test_detectors_take_raw_pixels_and_survive_saving(tmp_path, network, scaling
     images = pictures()
     scores = predict(model, images)
     assert scores.shape == (4, 1) and scores.dtype == np.float32
-    assert ((scores > 0) & (scores < 1)).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
     model.save(tmp_path / "detector.keras")
     np.testing.assert_allclose(predict(keras.models.load_model(tmp_path / "detector.keras"), images), scores)
 

@@ -69,3 +69,29 @@ def test_a_wrong_call_is_answered_before_anything_runs(environment, arguments, m
         monkeypatch.setenv(name, value)
     assert reproduce.main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_large_pictures_among_the_outputs_become_smaller():
+    import base64
+    import io
+
+    import numpy as np
+    from nbformat.v4 import new_output
+    from PIL import Image
+
+    def encoded(pixels):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        return base64.b64encode(stream.getvalue()).decode()
+
+    photograph = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    cell = new_code_cell("x")
+    cell.outputs = [
+        new_output("display_data", {"image/png": encoded(photograph)}),
+        new_output("display_data", {"image/png": encoded(photograph[:8, :8])}),
+    ]
+    reproduce.slim(new_notebook(cells=[cell]))
+    large, small = (output["data"] for output in cell.outputs)
+    (data,) = large.values()
+    assert len(data) < 0.75 * len(encoded(photograph)) and set(small) == {"image/png"}
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (200, 200)
