@@ -140,7 +140,11 @@ def radial_profiles(profiles: Mapping[str, tuple[str, np.ndarray, np.ndarray]], 
         draw(axes[0, 1], fake.mean(axis=0) - real.mean(axis=0), sum(spread), color=color)
         if source not in styles:
             styles[source] = ("--", ":", "-.")[len(styles) % 3]
-            style = {"color": LABEL_COLORS["real"], "linestyle": styles[source], "label": f"real: {source} ({len(real)})"}
+            style = {
+                "color": LABEL_COLORS["real"],
+                "linestyle": styles[source],
+                "label": f"real: {source} ({len(real)})",
+            }
             draw(axes[0, 0], real.mean(axis=0), spread[0], **style)
     axes[0, 1].axhline(0, color=GREY, linewidth=1)
     for axis in axes[0]:

@@ -163,7 +163,10 @@ def test_save_and_load(study, tree):
 def test_manifest(manifest_study, tmp_path):
     write_manifest(tmp_path)
     records = catalog.collect(manifest_study)
-    assert records[["path", "label", "group"]].to_numpy().tolist() == [["a.jpg", "real", "d/g"], ["b.jpg", "fake", "d/g"]]
+    assert records[["path", "label", "group"]].to_numpy().tolist() == [
+        ["a.jpg", "real", "d/g"],
+        ["b.jpg", "fake", "d/g"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,9 @@ def test_fourier_repeats_its_channel():
 def test_spectrum_in_the_model_equals_recorded_spectra(size):
     keras.utils.set_random_seed(0)
     inner = build_fourier(replace(VGG, widths=(8, 8, 8, 8, 8)), 32)
-    inner.set_weights([0.92 * weight for weight in inner.get_weights()])  # so that scores are neither all near 0.5 nor all 1
+    inner.set_weights(
+        [0.92 * weight for weight in inner.get_weights()]
+    )  # so that scores are neither all near 0.5 nor all 1
     whole = with_spectrum(inner)
     images = pictures(size=size)
     recorded = [to_uint8(magnitude_spectrum(image)) for image in images]

@@ -49,7 +49,9 @@ def test_no_number_that_a_code_cell_should_print_is_typed():
     for path in PATHS:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "markdown" and not cell.source.startswith("## What you will see"):
-                assert not re.search(r"\b0\.\d{2,}\b|\b\d+(\.\d+)? %(?! interval| of the cases)", cell.source), cell.source
+                assert not re.search(r"\b0\.\d{2,}\b|\b\d+(\.\d+)? %(?! interval| of the cases)", cell.source), (
+                    cell.source
+                )
 
 
 def test_faults_are_found(tmp_path):
@@ -102,7 +104,9 @@ def test_all_run_and_leave_what_the_contract_says(home):
     models = {path.stem for path in (home / "models" / "tiny").glob("*.keras")}
     assert len(models) == 15  # five direct, Fourier, classifier, each under two protocols, and the autoencoder
     scores = {path.stem for path in (home / "data" / "tiny" / "scores").glob("*.parquet")}
-    assert scores == models - {"Autoencoder"} | {f"{b}-{p}" for b in ("Metadata", "PCA_probe") for p in ("report", "controlled")}
+    assert scores == models - {"Autoencoder"} | {
+        f"{b}-{p}" for b in ("Metadata", "PCA_probe") for p in ("report", "controlled")
+    }
     for path in sorted((home / "data" / "tiny" / "notebooks").glob("*.ipynb")):
         outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output.get("name") == "stderr"], path.name

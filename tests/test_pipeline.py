@@ -145,7 +145,9 @@ def test_metadata_baseline_before_and_after_control(study, records):
             assert square[photographs].all()
         task = (table["test_set"] == study.train_set).to_numpy()
         header = traits[task].drop(columns="bytes_per_pixel")
-        single = audit.trait_table(header, labels[task], table["group"][task], num_resamples=20).set_index("trait")["auc"]
+        single = audit.trait_table(header, labels[task], table["group"][task], num_resamples=20).set_index("trait")[
+            "auc"
+        ]
         assert single["luminance_table"] > 0.99 if protocol == "report" else (single[header.columns] == 0.5).all()
 
 
@@ -170,12 +172,13 @@ def test_radial_profiles_and_charts(study, records):
     profiles = {}
     for name in ("inpainting", "gan140k"):
         parts = dict(iter(table[table["test_set"] == name].groupby("label")))
-        profiles[name] = (study.test_sets[name], *(pipeline.radial_profiles(study, parts[label]) for label in config.LABELS))
+        profiles[name] = (
+            study.test_sets[name],
+            *(pipeline.radial_profiles(study, parts[label]) for label in config.LABELS),
+        )
     assert len({values.shape[1] for _, *both in profiles.values() for values in both}) == 1
     labels = np.arange(40) % 2
-    traits = audit.trait_table(
-        pd.DataFrame({"a": labels, "b": np.arange(40)}), labels, np.arange(40), num_resamples=20
-    )
+    traits = audit.trait_table(pd.DataFrame({"a": labels, "b": np.arange(40)}), labels, np.arange(40), num_resamples=20)
     points = np.random.default_rng(0).normal(size=(40, 5))
     probe = pca.linear_probe(points, labels, np.arange(40), (2, 5), num_permutations=2, num_resamples=20)
     leaking = leaks.leak_test(pd.DataFrame({"path": list("ab"), "split": ["train", "test"], "group": ["x", "x"]}))
