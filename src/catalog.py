@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .config import LABELS, Study, faces_folder
+from .config import LABELS, SPLITS, Study, faces_folder
 
-SPLITS = ("train", "valid", "test")
 _SHARES = (0.8, 0.1, 0.1)
 
 # How often the public generator code of DeepFakeFace saved a fake as JPEG (quality 75) on its way. What `controlled`

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("TRUE_OR_FAKE_HOME") or ROOT).expanduser().resolve()
 
 PROTOCOLS = ("report", "controlled")
+SPLITS = ("train", "valid", "test")
 LABELS = ("real", "fake")  # the class index is the position: fake = 1, the positive class, everywhere
 
 

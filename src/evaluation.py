@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .config import Study
+from .config import SPLITS, Study
 from .metrics import (
     CALIBRATION_METRICS,
     METRICS,
@@ -43,7 +43,6 @@ __all__ = [  # what callers find here, the functions on arrays included
     "write_scores",
 ]
 SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", "test_set", "real_source")
-SPLITS = ("train", "valid", "test")
 RESULT_KEYS = ("study", "approach", "model", "protocol", "train_set", "test_set", "real_source", "seed")
 RESULT_COLUMNS = (*RESULT_KEYS, "metric", "value", "ci_low", "ci_high", "num_real", "num_fake")
 

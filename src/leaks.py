@@ -15,10 +15,10 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from .config import SPLITS
 from .decoding import UnreadableImage, reason_of
 from .progress import progress
 
-SPLITS = ("train", "valid", "test")
 GRID = 64  # side of the grey thumbnails in which backgrounds are compared
 
 
@@ -317,7 +317,7 @@ def tie_groups(groups: Iterable[str], ties: Iterable[tuple[str, str]], *, max_si
 
     Mind what chains do. If every photograph lends its background to a swap at random, the chains join nearly the
     whole collection into two or three groups, which no split can divide. `max_size` gives up the few ties that hold
-    the large ones together; `straddling` then finds the torn ones, whose swaps a test must leave out.
+    the large ones together; `catalog.drop_torn_swaps` then leaves out the swaps that were torn.
 
     Args:
         groups: `(N,)`, the group of every record.
@@ -363,8 +363,3 @@ def _cut_components(ends: np.ndarray, component: np.ndarray, max_size: int) -> n
     for node in order[1:]:
         part[node] = part[parent[node]] if joined[node] else node
     return part[:num_nodes]
-
-
-def straddling(ties: Iterable[tuple[str, str]], split_of: dict[str, str]) -> np.ndarray:
-    """Which ties connect different splits, `(M,)` `bool`; `split_of` gives the split of each group."""
-    return np.array([split_of[first] != split_of[second] for first, second in ties], dtype=bool)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from . import audit, catalog, evaluation, images, models, spectra, training
 from .batches import Batches
-from .config import LABELS, Autoencoder, Network, Study
+from .config import LABELS, SPLITS, Autoencoder, Network, Study
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> F
         boxes=corners.loc[chosen["path"]].to_numpy(),
         description="Preparing faces",
     )
-    rows = {split: np.flatnonzero(chosen["split"] == split) for split in catalog.SPLITS}
+    rows = {split: np.flatnonzero(chosen["split"] == split) for split in SPLITS}
     return Faces(store.pixels, rows, f"{store.folder.name}-{pd.util.hash_pandas_object(chosen['split']).sum():016x}")
 
 
