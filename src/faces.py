@@ -199,3 +199,30 @@ def _best(faces: np.ndarray, height: int, width: int) -> np.ndarray:
         return np.array([np.nan] * 5 + [0])
     best = np.lexsort((area, confidence.round(2)))[-1]
     return np.array([*boxes[best], confidence[best], len(boxes)])
+
+
+def box_agreement(boxes: pd.DataFrame, reference: pd.DataFrame) -> pd.Series:
+    """How well found boxes agree with others of the same pictures, for example `wiki.mat`'s in the records.
+
+    Args:
+        boxes: `detect`'s table, not expanded.
+        reference: Columns `path`, `left`, `top`, `right`, `bottom`; rows with NaN say nothing and are left out.
+
+    Returns:
+        `compared`: pictures in both tables; `found`: the share of them in which there is a box; of these the `median`
+        intersection over union and the share with `at_least_half`. NaN where there is nothing to compare.
+
+    Example:
+
+    >>> found = pd.DataFrame([["a", 0, 0, 1, 1], ["b", *[np.nan] * 4]], columns=["path", *BOX])
+    >>> known = pd.DataFrame([["a", 0, 0, 1, 0.8], ["b", 0, 0, 1, 1]], columns=["path", *BOX])
+    >>> box_agreement(found, known).to_dict()
+    {'compared': 2.0, 'found': 0.5, 'median': 0.8, 'at_least_half': 1.0}
+    """
+    known = reference[["path", *BOX]].dropna().drop_duplicates("path")
+    both = boxes[["path", *BOX]].drop_duplicates("path").merge(known, on="path", suffixes=("", "_known"))
+    found = both.dropna()
+    shared = iou(found[BOX], found[[f"{name}_known" for name in BOX]])
+    share = len(found) / len(both) if len(both) else np.nan
+    middle, half = (np.median(shared), np.mean(shared >= 0.5)) if len(shared) else (np.nan, np.nan)
+    return pd.Series({"compared": len(both), "found": share, "median": middle, "at_least_half": half}, dtype=float)

@@ -4,7 +4,7 @@ records → `prepare` (pictures of all tasks under one protocol) → `fit` (a mo
 and temperature from validation, rows of `results.csv`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -27,6 +27,7 @@ class Pictures:
             `pixels`. One picture may serve several tasks.
         pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
         fingerprint: Of pictures, labels and splits together.
+        variant: Tells apart detectors of one name: empty for the study's own training, else see `retrained`.
     """
 
     study: Study
@@ -34,6 +35,17 @@ class Pictures:
     table: pd.DataFrame
     pixels: np.ndarray
     fingerprint: str
+    variant: str = ""
+
+    def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
+        """The same pictures for another training: with another seed, or on other generators."""
+        if seed is not None:
+            return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
+        return replace(self, study=replace(self.study, train_set=train_set), variant=f"-{train_set}")
+
+    def model_id(self, name: str) -> str:
+        """What the files of a detector are called."""
+        return f"{name}-{self.protocol}{self.variant}"
 
     @property
     def labels(self) -> np.ndarray:
@@ -42,11 +54,10 @@ class Pictures:
         labels[self.table["row"]] = self.table["label"] == "fake"
         return labels
 
-    def rows(self, split: str, test_set: str | None = None, label: str | None = None) -> np.ndarray:
-        """Places in `pixels` of one split of a task (default: the training task), perhaps of one label."""
-        table = self.table[
-            (self.table["split"] == split) & (self.table["test_set"] == (test_set or self.study.train_set))
-        ]
+    def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
+        """Places in `pixels` of one split of a task (default: the training tasks), perhaps of one label."""
+        wanted = [task] if task else self.study.train_sets
+        table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
         return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
 
     def groups(self) -> np.ndarray:
@@ -206,6 +217,51 @@ def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> F
     return Faces(store.pixels, rows, f"{store.folder.name}-{pd.util.hash_pandas_object(chosen['split']).sum():016x}")
 
 
+def fit_autoencoder(
+    study: Study, crops: Faces, config: Autoencoder, name: str = "Autoencoder"
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Trains the autoencoder on real faces and keeps its best epoch by validation error.
+
+    Args:
+        study: Gives the seed and the folder of the models.
+        crops: From `prepare_faces`.
+        config: Size and training of the network.
+        name: Of the saved model.
+
+    Returns:
+        The autoencoder at its best epoch, and its history (see `training.train`).
+    """
+    training.seed(study.seed)
+    model = models.build_autoencoder(config, crops.pixels.shape[1])
+    train, valid = (
+        training.Reconstruction(
+            Batches(
+                crops.pixels,
+                rows=crops.rows[split],
+                batch_size=config.batch_size,
+                shuffle=split == "train",
+                seed=study.seed,
+            )
+        )
+        for split in ("train", "valid")
+    )
+    settings = training.Settings(
+        config.learning_rate, config.epochs, study.seed, "mean_squared_error", config, crops.fingerprint
+    )
+    model, history = training.train(model, train, valid, study.models / name, settings)
+    training.update_card(study.models / name, starts_from="random values")
+    return model, history
+
+
+def reconstruction_errors(model: keras.Model, pixels: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
+    errors = [
+        ((model.predict_on_batch(np.asarray(faces)) - faces / np.float32(255)) ** 2).mean(axis=(1, 2, 3))
+        for faces in np.split(pixels, range(batch_size, len(pixels), batch_size))
+    ]
+    return np.concatenate(errors)
+
+
 def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     """Radial profile of the spectrum of every row of `task_steps`, `(num_rows, num_radii)`.
 
@@ -247,13 +303,17 @@ def fit(
         file = study.data / "features" / f"{extractor.name}-{pictures.fingerprint}.npy"
         pixels = training.cached_features(extractor, pictures.pixels, file, data=pictures.fingerprint)
     settings = training.Settings(
-        network.learning_rate, network.epochs, study.seed, config=network, data=pictures.fingerprint
+        network.learning_rate,
+        network.epochs,
+        study.seed,
+        config=network,
+        data=f"{pictures.fingerprint}/{study.train_set}",
     )
     return training.train(
         trained,
         pictures.batches("train", network.batch_size, pixels),
         pictures.batches("valid", network.batch_size, pixels),
-        study.models / f"{name}-{pictures.protocol}",
+        study.models / pictures.model_id(name),
         settings,
         whole=model,
         verbose=verbose,
@@ -279,7 +339,7 @@ def score(
     Returns:
         The detector's rows of `results.csv`.
     """
-    study, model_id = pictures.study, f"{name}-{pictures.protocol}"
+    study, model_id = pictures.study, pictures.model_id(name)
     stem = study.models / model_id
     card = training.read_card(stem)
     scored = f"{card['fingerprint']}-{pictures.fingerprint}"

@@ -1,12 +1,9 @@
-"""Result tables for readers: ours beside the report's, and the summary page of a study.
+"""Result tables for readers, in Markdown: ours beside the report's, the README's, and those of the page.
 
-Reads `figures/<study>/results.csv`, the model cards and `data/report/`; writes `figures/<study>/summary.md`. Every
-number is computed from these; none is typed.
+Reads the rows of `figures/<study>/results.csv` and `data/report/`. Every number is computed from these; none is typed.
+`page` sets the tables between sentences.
 """
 
-import importlib.metadata
-import json
-import platform
 import re
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pandas as pd
 
 from .config import PROTOCOLS, ROOT, Study, get_study
 from .evaluation import read_results, write_atomically
+from .steps import parse
 
 REPORT = ROOT / "data" / "report"
 # The report's columns → our metrics. Its precision, recall and F1 are those of the class real.
@@ -25,17 +23,12 @@ REPORT_METRICS = {
     "f1": "f1_real",
     "auc": "auc",
 }
-PACKAGES = (
-    "keras",
-    "tensorflow",
-    "jax",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "pillow",
-    "opencv-python-headless",
-)
+# What the report calls otherwise: (approach, its name) → ours.
+REPORT_MODELS = {
+    ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
+    ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
+}
+_HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
 
 
 def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
@@ -51,6 +44,74 @@ def _cell(value, decimals: int) -> str:
         return ""
     text = f"{value:.{decimals}f}" if isinstance(value, float | np.floating) else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def escape(text: str) -> str:
+    r"""A name from outside (a file, a generator) on one line, as Markdown that shows it as it is.
+
+    Example:
+        >>> print(escape("VGG16_V3 *new*\n<b>"))
+        VGG16_V3 \*new\* \<b\>
+    """
+    return re.sub(r"([\\`*\[\]<>&~]|\b_|_\b)", r"\\\1", " ".join(str(text).split()))
+
+
+# Which rows of results.csv ----------------------------------------------------------------------------------------
+
+
+def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that stand for the study: its own seed, training set and real photographs, whole test sets.
+
+    Left out are further seeds, networks trained on every generator in turn (`Matrix_…`), foreign and unseen real
+    photographs, and conditions (`metric@condition`).
+    """
+    rows = _own(study, _trained(study, results))
+    return rows[~rows["metric"].str.contains("@", regex=False)]
+
+
+def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows `metric@kind:level` of the headline detectors, on the training generator's test set where it is there.
+
+    Returns:
+        The rows with `metric`, `kind` and `level` taken apart, and `is_step`: whether the condition is something done
+        to the pictures (a step of `steps`); otherwise it is a part of the test set.
+    """
+    rows = _own(study, _trained(study, results))
+    rows = rows[rows["metric"].str.contains("@", regex=False)]
+    at_home = rows["test_set"] == study.train_set
+    rows = rows[at_home | (not at_home.any())]
+    parts = rows["metric"].str.extract(r"^(?P<metric>[^@]*)@(?P<kind>[^:]*):?(?P<level>.*)$")
+    return rows.assign(**parts, is_step=[_is_step(name.partition("@")[2]) for name in rows["metric"]])
+
+
+def _is_step(condition: str) -> bool:
+    try:
+        return bool(parse(condition))
+    except ValueError:
+        return False
+
+
+def _own(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the study's seed and, for each test set, of its own real photographs."""
+    return rows[(rows["seed"] == study.seed) & (rows["real_source"] == rows["test_set"].map(study.test_sets))]
+
+
+def _trained(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the detectors that were trained as the study says, without the matrix."""
+    return rows[(rows["train_set"] == study.train_set) & ~rows["model"].str.startswith("Matrix_")]
+
+
+def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """Rows by protocol, then baselines before networks, then test sets as the study lists them."""
+    approaches = ["metadata", "pca", "direct", "fourier", "autoencoder"]
+    networks = ["Metadata", "PCA_probe", *(network.name for network in study.direct)]
+    places = {
+        "protocol": list(PROTOCOLS), "approach": approaches, "model": networks, "test_set": list(study.test_sets)
+    }  # fmt: skip
+    ranks = {column: {name: place for place, name in enumerate(names)} for column, names in places.items()}
+    return results.sort_values(
+        list(places), key=lambda names: names.map(ranks[names.name]).fillna(len(ranks[names.name])), kind="stable"
+    )
 
 
 # The report's tables ---------------------------------------------------------------------------------------------
@@ -101,8 +162,8 @@ def contradictions(reference: pd.DataFrame, f1_tolerance: float = 0.2, accuracy_
 def report_table(results: pd.DataFrame, reference: pd.DataFrame, table: str, protocol: str) -> pd.DataFrame:
     """Our results in the form of the report's tables, beside the report's numbers.
 
-    Precision, recall and F1 are those of the class real, as the report computed them, and thresholds are 0.5. A model
-    is matched by name, or, where an approach has one model on either side, with that one. Several seeds are averaged.
+    Precision, recall and F1 are those of the class real, as the report computed them, and thresholds are 0.5. Of ours
+    there are headline rows only (see `headline`), named as ours are.
 
     Args:
         results: As `read_results` returns it.
@@ -126,11 +187,12 @@ def report_table(results: pd.DataFrame, reference: pd.DataFrame, table: str, pro
         have = sorted(results["protocol"].unique())
         raise ValueError(f"There are no results under the protocol {protocol!r}, only {have}. Run notebooks 03 to 05.")
     approach = theirs["approach"].iloc[0]
-    ours = results[(results["approach"] == approach) & (results["protocol"] == protocol)]
-    if theirs["approach"].iloc[0] != table:  # one table of an approach: one test set, unless it has them all
+    study = get_study(results["study"].iloc[0])
+    ours = headline(study, results)
+    ours = ours[(ours["approach"] == approach) & (ours["protocol"] == protocol)]
+    if approach != table:  # one table of an approach: one test set, unless it has them all
         ours = ours[ours["test_set"].isin(theirs["test_set"])]
-    if theirs["model"].nunique() == ours["model"].nunique() == 1:
-        theirs = theirs.assign(model=ours["model"].iloc[0])
+    theirs = theirs.assign(model=[REPORT_MODELS.get((approach, name), name) for name in theirs["model"]])
     keys = ["model", "train_set", "test_set"]
     ours = ours[ours["metric"].isin(REPORT_METRICS.values())]
     ours = ours.pivot_table(index=[*keys, "real_source"], columns="metric", values="value", sort=False).mul(100)
@@ -139,162 +201,187 @@ def report_table(results: pd.DataFrame, reference: pd.DataFrame, table: str, pro
     both = theirs.merge(ours, how="outer", on=keys, suffixes=("_report", "_ours"), sort=False)
     order = [name for column in ("test_set", "model") for name in (*theirs[column], *ours[column])]
     both = both.sort_values(["test_set", "model"], key=lambda names: names.map(order.index), kind="stable")
-    both["data"] = "simulated" if get_study(results["study"].iloc[0]).simulated else "real"
+    both["data"] = "simulated" if study.simulated else "real"
     columns = [f"{name}_{side}" for name in REPORT_METRICS for side in ("report", "ours")]
     both["contradiction"] = both["contradiction"].fillna("")
     return both[[*keys, "real_source", "data", *columns, "contradiction"]].reset_index(drop=True)
 
 
-# The summary page ------------------------------------------------------------------------------------------------
+# The page's tables: each takes all rows of results.csv, and is "" where it would be empty ---------------------------
 
 
-def write_summary(study: Study, decimals: int = 3) -> Path:
-    """Writes `figures/<study>/summary.md`: what was run, the results, what the backbones started from, what is missing.
+def interval(value: float, low: float, high: float) -> str:
+    """A fraction with its interval; a third decimal where two would hide on which side of 0.5 the interval ends.
 
-    Args:
-        study: Whose `results.csv`, model cards and figures to read.
-        decimals: Of the metrics, which are fractions.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        FileNotFoundError: If no results have been written.
+    Example:
+        >>> interval(0.9391, 0.91, 0.97), interval(0.51, 0.501, 0.53)
+        ('0.94 (0.91–0.97)', '0.510 (0.501–0.530)')
     """
-    results = _in_reading_order(study, read_results(study))
-    sections = [
-        f"# Study `{study.name}`: {study.description}",
-        _what_was_run(study, results),
-        *(_protocol_section(results, protocol, decimals) for protocol in results["protocol"].unique()),
-        "## What each detector started from\n\n" + _cards(study),
-        "## What was not run\n\n" + _missing(study, results),
-        "## Figures\n\n" + _figures(study),
-        "## Environment\n\n" + _environment(),
-    ]
-    page = "\n\n".join(sections) + "\n"
-    return write_atomically(study.figures / "summary.md", lambda beside: beside.write_text(page, encoding="utf-8"))
+    digits = 3 if any(round(bound, 2) == 0.5 != bound for bound in (low, high)) else 2
+    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
-def _in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """Rows by protocol, then baselines before networks, then test sets as the study lists them."""
-    approaches = ["metadata", "pca", "direct", "fourier", "autoencoder"]
-    networks = ["Metadata", "PCA_probe", *(network.name for network in study.direct)]
-    places = {
-        "protocol": list(PROTOCOLS), "approach": approaches, "model": networks, "test_set": list(study.test_sets)
-    }  # fmt: skip
-    ranks = {column: {name: place for place, name in enumerate(names)} for column, names in places.items()}
-    return results.sort_values(
-        list(places), key=lambda values: values.map(ranks[values.name]).fillna(len(ranks)), kind="stable"
-    )
+def auc_texts(rows: pd.DataFrame) -> list[str]:
+    """`interval` of each row; in italics where it holds 0.5, with ▼ where all of it lies below."""
+    texts = []
+    for value, low, high in rows[["value", "ci_low", "ci_high"]].to_numpy():
+        mark = "*{}*" if low <= 0.5 <= high else "▼ {}" if high < 0.5 else "{}"
+        texts.append(mark.format(interval(value, low, high)))
+    return texts
 
 
-def _what_was_run(study: Study, results: pd.DataFrame) -> str:
-    """Data, sizes and seeds, in sentences."""
-    sizes = results.sort_values("num_fake", ascending=False, kind="stable").drop_duplicates(["test_set", "real_source"])
-    sizes = sizes.sort_index()
-    tests = "; ".join(
-        f"{row.test_set} ({row.num_fake} fakes, {row.num_real} reals of {row.real_source})"
-        for row in sizes.itertuples()
-    )
-    seeds = ", ".join(str(seed) for seed in sorted(results["seed"].unique()))
-    simulated = "**Simulated data:** every picture was drawn by the simulator, none is a photograph. These numbers say "
-    return (
-        (simulated + "that the pipeline works, not how well detectors do on real faces.\n\n" if study.simulated else "")
-        + f"Trained on {', '.join(results['train_set'].unique())}; {study.image_size}×{study.image_size} pixels; "
-        + f"seeds: {seeds}. Test sets, test split only: {tests}.\n\n"
-        + f"Fake is the positive class. Intervals: 95 %, bootstrap over groups, {study.num_resamples:,} resamples."
-    )
+def pivot(rows: pd.DataFrame, texts: list[str], index: list[str], column: str = "test_set") -> str:
+    """A table with a row for each `index` and a column for each value of `column`, in the order in which they come."""
+    if rows.empty:
+        return ""
+    rows = rows[[*index, column]].astype(str).map(escape).assign(text=list(texts))
+    wide = rows.pivot(index=index, columns=column, values="text").reindex(columns=rows[column].unique())
+    table = rows[index].drop_duplicates().merge(wide.reset_index(), on=index).fillna("–")
+    return to_markdown(table.rename(columns={name: _HEADERS.get(name, name) for name in index}))
 
 
-def _protocol_section(results: pd.DataFrame, protocol: str, decimals: int) -> str:
-    """The tables of one protocol."""
-    rows = results[results["protocol"] == protocol]
-    parts = [f"## Protocol `{protocol}`", "Area under the ROC curve (95 % interval):", _pivot(rows, ["auc"], decimals)]
-    chosen = ["accuracy", "f1"]
-    parts += ["Accuracy / F1 at the threshold 0.5:", _pivot(rows, chosen, decimals)]
-    if rows["metric"].eq("accuracy_at_threshold").any():
-        names = [f"{name}_at_threshold" for name in chosen]
-        parts += ["Accuracy / F1 at the threshold chosen on the validation split:", _pivot(rows, names, decimals)]
-    return "\n\n".join(parts)
-
-
-def _pivot(rows: pd.DataFrame, names: list[str], decimals: int) -> str:
-    """Detectors × test sets; one metric with its interval (or mean ± sd over seeds), several with a slash."""
-
-    def text(part: pd.DataFrame) -> str:
-        if len(names) == 1 and len(part) == 1:
-            row = part.iloc[0]
-            return f"{row['value']:.{decimals}f} ({row['ci_low']:.{decimals}f}–{row['ci_high']:.{decimals}f})"
-        shown = []
-        for name in names:
-            values = part.loc[part["metric"] == name, "value"]
-            shown.append(f"{values.mean():.{decimals}f}" if len(values) else "–")
-        if len(names) == 1:
-            shown[0] += f" ± {part['value'].std():.{decimals}f} ({len(part)} seeds)"
-        return " / ".join(shown)
-
+def _joined(rows: pd.DataFrame, names: list[str], index: list[str], column: str = "test_set") -> str:
+    """As `pivot`, with the values of several metrics in a cell."""
     rows = rows[rows["metric"].isin(names)]
-    several_sources = rows.groupby("test_set")["real_source"].nunique() > 1
-    column = rows["test_set"].where(
-        ~rows["test_set"].map(several_sources), rows["test_set"] + " / " + rows["real_source"]
+    cells = rows[[*index, column]].drop_duplicates()
+    wide = rows.pivot(index=[*index, column], columns="metric", values="value").reindex(columns=names)
+    values = wide.loc[pd.MultiIndex.from_frame(cells)].map("{:.2f}".format, na_action="ignore").fillna("–")
+    return pivot(cells, [" / ".join(row) for row in values.to_numpy()], index, column)
+
+
+def auc_table(study: Study, results: pd.DataFrame, protocol: str) -> str:
+    """AUC with intervals: detectors × test sets."""
+    rows = headline(study, results).query("metric == 'auc' and protocol == @protocol")
+    return pivot(rows, auc_texts(rows), ["model"])
+
+
+def accuracy_table(study: Study, results: pd.DataFrame, protocol: str, suffix: str) -> str:
+    """Accuracy / F1: detectors × test sets; at 0.5 without a suffix, else `"_at_threshold"`."""
+    rows = headline(study, results).query("protocol == @protocol")
+    return _joined(rows, [f"accuracy{suffix}", f"f1{suffix}"], ["model"])
+
+
+def difference_table(study: Study, results: pd.DataFrame) -> str:
+    """AUC under `controlled` minus AUC under `report`; in bold where the two intervals do not overlap."""
+    rows = headline(study, results).query("metric == 'auc'")
+    before, after = (rows[rows["protocol"] == protocol] for protocol in PROTOCOLS)
+    both = before.merge(after, on=["model", "test_set"], suffixes=("_before", "_after"))
+    apart = (both["ci_high_after"] < both["ci_low_before"]) | (both["ci_low_after"] > both["ci_high_before"])
+    change = (both["value_after"] - both["value_before"]).map("{:+.2f}".format).str.replace("-", "−")
+    return pivot(both, change.where(~apart, "**" + change + "**"), ["model"])
+
+
+def audit_table(study: Study, results: pd.DataFrame) -> str:
+    """AUC of the baselines that look at no face: the file's header, principal components."""
+    rows = headline(study, results).query("metric == 'auc' and approach in ('metadata', 'pca')")
+    return pivot(rows, auc_texts(rows), ["model", "protocol"])
+
+
+def seeds_table(study: Study, results: pd.DataFrame) -> str:
+    """AUC as mean ± standard deviation over seeds, of the detectors that have several."""
+    rows = _trained(study, results).query("metric == 'auc'")
+    rows = rows[rows["real_source"] == rows["test_set"].map(study.test_sets)]
+    groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
+    table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
+    texts = [f"{mean:.2f} ± {sd:.2f} ({num:.0f})" for mean, sd, num in table[["mean", "std", "size"]].to_numpy()]
+    return pivot(table, texts, ["protocol", "model"])
+
+
+def matrix_table(study: Study, results: pd.DataFrame) -> str:
+    """AUC under `controlled` of networks trained on each generator, and on all but one; in bold those trained on."""
+    rows = _own(study, results[results["model"].str.startswith("Matrix_")])
+    rows = rows.query("metric == 'auc' and protocol == 'controlled'")
+    places = {name: place for place, name in enumerate(study.test_sets)}
+    parts = rows["train_set"].str.split("+")
+    rows = rows.assign(parts=parts, num=parts.str.len(), place=parts.str[0].map(places))
+    rows = rows.sort_values(["approach", "num", "place"], kind="stable")
+    texts = [
+        f"**{text}**" if test_set in parts else text
+        for text, test_set, parts in zip(auc_texts(rows), rows["test_set"], rows["parts"])
+    ]
+    return pivot(
+        rows.assign(train_set=[_named(study, parts) for parts in rows["parts"]]), texts, ["approach", "train_set"]
     )
-    who = ["approach", "model"] + ["train_set"] * (rows["train_set"].nunique() > 1)
-    groups = rows.assign(test=column).groupby([*who, "test"], sort=False)
-    cells = [(*group, text(part)) for group, part in groups]
-    table = pd.DataFrame(cells, columns=[*who, "test", "text"])
-    wide = table.pivot(index=who, columns="test", values="text")
-    wide = wide.reindex(index=pd.MultiIndex.from_frame(table[who].drop_duplicates()), columns=table["test"].unique())
-    return to_markdown(wide.rename_axis(columns=None).reset_index())
 
 
-def _cards(study: Study) -> str:
-    """What the cards of the trained models say."""
-    rows = []
-    for path in sorted(study.models.glob("*.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        weights = card.get("starts_from", card.get("weights", "not recorded"))
-        chosen = {name: card.get(name) for name in ("seed", "threshold", "temperature", "device")}
-        rows.append({"model": path.stem, "weights before training": weights} | chosen)
-    if not rows:
-        return "No model cards were found."
-    return to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), decimals=3)
+def _named(study: Study, train_sets: list[str]) -> str:
+    """A training set in words."""
+    absent = [name for name in study.test_sets if name not in train_sets]
+    return f"all but {absent[0]}" if len(train_sets) > 1 and len(absent) == 1 else " + ".join(train_sets)
 
 
-def _missing(study: Study, results: pd.DataFrame) -> str:
-    """The study's detectors, protocols and test sets that have no result."""
-    expected = [("direct", network.name) for network in study.direct]
-    expected += [(approach, None) for approach in ("fourier", "autoencoder", "metadata")]
-    lines = []
-    for approach, model in expected:
-        where = []
-        for protocol in PROTOCOLS:
-            rows = results[(results["approach"] == approach) & (results["protocol"] == protocol)]
-            rows = rows if model is None else rows[rows["model"] == model]
-            absent = [name for name in study.test_sets if name not in set(rows["test_set"])]
-            if absent:
-                where.append(f"`{protocol}`" + (f" on {', '.join(absent)}" if len(rows) else ""))
-        if where:
-            lines.append(f"- {approach}{f' {model}' if model else ''}: protocol {', '.join(where)}")
-    return "\n".join(lines) or "Every detector of the study was run under every protocol on every test set."
+def foreign_table(study: Study, results: pd.DataFrame) -> str:
+    """AUC of the same fakes against their own and against other real photographs."""
+    rows = _trained(study, results).query("metric == 'auc' and seed == @study.seed")
+    rows = rows[rows.groupby("test_set")["real_source"].transform("nunique") > 1]
+    foreign = rows["real_source"] != rows["test_set"].map(study.test_sets)
+    rows = rows.assign(foreign=foreign, pair=rows["test_set"] + " against " + rows["real_source"])
+    rows = rows.sort_values("foreign", kind="stable")
+    return pivot(rows, auc_texts(rows), ["protocol", "model"], "pair")
 
 
-def _figures(study: Study) -> str:
-    """Links to the figures that lie beside the page."""
-    names = sorted(path.name for path in study.figures.glob("[!.]*.png"))
-    if not study.simulated:  # they show people's faces, and stay where they were made
-        return "Not in the repository, since they show people: " + ", ".join(names)
-    return "\n".join(f"- [{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in names) or "None yet."
+def false_alarm_table(study: Study, results: pd.DataFrame) -> str:
+    """Share of real photographs called fake at the validation threshold: its own test set's, then unseen datasets'."""
+    rows = _trained(study, results).query("metric == 'fpr_at_threshold' and seed == @study.seed")
+    if rows.empty:
+        return ""
+    known = headline(study, results).query("metric == 'recall_real_at_threshold' and test_set == @study.train_set")
+    known = known.assign(value=1 - known["value"], ci_low=1 - known["ci_high"], ci_high=1 - known["ci_low"])
+    known = known[known["model"].isin(rows["model"])]
+    rows = pd.concat([known.assign(real_source=known["real_source"] + " (its own)"), rows])
+    texts = [interval(*values) for values in rows[["value", "ci_low", "ci_high"]].to_numpy()]
+    return pivot(rows, texts, ["protocol", "model"], "real_source")
 
 
-def _environment() -> str:
-    """Versions of what the numbers depend on."""
-    found = [f"Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue  # a backend that is not installed, or another build of OpenCV
-    return ", ".join(found) + "."
+def robustness_tables(study: Study, results: pd.DataFrame) -> str:
+    """AUC / accuracy at the validation threshold on degraded pictures, a table for each kind of degradation."""
+    rows, whole = conditions(study, results).query("is_step"), headline(study, results).assign(level="unchanged")
+    tables = []
+    for kind, part in rows.groupby("kind", sort=False):
+        keys = ["protocol", "model", "test_set"]
+        both = pd.concat([whole.merge(part[keys].drop_duplicates(), on=keys), part])
+        table = _joined(both, ["auc", "accuracy_at_threshold"], _varying(both), "level")
+        tables.append(f"`{kind}`, by its level:\n\n{table}")
+    return "\n\n".join(tables)
+
+
+def subgroup_table(study: Study, results: pd.DataFrame) -> str:
+    """AUC on parts of the test set."""
+    rows = conditions(study, results).query("not is_step and metric == 'auc'")
+    sizes = (rows["num_real"] + rows["num_fake"]).groupby([rows["kind"], rows["level"]]).transform("max")
+    part = rows["kind"] + ": " + rows["level"] + " (n = " + sizes.astype(int).astype(str) + ")"
+    return pivot(rows.assign(part=part), auc_texts(rows), _varying(rows), "part")
+
+
+def _varying(rows: pd.DataFrame) -> list[str]:
+    """The columns that name a row of a table of conditions."""
+    return ["protocol", "model"] + ["test_set"] * (rows["test_set"].nunique() > 1)
+
+
+def attention_table(study: Study, results: pd.DataFrame) -> str:
+    """Share of a detector's heat inside the altered region / the share that chance gives."""
+    rows, keys = headline(study, results), ["protocol", "model", "test_set"]
+    heat, chance = (rows[rows["metric"] == f"cam_in_region{suffix}"] for suffix in ("", "_chance"))
+    both = heat.merge(chance[[*keys, "value"]].rename(columns={"value": "chance"}), on=keys)
+    values = both[["value", "ci_low", "ci_high", "chance"]].to_numpy()
+    return pivot(both, [f"{interval(*row[:3])} / {row[3]:.2f}" for row in values], ["protocol", "model"])
+
+
+def beside_the_report(results: pd.DataFrame) -> str:
+    """The report's rows of which there is one of ours under `report`, report / ours in percent."""
+    reference = read_report_tables()
+    tables = [report_table(results, reference, approach, "report") for approach in reference["approach"].unique()]
+    both = pd.concat(tables).dropna(subset=["accuracy_report", "accuracy_ours"])
+    table = both[["model", "test_set"]].set_axis(["detector", "tested on"], axis=1)
+    for name in REPORT_METRICS:
+        sides = (
+            both[f"{name}_{side}"].map("{:.1f}".format, na_action="ignore").fillna("–") for side in ("report", "ours")
+        )
+        table[name] = [" / ".join(pair) for pair in zip(*sides)]
+    table["what cannot be in the report's row"] = both["contradiction"].where(
+        both["contradiction"] == "", "⚠ " + both["contradiction"]
+    )
+    return to_markdown(table) if len(table) else ""
 
 
 # The README's tables ----------------------------------------------------------------------------------------------
@@ -306,17 +393,19 @@ def readme_table(study: Study) -> str:
     A cell is `report → controlled`. Where the report has a row of the same model and test set, its own AUC stands
     behind it in brackets.
     """
-    results = _in_reading_order(study, read_results(study))
+    results = in_reading_order(study, headline(study, read_results(study)))
     auc = results[results["metric"] == "auc"].set_index(["model", "test_set", "protocol"])["value"]
-    theirs = read_report_tables().set_index(["model", "approach", "test_set"])["auc"] / 100
-    names = {"Fourier_DenseNet": ("DenseNet_V2", "fourier"), "Autoencoder_classifier": ("Autoencoder", "autoencoder")}
+    theirs = read_report_tables()
+    names = [REPORT_MODELS.get(key, key[1]) for key in zip(theirs["approach"], theirs["model"])]
+    theirs = theirs.set_index([names, theirs["test_set"]])["auc"] / 100
     rows = []
-    for model in results["model"].unique():
+    for model in auc.index.unique("model"):
         cells = {"detector": model}
         for test_set in study.test_sets:
-            before, after = (auc.get((model, test_set, protocol), np.nan) for protocol in PROTOCOLS)
-            given = theirs.get((*names.get(model, (model, "direct")), test_set), np.nan)
-            cells[test_set] = f"{before:.2f} → {after:.2f}" + ("" if np.isnan(given) else f" [{given:.2f}]")
+            ours = (auc.get((model, test_set, protocol)) for protocol in PROTOCOLS)
+            given = theirs.get((model, test_set), np.nan)
+            cells[test_set] = " → ".join("–" if value is None else f"{value:.2f}" for value in ours)
+            cells[test_set] += "" if np.isnan(given) else f" [{given:.2f}]"
         rows.append(cells)
     return to_markdown(pd.DataFrame(rows))
 

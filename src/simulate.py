@@ -58,6 +58,8 @@ _CELEBA_ATTRIBUTES = (
     "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat",
     "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
 )  # fmt: skip
+_CELEBA_AXES = (("x", 178), ("y", 218))  # of the aligned pictures, in pixels
+_CELEBA_POINTS = [f"{p}_{axis}" for p in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"]
 _EPOCH = (2024, 1, 1, 0, 0, 0)  # the time stamp of every archive member: same seed, same bytes
 
 
@@ -142,7 +144,7 @@ def _make_photograph(job: tuple[_Portrait, int]) -> tuple[bytes, bytes, dict, di
 
     height, width = image.shape[:2]
     found = rng.random() > 0.03
-    face = np.array([0.0, 0.0, 1.0, 1.0])
+    face = np.array([1.0, 1.0, width, height])  # where no face was found: the whole picture
     if found:  # the crop carries 40 % of the face on every side, edges repeated
         left, top, right, bottom = face_box(scene) * (width, height, width, height)
         margin = 0.4 * max(right - left, bottom - top)
@@ -151,7 +153,7 @@ def _make_photograph(job: tuple[_Portrait, int]) -> tuple[bytes, bytes, dict, di
         rows = slice(int(top - margin) + pad, int(bottom + margin) + pad)
         columns = slice(int(left - margin) + pad, int(right + margin) + pad)
         crop = jpeg(np.ascontiguousarray(wide[rows, columns]), quality=95)
-        face = np.array([left + 1, top + 1, right + 1, bottom + 1])  # Matlab counts from one
+        face = np.array([left + 1, top + 1, right, bottom])  # first and last pixel, counted from one
     else:
         crop = content
     row = {
@@ -522,7 +524,7 @@ def _fill(
             header = ["", "original_path", "id", "label", "label_str", "path"]
             archives["gan140k"].add(f"{split}.csv", _table(header, [[n, *row] for n, row in enumerate(table)]))
 
-        partition, attributes = [], []
+        partition, attributes, points = [], [], []
         for index, (content, fact, known) in enumerate(
             spread(_make_celeba, [(seed, i) for i in range(simulation.num_celeba)], 4)
         ):
@@ -531,10 +533,12 @@ def _fill(
             place = index / simulation.num_celeba
             partition.append([file, 0 if place < 0.8 else 1 if place < 0.9 else 2])
             attributes.append([file, *known.values()])
+            points.append([file, *(round(fact[f"{p}_{axis}"] * side) for p in POINTS for axis, side in _CELEBA_AXES)])
             facts.append(fact)
             bar.update()
         archives["celeba"].add("list_eval_partition.csv", _table(["image_id", "partition"], partition))
         archives["celeba"].add("list_attr_celeba.csv", _table(["image_id", *_CELEBA_ATTRIBUTES], attributes))
+        archives["celeba"].add("list_landmarks_align_celeba.csv", _table(["image_id", *_CELEBA_POINTS], points))
     return facts
 
 

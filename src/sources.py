@@ -1,4 +1,4 @@
-"""What a study fetches, and from where: the datasets' own addresses, or archives drawn on this machine."""
+"""What a study fetches, and from where: the datasets' own addresses, copies, or archives drawn on this machine."""
 
 import json
 import os
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from . import simulate
-from .config import Study
-from .download import MIRROR, SOURCES, RemoteFile
+from .archives import DeliveryError, clear_beside, explain_full_disk
+from .config import SPLITS, Study
+from .download import MIRROR, SOURCES, Delivery, RemoteFile
+from .progress import progress
 
 
 def sources(study: Study) -> tuple[RemoteFile, ...]:
@@ -54,5 +58,121 @@ def served(study: Study) -> Iterator[None]:
                 os.environ[MIRROR] = before
 
 
+def truth(study: Study) -> pd.DataFrame:
+    """What is known of the pictures because they were drawn: see `simulate.truth`; no rows where data are real."""
+    if study.simulated:
+        return simulate.truth(_folder(study))
+    return pd.DataFrame(columns=["path", "background", "left", "top", "right", "bottom"])
+
+
 def _folder(study: Study) -> Path:
     return study.data / "mirror"
+
+
+def take_copy(study: Study, name: str, tables) -> Delivery:
+    """Lays a parquet copy of a Kaggle dataset out as Kaggle's archive is; the bytes of its pictures are not touched.
+
+    Args:
+        study: `raw/<name>` of its data is written, whole or not at all.
+        name: `"gan140k"` or `"celeba"`.
+        tables: A dataset of the Hugging Face hub, `"owner/name"` (see `copies` in `download.SOURCES`), or what
+            `datasets.load_dataset` made of files at hand: tables with a column `image`; for `gan140k` also `label`, a
+            `ClassLabel` whose names decide what is real; for `celeba`, if known, `celeb_id` and attributes as booleans.
+
+    Returns:
+        The delivery; `problem` names what differs from Kaggle's files.
+
+    Raises:
+        DeliveryError: If the folder holds files already, or the copy cannot be fetched.
+        ValueError: If it cannot be told which label is which.
+    """
+    import datasets
+
+    folder = study.data / "raw" / name
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DeliveryError(f"{folder} holds files already. Delete it first if the copy is to take its place.")
+    if isinstance(tables, str):
+        try:
+            tables = datasets.load_dataset(tables)
+        except Exception as error:  # noqa: BLE001 (its errors share no base)
+            raise DeliveryError(f"{tables} cannot be fetched ({type(error).__name__}: {error}).") from error
+    tables = dict(tables) if isinstance(tables, dict) else {"train": tables}
+    encoded, same = datasets.Image(decode=False), {"validation": "valid", "val": "valid"}
+    tables = {same.get(split, split): table.cast_column("image", encoded) for split, table in tables.items()}
+    if unknown := sorted(set(tables) - set(SPLITS)):
+        raise ValueError(f"The copy of {name} has the splits {unknown}; expected are {', '.join(SPLITS)}.")
+    growing, _ = clear_beside(folder)
+    try:
+        with explain_full_disk(folder):
+            notes = {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}[name](tables, growing)
+            if folder.is_symlink() or folder.is_dir():
+                folder.unlink() if folder.is_symlink() else folder.rmdir()
+            os.replace(growing, folder)
+    finally:
+        clear_beside(folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if num_png := sum(path.suffix == ".png" for path in files):
+        notes.append(
+            f"{num_png:,} pictures are PNG where Kaggle has JPEG: decoded and written anew, so what their files and "
+            "their compression tell is lost."
+        )
+    num_bytes = sum(path.stat().st_size for path in files)
+    return Delivery(name, folder, num_bytes, len(files), "copied", " ".join(notes))
+
+
+def _lay_out_gan140k(tables: dict, folder: Path) -> list[str]:
+    """Writes `real_vs_fake/real-vs-fake/<split>/<label>/` and a CSV file a split; says if labels were flipped."""
+    notes = []
+    for split, table in tables.items():
+        names = [name.lower() for name in getattr(table.features.get("label"), "names", [])]
+        if sorted(names) != ["fake", "real"]:
+            raise ValueError(
+                f"The copy of gan140k must name its labels 'real' and 'fake' (a ClassLabel in the column 'label'), or "
+                f"nobody knows which is which; its columns are {dict(table.features)}."
+            )
+        if names.index("real") == 0 and not notes:
+            notes.append("Labels are the other way round than Kaggle's, where 1 is real: they were taken by name.")
+        rows = []
+        for number, row in enumerate(progress(table, f"Writing {split}", len(table))):
+            label = dict(enumerate(names)).get(row["label"])
+            if label is None:
+                raise ValueError(f"Row {number} of {split} has the label {row['label']!r}; expected 0 or 1.")
+            file = _write_picture(row["image"], folder / "real_vs_fake/real-vs-fake" / split / label, f"{number:06d}")
+            rows.append({"id": file.stem, "label": int(label == "real"), "label_str": label,
+                         "path": f"{split}/{label}/{file.name}"})  # fmt: skip
+        pd.DataFrame(rows).to_csv(folder / f"{split}.csv")
+    return notes
+
+
+def _lay_out_celeba(tables: dict, folder: Path) -> list[str]:
+    """Writes `img_align_celeba/img_align_celeba/` and, where the copy knows them, partition, persons and attributes."""
+    rows = []
+    for split, table in tables.items():
+        attributes = [name for name, feature in table.features.items() if getattr(feature, "dtype", "") == "bool"]
+        for number, row in enumerate(progress(table, f"Writing {split}", len(table))):
+            target = folder / "img_align_celeba/img_align_celeba"
+            file = _write_picture(row["image"], target, f"{split}-{number:06d}")  # CelebA's own numbers are not told
+            rows.append({"image_id": file.name, "partition": SPLITS.index(split), "celeb_id": row.get("celeb_id"),
+                         **{name: 1 if row[name] else -1 for name in attributes}})  # fmt: skip
+    known = pd.DataFrame(rows).set_index("image_id")
+    notes = []
+    if len(tables) > 1:
+        known[["partition"]].to_csv(folder / "list_eval_partition.csv")
+    else:
+        notes.append("The copy tells no partition: splits follow from the pictures' names.")
+    if known["celeb_id"].notna().all():
+        known["celeb_id"].to_csv(folder / "identity_CelebA.txt", sep=" ", header=False)  # as CelebA's authors have it
+    else:
+        notes.append("The copy tells no persons: two pictures of one may land in two splits.")
+    if len(attributes := known.columns.drop(["partition", "celeb_id"])):
+        known[attributes].to_csv(folder / "list_attr_celeba.csv")
+    return notes
+
+
+def _write_picture(picture: dict, folder: Path, stem: str) -> Path:
+    """Writes an encoded picture as it is, under the name of its format."""
+    content = picture["bytes"] or Path(picture["path"]).read_bytes()
+    file = folder / (stem + (".png" if content.startswith(b"\x89PNG") else ".jpg"))
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return file

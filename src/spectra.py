@@ -9,6 +9,7 @@ mirror. The mean is taken out before the transform and put back as `F(0, 0)`: si
 digits on the frequencies instead of on the brightness.
 """
 
+import cv2
 import keras
 import numpy as np
 import scipy.fft
@@ -40,15 +41,18 @@ def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
         raise ValueError(f"Received a picture of shape {image.shape}; expected (H, W, 3) or (H, W), not empty.")
     grey = image.astype(np.float32)
     if grey.ndim == 3:
-        grey = grey @ np.asarray(GREY_WEIGHTS, np.float32)
+        grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)  # with GREY_WEIGHTS, not rounded
     height, width = grey.shape
     mean = grey.mean(dtype=np.float64)
-    half = np.abs(scipy.fft.rfft2(grey - np.float32(mean)))
+    grey -= np.float32(mean)
+    half = np.abs(scipy.fft.rfft2(grey))
     half[0, 0] = mean * grey.size
-    half = 20 * np.log(half + np.float32(EPSILON))
-    mirrored = np.roll(half[::-1, ::-1], 1, axis=0)
-    full = np.concatenate([mirrored[:, : width // 2], half[:, : (width + 1) // 2]], axis=1)
-    return np.roll(full, height // 2, axis=0)
+    half += np.float32(EPSILON)
+    np.log(half, out=half)
+    half *= 20
+    rows = np.arange(height) - height // 2  # frequencies; where they are negative, rows from the end
+    left, right = half[-rows, width // 2 : 0 : -1], half[rows, : (width + 1) // 2]
+    return np.concatenate([left, right], axis=1)
 
 
 def to_uint8(spectrum: np.ndarray) -> np.ndarray:
@@ -72,8 +76,9 @@ def to_uint8(spectrum: np.ndarray) -> np.ndarray:
         raise ValueError(f"Received a spectrum from {low} to {high}; expected finite values.")
     if high - low < FLAT:
         return np.zeros(np.shape(spectrum), np.uint8)
-    scaled = (np.asarray(spectrum, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.rint(scaled).astype(np.uint8)
+    scaled = np.asarray(spectrum, np.float32) - np.float32(low)
+    scaled *= np.float32(255 / (high - low))
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def radial_profile(spectrum: np.ndarray) -> np.ndarray:

@@ -58,9 +58,7 @@ class _Quiet(keras.utils.PyDataset):
     """
 
     def __init__(self, batches: keras.utils.PyDataset):
-        # Two workers, and Keras feeds the network by threads of its own; with one it leaves that to tf.data, whose
-        # tuning thread wakes every few seconds only and holds up the end of every epoch until then.
-        super().__init__(workers=2, max_queue_size=batches.max_queue_size)
+        super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
         self.batches = batches
 
     def __len__(self) -> int:

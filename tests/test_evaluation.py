@@ -101,6 +101,16 @@ def test_threshold_and_temperature_come_from_validation_rows_of_the_training_set
         code.calibrate(scores, "text2img")
 
 
+def test_validation_rows_of_several_training_sets_and_of_photographs_alone(code, study):
+    scores = _scores().query("real_source == 'wiki'")
+    valid = scores[scores["split"] == "valid"]
+    pd.testing.assert_frame_equal(code.validation_rows(scores, "inpainting+insight"), valid)
+    alone = valid[(valid["label"] == 0) & (valid["test_set"] == "inpainting")].assign(real_source="celeba")
+    assert code.calibrate(pd.concat([scores, alone]), "inpainting") == code.calibrate(scores, "inpainting")
+    with pytest.raises(ValueError, match="one source of photographs.*'insight', received .'wiki', 'celeba'"):
+        code.validation_rows(_scores(), "insight")
+
+
 def test_result_rows_are_the_metrics_of_each_test_set_alone(code, study):
     scores = _scores()
     rows = code.result_rows(study, scores, **WHO, card=CARD)
@@ -118,7 +128,8 @@ def test_result_rows_are_the_metrics_of_each_test_set_alone(code, study):
         logit = np.log(tested["score"] / (1 - tested["score"])) / CARD["temperature"]
         cooled = metrics(tested["label"], 1 / (1 + np.exp(-logit)))
         assert values["log_loss_calibrated"] == pytest.approx(cooled["log_loss"])
-        assert len(values) == len(code.METRICS) + len(code.THRESHOLD_METRICS) + len(code.CALIBRATION_METRICS)
+        assert values["fpr_at_threshold"] == pytest.approx(1 - values["recall_real_at_threshold"])
+        assert len(values) == len(code.METRICS) + len(code.THRESHOLD_METRICS) + len(code.CALIBRATION_METRICS) + 1
     assert len(rows.groupby(["test_set", "real_source"])) == 3
 
 
@@ -128,6 +139,19 @@ def test_result_rows_depend_on_test_rows_only(code, study):
     pd.testing.assert_frame_equal(
         code.result_rows(study, scores, **WHO, card=CARD), code.result_rows(study, other, **WHO, card=CARD)
     )
+
+
+def test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else(code, study):
+    scores = _scores()
+    alone = scores[(scores["test_set"] == "inpainting") & (scores["label"] == 0)].assign(real_source="celeba")
+    rows = code.result_rows(study, pd.concat([scores, alone]), **WHO, card=CARD)
+    row = rows[rows["real_source"].eq("celeba") & rows["test_set"].eq("inpainting")]
+    tested = alone[alone["split"] == "test"]
+    assert row["metric"].tolist() == ["fpr_at_threshold"] and row[["num_real", "num_fake"]].values.tolist() == [[20, 0]]
+    assert row["value"].item() == (tested["score"] >= CARD["threshold"]).mean()
+    code.write_results(study, rows)
+    with pytest.raises(ValueError, match="fakes and nothing else"):
+        code.result_rows(study, scores[scores["label"] == 1], **WHO, card=CARD)
 
 
 def test_intervals_in_result_rows_draw_groups(code, study):
@@ -172,6 +196,29 @@ def test_results_replace_rows_with_the_same_keys_and_keep_the_others(code, study
     assert back[keys].equals(back[keys].sort_values(keys, ignore_index=True))
 
 
+def test_rows_of_another_kind_stay_when_rows_are_replaced(code, study):
+    first = code.result_rows(study, _scores(), **WHO, card=CARD)
+    base = first[first["metric"] == "auc"]
+    names = ["auc@jpeg:90", "auc@jpeg:50", "auc@face_size:<0.31", "cam_in_region"]
+    more = pd.concat([base.assign(metric=name, value=number / 10) for number, name in enumerate(names)])
+    path = code.write_results(study, first)
+    code.write_results(study, more)
+    before = path.read_bytes()
+    for rows in (more, first):  # in any order, and again
+        code.write_results(study, rows)
+        assert path.read_bytes() == before
+    path.unlink()
+    code.write_results(study, more)
+    code.write_results(study, first)
+    assert path.read_bytes() == before
+    code.write_results(study, base.assign(metric="auc@face_size:<0.4"))
+    code.write_results(study, base.assign(metric="auc@jpeg:50", value=0.9))
+    back = code.read_results(study)
+    kept = back.loc[back["metric"].str.contains("@|cam"), "metric"]
+    assert set(kept) == {"auc@jpeg:50", "auc@face_size:<0.4", "cam_in_region"}
+    assert len(back) == len(first) + 3 * len(base)
+
+
 def test_says_what_is_wrong_with_results(code, study):
     rows = code.result_rows(study, _scores(), **WHO, card=CARD)
     with pytest.raises(FileNotFoundError, match="Run the notebooks"):
@@ -200,6 +247,18 @@ def test_pairs_the_test_rows_of_two_detectors(code, study):
         )
     with pytest.raises(ValueError, match="0 and 0 test rows"):
         code.pair_scores(first, second, "text2img")
+    with pytest.raises(ValueError, match="0 and 0 test rows"):
+        code.pair_scores(first, second, "text2img", common=True)
+
+
+def test_pairs_what_both_have_scored_and_one_source_at_a_time(code, study):
+    first, second = _scores(), _scores(seed=1)
+    fewer = second.drop(second.query("split == 'test' and test_set == 'insight' and real_source == 'wiki'").index[:3])
+    assert len(code.pair_scores(first, fewer, "insight", "wiki", common=True)) == 37
+    paired = code.pair_scores(first, second, "insight", "celeba")
+    assert len(paired) == 40 and set(paired["real_source"]) == {"celeba"}
+    with pytest.raises(ValueError, match="'insight' meets photographs of .'wiki', 'celeba'"):
+        code.pair_scores(first, second, "insight")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(code, study):
@@ -223,13 +282,13 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         test_result_rows_depend_on_test_rows_only,
     ),
     "threshold from the test split": (
-        '(scores["split"] == "valid")',
-        '(scores["split"] == "test")',
+        'scores["split"] == "valid"',
+        'scores["split"] == "test"',
         test_threshold_and_temperature_come_from_validation_rows_of_the_training_set,
     ),
     "threshold from every set": (
-        '(scores["split"] == "valid") & (scores["test_set"] == train_set)',
-        '(scores["split"] == "valid")',
+        'valid["test_set"].isin(train_set.split("+"))',
+        'valid["test_set"] != ""',
         test_threshold_and_temperature_come_from_validation_rows_of_the_training_set,
     ),
     "threshold chosen anew where it is tested": (
@@ -261,6 +320,21 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         'rows["score"] if temperature == 1 else',
         'rows["score"] if temperature else',
         test_result_rows_are_the_metrics_of_each_test_set_alone,
+    ),
+    "photographs alone move the threshold": (
+        '["label"].transform("max") == 1',
+        '["label"].transform("max") >= 0',
+        test_validation_rows_of_several_training_sets_and_of_photographs_alone,
+    ),
+    "false alarms at 0.5": (
+        'rate(reals["score"] >= card["threshold"]',
+        'rate(reals["score"] >= 0.5',
+        test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else,
+    ),
+    "conditions wipe the headline": (
+        "condition.partition(\":\")[0] or",
+        "\"\" or",
+        test_rows_of_another_kind_stay_when_rows_are_replaced,
     ),
     "seeds replace each other": (
         "keys = study.figures / \"results.csv\", list(RESULT_KEYS)",

@@ -212,6 +212,39 @@ def test_delong_by_group_agrees_with_the_bootstrap_by_group(code):
     assert by_group > 1.5 * code.delong(labels, first, second)["standard_error"]
 
 
+def test_rate_of_independent_images_has_the_interval_of_wilson(code):
+    for hits, num in ((0, 9), (3, 9), (9, 9), (1, 200)):
+        low, high = stats.binomtest(hits, num).proportion_ci(method="wilson")
+        found = code.rate(np.arange(num) < hits, np.arange(num))
+        assert list(found.values()) == pytest.approx([hits / num, low, high], abs=1e-12)
+        copies = code.rate(np.repeat(np.arange(num) < hits, 4), np.repeat(np.arange(num), 4))  # know no more
+        assert list(copies.values()) == pytest.approx([hits / num, low, high], abs=1e-12)
+    halves = code.rate(np.arange(8) % 2 == 0, np.arange(8) // 2)  # each group holds one: less spread than by chance
+    assert list(halves.values()) == pytest.approx([0.5, *stats.binomtest(4, 8).proportion_ci(method="wilson")])
+
+
+def test_nineteen_in_twenty_intervals_of_a_rate_hold_the_truth(code):
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), generator.integers(1, 6, 30))
+    for truth in (0.05, 0.3):
+        holds = []
+        for _ in range(1500):  # four in five images follow their group
+            follows, own = generator.random(len(groups)) < 0.8, generator.random(len(groups)) < truth
+            row = code.rate(np.where(follows, (generator.random(30) < truth)[groups], own), groups)
+            holds.append(row["ci_low"] <= truth <= row["ci_high"])
+        assert 0.91 <= np.mean(holds) <= 0.99
+
+
+def test_says_what_is_wrong_with_events(code):
+    for events, groups, message in (
+        ([], [], "N > 0"),
+        ([0.2, 0.7], [1, 2], "Expected events bool"),
+        ([True, False], [1], "received 1, 0 missing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            code.rate(events, groups)
+
+
 def test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle(code):
     for seed in range(5):
         labels, scores, _ = _scored(90, seed, decimals=2)
@@ -393,6 +426,16 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         "middle = (lows[best] + highs[best]) / 2",
         "middle = highs[best]",
         test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle,
+    ),
+    "rate blind to groups": (
+        "pull = np.bincount(index, events - value)",
+        "pull = events - value",
+        test_rate_of_independent_images_has_the_interval_of_wilson,
+    ),
+    "rate blind to groups, seen by coverage": (
+        "num = min(num, len(events))",
+        "num = len(events)",
+        test_nineteen_in_twenty_intervals_of_a_rate_hold_the_truth,
     ),
     "temperature multiplied": (
         "1 - CLIP)) / temperature",

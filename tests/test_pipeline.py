@@ -106,7 +106,10 @@ def test_fit_and_score_a_detector_and_reuse_it(study, pictures):
         assert pipeline.is_detector(stem.with_name(f"{stem.name}.json"))
         scores = evaluation.read_scores(study, stem.name)
         row = scores.iloc[3]
-        place = pictures["controlled"].table.query("path == @row.path and test_set == @row.test_set")["row"].item()
+        table = pictures["controlled"].table
+        place = table.query("path == @row.path and test_set == @row.test_set and real_source == @row.real_source")[
+            "row"
+        ].item()
         alone = model.predict(pictures["controlled"].pixels[place : place + 1], verbose=0).item()
         assert alone == pytest.approx(row["score"], abs=1e-4)
         changed = stem.with_suffix(".json").stat().st_mtime_ns
@@ -133,22 +136,57 @@ def test_metadata_baseline_before_and_after_control(study, records):
         traits = pipeline.file_traits(study, table)
         assert len(traits) == len(table)
         labels = (table["label"] == "fake").to_numpy()
-        train = ((table["split"] == "train") & (table["test_set"] == study.train_set)).to_numpy()
+        train = ((table["split"] == "train") & (table["task"] == study.train_set)).to_numpy()
         scores = audit.metadata_scores(traits[train], labels[train], traits)
         rows = pipeline.score_baseline(study, table, scores, approach="metadata", name="Metadata", protocol=protocol)
         assert set(rows["test_set"]) == set(study.test_sets) and set(rows["approach"]) == {"metadata"}
         square = (traits["width"] == study.square_size) & (traits["height"] == study.square_size)
-        photographs = table["real_source"] == "wiki"
+        photographs = table["task"].isin(["inpainting", "text2img", "insight"])
         if protocol == "report":
             assert (square == labels)[photographs].all()
         else:
             assert square[photographs].all()
-        task = (table["test_set"] == study.train_set).to_numpy()
+        task = (table["task"] == study.train_set).to_numpy()
         header = traits[task].drop(columns="bytes_per_pixel")
         single = audit.trait_table(header, labels[task], table["group"][task], num_resamples=20).set_index("trait")[
             "auc"
         ]
         assert single["luminance_table"] > 0.99 if protocol == "report" else (single[header.columns] == 0.5).all()
+
+
+def test_tasks_beside_the_main_ones(study, records):
+    table = catalog.tasks(records, study)
+    assert list(table["task"].unique()) == [*study.test_sets, "gan140k / wiki", "celeba"]
+    foreign, unseen = table[table["task"] == "gan140k / wiki"], table[table["task"] == "celeba"]
+    assert set(foreign["split"]) == set(unseen["split"]) == {"test"}
+    assert set(foreign.query("label == 'real'")["dataset"]) == {"wiki"} and set(foreign["num_jpeg"]) == {1}
+    assert set(unseen["label"]) == {"real"} and set(unseen["num_jpeg"]) == {2}
+    every = catalog.every_generator(study, records)
+    whole = catalog.tasks(records, every)
+    assert (whole.groupby("task")["split"].nunique() == 3).all() and list(whole["task"].unique()) == list(
+        study.test_sets
+    )
+
+
+def test_retrained_pictures(study, pictures):
+    shown = pictures["controlled"]
+    assert shown.model_id("VGG16_V3") == "VGG16_V3-controlled"
+    seeded = shown.retrained(seed=5)
+    assert seeded.model_id("VGG16_V3") == "VGG16_V3-controlled-seed5" and seeded.study.seed == 5
+    np.testing.assert_array_equal(seeded.rows("train"), shown.rows("train"))
+    both = shown.retrained(train_set="text2img+gan140k")
+    assert both.model_id("x") == "x-controlled-text2img+gan140k"
+    union = [*shown.rows("test", "text2img"), *shown.rows("test", "gan140k")]
+    np.testing.assert_array_equal(both.rows("test"), union)
+
+
+def test_reconstruction_errors_are_a_plain_loops(study):
+    from src.config import Autoencoder
+
+    faces = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    model = models.build_autoencoder(Autoencoder(filters=(4, 4), latent=8), 16)
+    expected = [((model.predict(face[None], verbose=0)[0] - face / 255) ** 2).mean() for face in faces]
+    np.testing.assert_allclose(pipeline.reconstruction_errors(model, faces, batch_size=2), expected, rtol=1e-5)
 
 
 def test_faces(study, records):
