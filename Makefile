@@ -2,13 +2,19 @@
 # make reproduce STUDY=sample FACES=<folder with manifest.csv>      the same on real pictures
 # make reproduce STUDY=full                                         the report's configuration
 # make test                 the tests
+# make test-jax             those of networks, spectra, training and batches once more, on JAX instead of TensorFlow
 STUDY ?= demo
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JAX := .venv-jax
+JAX_TESTS := $(foreach name,models spectra training batches,src/$(name).py) \
+	$(foreach name,models spectra training images,tests/test_$(name).py)
+# JAX's compiler would take longer to optimise than the tests take to run.
+JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 export STUDY FACES
 
-.PHONY: reproduce test lint notebooks clean
+.PHONY: reproduce test test-jax lint notebooks clean
 
 reproduce: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
 	@$(BIN)/python -m src.reproduce
@@ -21,17 +27,26 @@ notebooks: $(VENV)/installed
 test: $(VENV)/installed $(VENV)/installed-dev
 	@env -u STUDY -u FACES $(BIN)/python -m pytest -n 2 --dist loadfile --cov=src --cov-report=term
 
+test-jax: $(JAX)/installed
+	@env -u STUDY -u FACES KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
+		$(JAX)/bin/python -m pytest -n 2 --dist worksteal $(JAX_TESTS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-$(BIN)/python:
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
-	@echo "Setting up $(VENV) (once; one to three minutes) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@echo "Setting up $* (once; one to three minutes) ..."
+	@$(PYTHON) -m venv $*
+	@echo '*' > $*/.gitignore
 
 $(VENV)/installed: requirements.txt | $(BIN)/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(JAX)/installed: requirements-jax.txt requirements.txt requirements-dev.txt | $(JAX)/bin/python
+	@$(JAX)/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/installed-%: requirements-%.txt | $(VENV)/installed

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import uuid
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,13 +114,12 @@ def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) 
         truth: From `sources.truth`: columns `path` and `background`; no rows where nobody knows.
 
     Returns:
-        One number a row. With a truth also `recall` (of the swaps whose photograph is among the records, how many are
-        tied to it) and `precision` (of the found ties, how many are true). `mutual` is the share of ties whose
-        photograph's own swap carries the first one's background: all of them where faces were exchanged within pairs,
-        as DeepFakeFace's public code (`prompt/wiki.py`) does.
+        Numbers in `[0, 2]`, none if there is no swap. `distance` and `margin` as in `ties`. `mutual` is the share of
+        ties that go both ways: all of them where photographs exchanged faces in pairs, as in DeepFakeFace's public code
+        (`prompt/wiki.py`). With a truth also `recall`, the share of the swaps whose photograph is among the records
+        that are tied to it, and `precision`, the share of the ties that are true.
     """
-    swaps = records.loc[records["generator"] == "insight", "path"]
-    values = {"face-swaps": len(swaps), "with a background found": len(ties)}
+    swaps, values = records.loc[records["generator"] == "insight", "path"], {}
     if len(ties):
         spread = ties[["distance", "margin"]].agg(["min", "median", "max"])
         values |= {f"{name}, {part}": spread.at[part, name] for name in spread for part in spread.index}
@@ -151,6 +151,22 @@ def drop_torn_swaps(records: pd.DataFrame, ties: pd.DataFrame) -> tuple[pd.DataF
     lost = records["path"].isin(torn)
     reason = "its background photograph lies in another split"
     return records[~lost].reset_index(drop=True), records.loc[lost, ["path", "label"]].assign(reason=reason)
+
+
+def coverage(records: pd.DataFrame) -> pd.DataFrame:
+    """What the sources tell of the people on their pictures: counts by dataset and label."""
+    source = [records["dataset"], records["label"]]
+    known = {
+        "pictures": records["path"] != "",
+        "named": records["person"] != "",
+        "with gender": records["gender"] != "",
+        "with face box": records["left"].notna(),
+        "with landmarks": records[LANDMARKS[0]].notna(),
+    }
+    table = pd.DataFrame(known).groupby(source).sum()
+    persons = records["person"].where(records["person"] != "").groupby(source).nunique()
+    table.insert(1, "different persons", persons)
+    return table
 
 
 def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
@@ -302,8 +318,9 @@ def _unit_interval(text: str) -> float:
 
 def _table(rows: list[dict]) -> pd.DataFrame:
     """Records from rows that lack what their source does not tell."""
-    unknown = dict.fromkeys(_TEXTS, "") | dict.fromkeys([*BOX, *LANDMARKS], np.nan)
-    return pd.DataFrame([unknown | row for row in rows], columns=list(unknown))
+    table = pd.DataFrame(rows)
+    table = table.assign(**{name: "" for name in _TEXTS if name not in table})
+    return table.reindex(columns=[*_TEXTS, *BOX, *LANDMARKS]).astype(dict.fromkeys([*BOX, *LANDMARKS], float))
 
 
 def _images(folder: Path) -> list[Path]:
@@ -318,16 +335,16 @@ def _check_once(records: pd.DataFrame) -> None:
     if len(twice):
         first, second = twice["path"].iloc[:2]
         raise ValueError(
-            f"{twice['group'].nunique()} pictures of {', '.join(sorted(set(twice['dataset'])))} lie in two places, such "
-            f"as {first} and {second}. A doubled folder? Delete one of the two, or the whole dataset and fetch it anew."
+            f"{twice['group'].nunique()} pictures of {', '.join(sorted(set(twice['dataset'])))} lie in two places, as "
+            f"{first} and {second}. A doubled folder? Delete one of the two, or the whole dataset and fetch again."
         )
 
 
 def _deepfakeface(raw: Path) -> pd.DataFrame:
     """wiki, inpainting, text2img and insight: one relative path, one photograph, one group.
 
-    Gender is the photograph's: the public code that made the fakes paired photographs of one gender. So is the face box
-    of `inpainting`, whose mask it was (`process.py`); that of `insight` is known once its background is.
+    A fake has the gender of the photograph it shares its name with, since the public code that made the fakes paired
+    photographs of one gender. `inpainting` also has its face box: that was the mask (`process.py`).
     """
     known = _wiki_mat(raw / "wiki_crop")
     rows = []
@@ -354,18 +371,19 @@ def _deepfakeface(raw: Path) -> pd.DataFrame:
         _stored_size(raw / path) if is_known else (np.nan, np.nan)
         for path, is_known in zip(table.loc[is_photograph, "path"], corners["left"].notna())
     ]
-    boxes = pd.DataFrame((corners / np.tile(sizes, 2).reshape(-1, 4)).clip(0, 1))
+    boxes = (corners / np.tile(sizes, 2).reshape(-1, 4)).clip(0, 1)
     table.loc[is_photograph, BOX] = boxes.to_numpy()
-    table.loc[is_inpainting, BOX] = boxes.reindex(keys[is_inpainting]).to_numpy()
+    boxes = boxes[~boxes.index.duplicated()].reindex(keys[is_inpainting])
+    table.loc[is_inpainting, BOX] = boxes.to_numpy()
     return table
 
 
 def _wiki_mat(folder: Path) -> pd.DataFrame:
     """What IMDB-WIKI's `wiki.mat` tells of each photograph, by its relative path; empty if it is not there.
 
-    `face_location` refers to the uncropped photograph as stored, not to the crop it comes with: its publishers cut
-    faces out with Matlab's `img(y1:y2, x1:x2, :)`, so the numbers are the first and last pixel, counted from one. Where no
-    face was found (`face_score` is infinite) it is the whole picture, which is left out.
+    `face_location` (x1, y1, x2, y2) refers to the uncropped photograph as stored, not to the crop it comes with. Its
+    publishers cut faces out with Matlab's `img(y1:y2, x1:x2, :)`: first and last pixel, counted from one. Where no face
+    was found (`face_score` is infinite) it is the whole picture, which is left out here.
 
     Returns:
         Columns `person`, `gender` and `BOX`: the edges in pixels, counted from zero.
@@ -374,7 +392,7 @@ def _wiki_mat(folder: Path) -> pd.DataFrame:
 
     found = sorted(folder.rglob("wiki.mat"))
     if not found:
-        return pd.DataFrame(columns=["person", "gender", *BOX], index=pd.Index([], dtype=object))
+        return pd.DataFrame(columns=["person", "gender", *BOX]).astype(dict.fromkeys(BOX, float))
     table = loadmat(found[0])["wiki"][0, 0]
     texts = {
         name: [str(cell.item()) if cell.size else "" for cell in table[name].ravel()] for name in ("full_path", "name")
@@ -389,11 +407,13 @@ def _wiki_mat(folder: Path) -> pd.DataFrame:
 
 def _stored_size(file: Path) -> tuple[float, float]:
     """Width and height from the header; NaN for a file that notebook 01 will reject."""
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except Exception:  # decoders meet damaged data with errors of many kinds
-        return np.nan, np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata leave the size alone
+        try:
+            with Image.open(file) as image:
+                return image.size
+        except Exception:  # decoders meet damaged data with errors of many kinds
+            return np.nan, np.nan
 
 
 def _gan140k(raw: Path) -> pd.DataFrame:
@@ -426,13 +446,12 @@ def _check_polarity(folder: Path, rows: list[dict]) -> None:
     for csv in sorted(path for split in SPLITS for path in folder.rglob(f"{split}.csv")):
         table = pd.read_csv(csv)
         by_folder = table["path"].map(labels)
-        by_name = table["label_str"].where(by_folder.notna())
-        by_number = table["label"].map({1: "real", 0: "fake"}).where(by_folder.notna())
-        for what, said in (("label_str", by_name), ("label (1 = real)", by_number)):
-            num_wrong = int((said.dropna() != by_folder.dropna()).sum())
+        is_here, by_number = by_folder.notna(), table["label"].map({1: "real", 0: "fake"})
+        for what, said in (("label_str", table["label_str"]), ("label (1 = real)", by_number)):
+            num_wrong = int((said != by_folder)[is_here].sum())
             if num_wrong:
                 raise ValueError(
-                    f"{csv.name}: column {what} contradicts the folder names for {num_wrong} of {len(table)} files. "
+                    f"{csv.name}: column {what} contradicts the folder names for {num_wrong} of {is_here.sum()} files. "
                     "A mirror with the opposite polarity? Labels are read from the folder names; "
                     "delete the CSV file if the folders are right, else fetch the dataset anew."
                 )

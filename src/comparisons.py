@@ -1,4 +1,4 @@
-"""Tables of the comparison notebook, from saved scores: which differences are real, who is accused, what breaks a detector.
+"""Tables of comparisons, from scores per image: which differences are real, who is accused, what breaks a detector.
 
 Nothing is trained here. Everything at a threshold uses the one of the detector's card, chosen on validation; tables
 hold the test split unless they say otherwise. Intervals are of 95 % and draw whole groups.
@@ -6,6 +6,7 @@ hold the test split unless they say otherwise. Intervals are of 95 % and draw wh
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ _BYTES_AT_ONCE = 128 << 20
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """P-values adjusted for their number: with those below α called real, one false call at most with probability 1 − α.
+    """P-values adjusted for their number: of those below α none is a false alarm, with probability 1 − α.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure".
 
@@ -67,7 +68,8 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
         ValueError: If there are no pairs, or two detectors share no test set.
     """
     pairs = list(pairs)
-    scores = {model_id: evaluation.read_scores(study, model_id) for model_id in {name for pair in pairs for name in pair}}
+    names = {name for pair in pairs for name in pair}
+    scores = {model_id: evaluation.read_scores(study, model_id) for model_id in names}
     rows = []
     for first, second in pairs:
         for test_set, real_source in study.test_sets.items():
@@ -83,7 +85,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             values |= interval[["ci_low", "ci_high", "num_real", "num_fake"]].to_dict()
             rows.append(lot | values | {"num_left_out": sum(map(len, frames)) - 2 * len(paired)})
     if not rows:
-        raise ValueError(f"There is nothing to compare: the pairs {pairs} have no test set of {study.name!r} in common.")
+        raise ValueError(f"Expected pairs of detectors that share a test set of {study.name!r}, received {pairs}.")
     table = pd.DataFrame(rows)
     table["p_adjusted"] = holm(table["p_value"])
     apart = (table["ci_low"] > 0) | (table["ci_high"] < 0)
@@ -121,22 +123,19 @@ def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -
         `bin` from 0, `mean_score, share_fake, num_images`. Photographs without fakes are left out.
     """
     tested = scores[scores["split"] == "test"]
-    keys = ["test_set", "real_source"]
-    tested = tested[tested.groupby(keys)["label"].transform("nunique") == 2]
-    tables = []
-    for calibrated, temperature in ((False, 1), (True, card["temperature"])):
-        score = evaluation.apply_temperature(tested["score"], temperature) if calibrated else tested["score"]
-        number = np.minimum((score * num_bins).astype(int), num_bins - 1)
-        binned = tested.assign(calibrated=calibrated, bin=number, score=score).groupby(
-            [*keys, "calibrated", "bin"], sort=False
-        )
-        tables.append(
-            binned.agg(mean_score=("score", "mean"), share_fake=("label", "mean"), num_images=("label", "size"))
-        )
-    table = pd.concat(tables).reset_index()
-    table.insert(2, "in_domain", table["test_set"].isin(card["train_set"].split("+")))
-    order = {name: place for place, name in enumerate(tested["test_set"].unique())}
-    return table.sort_values([*keys, "calibrated", "bin"], key=lambda column: column.replace(order), ignore_index=True)
+    trained, tables = card["train_set"].split("+"), []
+    for (test_set, real_source), lot in tested.groupby(["test_set", "real_source"], sort=False):
+        if lot["label"].nunique() < 2:
+            continue
+        where = {"test_set": test_set, "real_source": real_source, "in_domain": test_set in trained}
+        cooled = evaluation.apply_temperature(lot["score"], card["temperature"])
+        for calibrated, score in ((False, lot["score"].to_numpy()), (True, cooled)):
+            number = np.minimum((score * num_bins).astype(int), num_bins - 1)
+            bins = lot.assign(score=score, bin=number).groupby("bin", as_index=False)
+            table = bins.agg(mean_score=("score", "mean"), share_fake=("label", "mean"), num_images=("label", "size"))
+            tables.append(table.assign(**where, calibrated=calibrated))
+    columns = ["test_set", "real_source", "in_domain", "calibrated", "bin", "mean_score", "share_fake", "num_images"]
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
@@ -149,12 +148,11 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
         `test_set, real_source, in_domain, num_images, ece, ece_calibrated`; the errors are those of `metrics`.
     """
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
-    sums = bins.assign(gap=gap).groupby(["test_set", "real_source", "in_domain", "calibrated"], sort=False)
-    sums = sums[["gap", "num_images"]].sum()
-    errors = (sums["gap"] / sums["num_images"]).unstack("calibrated", sort=False)
-    errors = errors.rename(columns={False: "ece", True: "ece_calibrated"}).rename_axis(columns=None)
-    errors.insert(0, "num_images", sums["num_images"].groupby(level=[0, 1, 2], sort=False).first())
-    return errors.reset_index()
+    keys = ["test_set", "real_source", "in_domain", "calibrated"]
+    sums = bins.assign(gap=gap).groupby(keys, sort=False)[["num_images", "gap"]].sum().unstack("calibrated", sort=False)
+    errors = sums["gap"] / sums["num_images"]
+    table = {"num_images": sums["num_images"][False], "ece": errors[False], "ece_calibrated": errors[True]}
+    return pd.DataFrame(table).reset_index()
 
 
 def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
@@ -212,21 +210,18 @@ def subgroups(
         ValueError: If no validation photograph has a number to find the median of, and there is no bound.
     """
     if attributes.index.has_duplicates:
-        raise ValueError(f"Expected each path once in attributes, received {attributes.index.duplicated().sum()} twice.")
+        twice = attributes.index[attributes.index.duplicated()]
+        raise ValueError(f"Expected each path once in attributes, received {len(twice)} twice, the first: {twice[0]}.")
+    scores = scores.reset_index(drop=True)
     values = _attributes_of(scores, attributes)
     valid = evaluation.validation_rows(scores, card["train_set"]).query("label == 0").index
     rows, skipped = [], []
     for name in attributes:
         column = values[name]
         if is_numeric_dtype(attributes[name]) and not is_bool_dtype(attributes[name]):
-            bound = (bounds or {}).get(name, column[valid].astype(float).median())
-            if np.isnan(bound):
-                raise ValueError(f"No validation photograph has a {name!r}: give a bound, bounds={{{name!r}: …}}.")
-            text = f"{bound:.3g}"  # the bound as it is written is the one that holds
-            below = np.where(column.astype(float) < float(text), f"<{text}", f">={text}")
-            column = pd.Series(below, column.index).where(column.notna())
-        tested = scores.assign(value=column.astype("object").fillna("unknown").astype(str))
-        tested = tested[tested["split"] == "test"]
+            column = column.astype(float)
+            column = _cut(column, (bounds or {}).get(name, column[valid].median()))
+        tested = scores.assign(value=column.astype("object").fillna("unknown").astype(str)).query("split == 'test'")
         for (test_set, source, value), lot in tested.groupby(["test_set", "real_source", "value"]):
             classes = [lot[lot["label"] == label] for label in (0, 1)]
             subgroup = f"{name}:{value}"
@@ -247,7 +242,7 @@ def robustness_conditions() -> list[tuple[str, float, str]]:
     The five levels of DeepFakeFace's robustness test (see `steps.DEGRADATIONS`), and JPEG, noise, and pictures that
     were shrunk and grown again.
     """
-    plan = [step for family in (*steps.DEGRADATIONS.values(), *_MORE_DEGRADATIONS.values()) for step in family]
+    plan = [step for _, conditions in _families() for step in conditions]
     return [(step.partition(":")[0], float(step.partition(":")[2]), step) for step in plan]
 
 
@@ -292,15 +287,15 @@ def score_degraded(
             table = pictures.table[_is_tested(pictures.table, test_set, study.test_sets[test_set])]
             if table.empty:
                 raise ValueError(f"The pictures of {model_id!r} hold no test rows of {test_set!r}.")
-            plans = [_before_and_after(plan, pictures.protocol) for plan in table["steps"]]
-            tables[model_id] = table.assign(**dict(zip(("before", "after"), zip(*plans))), made_from=made_from)
+            before, after = zip(*(_before_and_after(plan, pictures.protocol) for plan in table["steps"]))
+            tables[model_id] = table.assign(before=before, after=after, made_from=made_from)
     models = {model_id: detectors[model_id][0] for model_id in tables}
     for model_id, probability in _predict_degraded(study, models, tables, conditions, boxes, num_threads).items():
         table = tables[model_id].assign(label=(tables[model_id]["label"] == "fake").astype("int8"))
         lots = [table.assign(score=column, condition=step) for column, step in zip(probability.T, conditions)]
         frame = pd.concat(lots, ignore_index=True)[[*evaluation.SCORE_COLUMNS, "condition"]]
         frame.attrs["made_from"] = table["made_from"].iloc[0]  # kept in the file's metadata
-        evaluation.write_atomically(_degraded_file(study, model_id), lambda beside, frame=frame: frame.to_parquet(beside))
+        evaluation.write_atomically(_degraded_file(study, model_id), frame.to_parquet)
         scores[model_id] = frame
     return pd.concat(scores, names=["model_id"]).reset_index("model_id").reset_index(drop=True)
 
@@ -332,30 +327,34 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
         condition, or empty if it holds out), `auc` there (or at the last level) and `first`.
 
     Raises:
-        ValueError: If a detector has several rows of a metric.
+        ValueError: If a detector has several rows of a metric, or none above chance has been degraded.
     """
+    rows = rows[rows["metric"].str.partition("@")[0] == "auc"]
     if (twice := rows.duplicated(["model", "metric"])).any():
         raise ValueError(f"Expected one row a model and metric, received several: {rows[twice].iloc[0].to_dict()}.")
-    rows = rows.set_index("model")
-    clean = rows[(rows["metric"] == "auc") & (rows["ci_low"] > 0.5)]["value"]
-    levels = pd.DataFrame(robustness_conditions(), columns=["family", "level", "condition"])
-    found = []
-    for family, conditions in levels.groupby("family", sort=False)["condition"]:
-        for model, value in clean.items():
-            own = rows.loc[[model]].set_index("metric")["value"]
-            auc = own.reindex("auc@" + conditions).dropna().to_numpy()
-            if not len(auc):
-                continue
-            halfway = (value + 0.5) / 2
-            place = int(np.argmax(auc < halfway)) if (auc < halfway).any() else len(auc)
-            at = conditions.iloc[place] if place < len(auc) else ""
-            lot = {"family": family, "model": model, "clean": value, "halfway": halfway, "breaks_at": at}
-            found.append(lot | {"auc": auc[min(place, len(auc) - 1)], "place": place})
-    table = pd.DataFrame(found, columns=["family", "model", "clean", "halfway", "breaks_at", "auc", "place"])
-    table["first"] = (table["breaks_at"] != "") & (table["place"] == table.groupby("family")["place"].transform("min"))
-    order = {family: number for number, family in enumerate(levels["family"].unique())}
-    table = table.assign(number=table["family"].map(order)).sort_values(["number", "place", "auc"], ignore_index=True)
-    return table.drop(columns=["number", "place"])
+    clean = rows[(rows["metric"] == "auc") & (rows["ci_low"] > 0.5)].set_index("model")["value"]
+    wide = rows.pivot(index="model", columns="metric", values="value").loc[clean.index]
+    tables = []
+    for family, conditions in _families():
+        conditions = [step for step in conditions if f"auc@{step}" in wide]
+        auc = wide[[f"auc@{step}" for step in conditions]].dropna(how="all")
+        if auc.empty:
+            continue
+        halfway = (clean[auc.index] + 0.5) / 2
+        below = auc.lt(halfway, axis=0).to_numpy()
+        place = np.where(below.any(axis=1), below.argmax(axis=1), len(conditions))
+        there = auc.to_numpy()[np.arange(len(auc)), np.minimum(place, len(conditions) - 1)]
+        table = pd.DataFrame({"family": family, "model": auc.index, "clean": clean[auc.index], "halfway": halfway})
+        table = table.assign(breaks_at=np.append(conditions, "")[place], auc=there)
+        tables.append(table.assign(first=below.any(axis=1) & (place == place.min())).iloc[np.lexsort((there, place))])
+    if not tables:
+        raise ValueError("Expected rows 'auc' above chance and 'auc@jpeg:90', …; received none of a degraded detector.")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _families() -> list[tuple[str, tuple[str, ...]]]:
+    """The families of degradations, each with its steps."""
+    return [*steps.DEGRADATIONS.items(), *_MORE_DEGRADATIONS.items()]
 
 
 def _is_tested(table: pd.DataFrame, test_set: str, real_source: str) -> pd.Series:
@@ -382,7 +381,15 @@ def _attributes_of(scores: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFra
     return attributes.reindex(path).set_index(scores.index)
 
 
-def _degraded_file(study: Study, model_id: str):
+def _cut(values: pd.Series, bound: float) -> pd.Series:
+    """`"<0.31"` or `">=0.31"` for each number; the bound as it is written is the one that holds."""
+    if np.isnan(bound):
+        raise ValueError(f"No validation photograph has a {values.name!r}. Say in `bounds` where to cut it.")
+    text = f"{bound:.3g}"
+    return pd.Series(np.where(values < float(text), f"<{text}", f">={text}"), values.index).where(values.notna())
+
+
+def _degraded_file(study: Study, model_id: str) -> Path:
     return study.data / "degraded" / f"{model_id}.parquet"
 
 
@@ -404,14 +411,14 @@ def _predict_degraded(study, models, tables, conditions, boxes, num_threads) -> 
 
     def degrade(path: str) -> dict[tuple[str, str], np.ndarray]:
         """Plan → pixels of all conditions."""
-        whole, plans = read(root / path), plans_of[path]
-        made = {plan: [] for plan in zip(plans["before"], plans["after"])}
-        for before in plans["before"].unique():
+        whole, made = read(root / path), {}
+        for before, endings in plans_of[path].groupby("before")["after"]:
             image = steps.run(whole, before.split(), None)
             for condition in conditions:
                 degraded = steps.run(image, (condition,), None)
-                for after in plans.loc[plans["before"] == before, "after"]:
-                    made[before, after].append(np.asarray(steps.run(degraded, after.split(), corners.get(path))))
+                for after in endings:
+                    pixels = np.asarray(steps.run(degraded, after.split(), corners.get(path)))
+                    made.setdefault((before, after), []).append(pixels)
         return {plan: np.reshape(made[plan], (-1, *steps.output_shape(plan[1].split()))) for plan in made}
 
     num_bytes = sum(np.prod(steps.output_shape(after.split())) for after in plans["after"].unique())

@@ -39,6 +39,8 @@ class Network:
             lower value than Keras' 0.99, or validation is scored with averages that have not settled. VGG16 has no
             batch normalisation; with a value here one follows every convolution, without which its thirteen
             layers do not train from random values.
+        decay: Whether the learning rate falls to zero along half a cosine. Not the study's way; without it, batch
+            normalisation's averages lag behind the weights in a short training, and validation jumps.
         side: Side in pixels that the network itself resizes its input to; `None` takes pictures as they come.
     """
 
@@ -54,6 +56,7 @@ class Network:
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     blocks: tuple[int, ...] = (6, 12, 24, 16)
     batch_norm_momentum: float | None = None
+    decay: bool = False
     side: int | None = None
 
 
@@ -86,7 +89,7 @@ class Study:
     """One configuration of everything.
 
     Args:
-        name: `"demo"`, `"sample"`, `"full"` or `"tiny"`.
+        name: `"demo"`, `"sample"`, `"full"`, `"rehearsal"` or `"tiny"`.
         description: One line for tables and figures.
         simulation: What to draw when the data are simulated; `None` when they are real.
         train_set: The generator that the detectors are trained on; several are joined by `+`.
@@ -329,4 +332,17 @@ _TINY = replace(
     ),
 )
 
-STUDIES = {"demo": _DEMO, "sample": _SAMPLE, "full": _FULL, "tiny": _TINY}
+# Proves that `full` runs where neither its data nor its weights can be had: one training step of every network.
+_REHEARSAL = replace(
+    _FULL,
+    name="rehearsal",
+    description="the full networks at their own sizes, one epoch from random values on 40 simulated photographs",
+    simulation=Simulation(40, 40, 40),
+    num_resamples=100,
+    direct=_direct(weights=None, epochs=1),
+    fourier=replace(_FOURIER, weights=None, epochs=1),
+    autoencoder=replace(_FULL.autoencoder, epochs=1, head_epochs=1),
+    matrix=_matrix(_direct()[-1], _FOURIER, weights=None, epochs=1),
+)
+
+STUDIES = {"demo": _DEMO, "sample": _SAMPLE, "full": _FULL, "rehearsal": _REHEARSAL, "tiny": _TINY}

@@ -248,18 +248,19 @@ def result_rows(
     tested = tested[tested["split"] == "test"]
     if tested.empty:
         raise ValueError(f"The scores of {model!r} hold no rows of the test split.")
+    wanted = _DETECTOR_METRICS if names is None else set(names)
+    if unknown := sorted(wanted - _DETECTOR_METRICS):
+        raise ValueError(f"There are no metrics named {unknown}; valid: {sorted(_DETECTOR_METRICS)}.")
     variants = [("", METRICS, 0.5, 1), ("_at_threshold", THRESHOLD_METRICS, card["threshold"], 1)]
     if card.get("temperature") is not None:
         variants.append(("_calibrated", CALIBRATION_METRICS, 0.5, card["temperature"]))
     tables = []
     for (test_set, real_source), rows in tested.groupby(["test_set", "real_source"], sort=False):
         reals = rows[rows["label"] == 0]
-        if len(reals):
-            alarms = rate(reals["score"] >= card["threshold"], reals["group"])
-            counts = {"num_real": len(reals), "num_fake": len(rows) - len(reals)}
-            alarms = pd.DataFrame([{"metric": FALSE_ALARMS, **alarms, **counts}])
-            tables.append(alarms.assign(test_set=test_set, real_source=real_source))
-        for suffix, names, threshold, temperature in variants if len(reals) < len(rows) else ():
+        for suffix, of_variant, threshold, temperature in variants:
+            chosen = [name for name in of_variant if name + suffix in wanted]
+            if not chosen or len(reals) == len(rows):
+                continue
             values = rows["score"] if temperature == 1 else apply_temperature(rows["score"], temperature)
             table = evaluate(
                 rows["label"],
@@ -268,9 +269,14 @@ def result_rows(
                 threshold=threshold,
                 num_resamples=study.num_resamples,
                 seed=study.seed,
-                names=names,
+                names=chosen,
             )
             table["metric"] += suffix
+            tables.append(table.assign(test_set=test_set, real_source=real_source))
+        if FALSE_ALARMS in wanted:
+            alarms = rate(reals["score"] >= card["threshold"], reals["group"])
+            counts = {"num_real": len(reals), "num_fake": len(rows) - len(reals)}
+            table = pd.DataFrame([{"metric": FALSE_ALARMS, **alarms, **counts}])
             tables.append(table.assign(test_set=test_set, real_source=real_source))
     table = pd.concat(tables, ignore_index=True).assign(study=study.name, approach=approach, model=model)
     return table.assign(protocol=protocol, train_set=card["train_set"], seed=card["seed"])[list(RESULT_COLUMNS)]

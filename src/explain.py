@@ -85,7 +85,7 @@ def occlusion(
         Negative where covering makes a picture look more fake.
 
     Raises:
-        ValueError: If the model is no chain, or pictures, patch or stride do not fit.
+        ValueError: If the model is no chain, or pictures, patch, stride or fill do not fit.
     """
     extractor, dense = _parts(model)
     pixels = _checked_pixels(model, pixels)
@@ -98,11 +98,9 @@ def occlusion(
     tops, lefts = (np.append(np.arange(0, side - patch, stride), side - patch) for side in (height, width))
     squares = [np.s_[top : top + patch, left : left + patch] for top in tops for left in lefts]
     colors = pixels.mean(axis=(1, 2)) if fill is None else np.broadcast_to(fill, (num_pictures, num_channels))
+    if np.min(colors) < 0 or np.max(colors) > 255:
+        raise ValueError(f"Expected fill in 0..255, one value a channel, received {fill}.")
     colors = np.rint(colors).astype(np.uint8)
-
-    def logits(pictures):
-        return _activations(dense, np.asarray(extractor.predict_on_batch(pictures), np.float32))[1]
-
     # Every picture as it is (place -1), then under each of its squares.
     jobs = [(picture, place) for picture in range(num_pictures) for place in range(-1, len(squares))]
     found = np.empty(len(jobs), np.float32)
@@ -112,7 +110,8 @@ def occlusion(
         for image, (picture, place) in zip(covered, chunk):
             if place >= 0:
                 image[squares[place]] = colors[picture]
-        found[start : start + batch_size] = logits(covered)
+        features = np.asarray(extractor.predict_on_batch(covered), np.float32)
+        found[start : start + batch_size] = _activations(dense, features)[1]
     found = found.reshape(num_pictures, 1 + len(squares))
     heat, counts = np.zeros((num_pictures, height, width), np.float32), np.zeros((height, width), np.float32)
     for place, square in enumerate(squares):
@@ -147,7 +146,8 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Share of each picture's heat that lies inside the other pictures' boxes, on average.
 
     Faces, and with them altered regions, lie in the middle. A detector that looks at the middle of every picture has
-    more heat in the regions than their area without having found a single one; it has as much in the wrong boxes.
+    more heat in the regions than their area without having found a single one; it has as much in the wrong boxes. These
+    overlap the right one, so the difference stays small even for heat that follows the regions.
 
     Args:
         heat: `(N, H, W)`, as for `share_inside`.

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from . import audit, catalog, evaluation, images, models, spectra, training
+from . import audit, catalog, evaluation, images, models, simulate, spectra, training
 from .batches import Batches
 from .config import LABELS, SPLITS, Autoencoder, Network, Study
 
@@ -262,6 +262,50 @@ def reconstruction_errors(model: keras.Model, pixels: np.ndarray, batch_size: in
     return np.concatenate(errors)
 
 
+def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
+    """Where the generator changed each picture, as far as that is known: in simulated data, of inpainting and swaps.
+
+    Returns:
+        `(N, 4)`: left, top, right, bottom as fractions of the picture; NaN where it is not known, or a real.
+    """
+    columns = [f"altered_{side}" for side in ("left", "top", "right", "bottom")]
+    if not study.simulated:
+        return np.full((len(table), 4), np.nan)
+    truth = simulate.truth(study.data / "mirror").set_index("path")
+    partly = table["generator"].isin(["inpainting", "insight"])
+    return truth[columns].reindex(table["path"].where(partly)).to_numpy(float)
+
+
+def attributes(study: Study, records: pd.DataFrame, boxes: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What is known of the validation and test photographs beside their label, for `comparisons.subgroups`.
+
+    Args:
+        study: Whose tasks.
+        records: From `catalog.load`.
+        boxes: From `faces.detect`; without it, or where it found no face, the size of a face is what the source says.
+
+    Returns:
+        Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour` (`"grey"`, `"colour"`: of
+        the file), `face_size` (share of the picture), `jpeg_quality` (estimated from its table); NaN where unknown.
+    """
+    table = catalog.tasks(records, study)
+    wanted = table.loc[(table["label"] == "real") & (table["split"] != "train"), "path"]
+    photographs = records[records["path"].isin(wanted)].set_index("path", drop=False)
+    traits = audit.file_traits(catalog.files(study, photographs))
+    found = photographs[catalog.BOX].astype(float)
+    if boxes is not None:
+        found = boxes.drop_duplicates("path").set_index("path")[catalog.BOX].reindex(found.index).combine_first(found)
+    return pd.DataFrame(
+        {
+            "gender": photographs["gender"].replace("", np.nan),
+            "colour": np.where(traits["channels"] == 1, "grey", "colour"),
+            "face_size": (found["right"] - found["left"]) * (found["bottom"] - found["top"]),
+            "jpeg_quality": traits["quality"].to_numpy(),
+        },
+        index=photographs.index,
+    )
+
+
 def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     """Radial profile of the spectrum of every row of `task_steps`, `(num_rows, num_radii)`.
 
@@ -308,6 +352,7 @@ def fit(
         study.seed,
         config=network,
         data=f"{pictures.fingerprint}/{study.train_set}",
+        decay=network.decay,
     )
     return training.train(
         trained,

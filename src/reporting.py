@@ -28,6 +28,7 @@ REPORT_MODELS = {
     ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
     ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
 }
+_BOUNDS = ["value", "ci_low", "ci_high"]
 _HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
 
 
@@ -81,7 +82,8 @@ def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     at_home = rows["test_set"] == study.train_set
     rows = rows[at_home | (not at_home.any())]
     parts = rows["metric"].str.extract(r"^(?P<metric>[^@]*)@(?P<kind>[^:]*):?(?P<level>.*)$")
-    return rows.assign(**parts, is_step=[_is_step(name.partition("@")[2]) for name in rows["metric"]])
+    is_step = np.array([_is_step(name.partition("@")[2]) for name in rows["metric"]], bool)
+    return rows.assign(**parts, is_step=is_step)
 
 
 def _is_step(condition: str) -> bool:
@@ -210,24 +212,28 @@ def report_table(results: pd.DataFrame, reference: pd.DataFrame, table: str, pro
 # The page's tables: each takes all rows of results.csv, and is "" where it would be empty ---------------------------
 
 
-def interval(value: float, low: float, high: float) -> str:
-    """A fraction with its interval; a third decimal where two would hide on which side of 0.5 the interval ends.
+def interval(value: float, low: float, high: float, chance: float | None = 0.5) -> str:
+    """A fraction with its interval; a third decimal where two would hide on which side of chance the interval ends.
 
     Example:
         >>> interval(0.9391, 0.91, 0.97), interval(0.51, 0.501, 0.53)
         ('0.94 (0.91–0.97)', '0.510 (0.501–0.530)')
     """
-    digits = 3 if any(round(bound, 2) == 0.5 != bound for bound in (low, high)) else 2
+    digits = 3 if any(round(bound, 2) == chance != bound for bound in (low, high)) else 2
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+def with_texts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of AUCs with `text`, the `interval`, and `side`: whether it lies `"above"`, `"around"` or `"below"` 0.5."""
+    side = np.select([rows["ci_low"] > 0.5, rows["ci_high"] < 0.5], ["above", "below"], "around")
+    return rows.assign(text=[interval(*row) for row in rows[_BOUNDS].to_numpy()], side=side)
+
+
 def auc_texts(rows: pd.DataFrame) -> list[str]:
-    """`interval` of each row; in italics where it holds 0.5, with ▼ where all of it lies below."""
-    texts = []
-    for value, low, high in rows[["value", "ci_low", "ci_high"]].to_numpy():
-        mark = "*{}*" if low <= 0.5 <= high else "▼ {}" if high < 0.5 else "{}"
-        texts.append(mark.format(interval(value, low, high)))
-    return texts
+    """`interval` of each row: in italics around 0.5, with ▼ below it."""
+    marks = {"above": "{}", "around": "*{}*", "below": "▼ {}"}
+    rows = with_texts(rows)
+    return [marks[side].format(text) for side, text in zip(rows["side"], rows["text"])]
 
 
 def pivot(rows: pd.DataFrame, texts: list[str], index: list[str], column: str = "test_set") -> str:
@@ -265,10 +271,11 @@ def difference_table(study: Study, results: pd.DataFrame) -> str:
     """AUC under `controlled` minus AUC under `report`; in bold where the two intervals do not overlap."""
     rows = headline(study, results).query("metric == 'auc'")
     before, after = (rows[rows["protocol"] == protocol] for protocol in PROTOCOLS)
-    both = before.merge(after, on=["model", "test_set"], suffixes=("_before", "_after"))
-    apart = (both["ci_high_after"] < both["ci_low_before"]) | (both["ci_low_after"] > both["ci_high_before"])
-    change = (both["value_after"] - both["value_before"]).map("{:+.2f}".format).str.replace("-", "−")
-    return pivot(both, change.where(~apart, "**" + change + "**"), ["model"])
+    both = before.merge(after, on=["model", "test_set"], suffixes=("", "_after"))
+    apart = (both["ci_high_after"] < both["ci_low"]) | (both["ci_low_after"] > both["ci_high"])
+    changes = (both["value_after"] - both["value"]).round(2) + 0.0  # no minus before 0
+    texts = [f"{change:+.2f}".replace("-", "−").replace("+0.00", "0.00") for change in changes]
+    return pivot(both, [f"**{text}**" if bold else text for text, bold in zip(texts, apart)], ["model"])
 
 
 def audit_table(study: Study, results: pd.DataFrame) -> str:
@@ -291,29 +298,26 @@ def matrix_table(study: Study, results: pd.DataFrame) -> str:
     """AUC under `controlled` of networks trained on each generator, and on all but one; in bold those trained on."""
     rows = _own(study, results[results["model"].str.startswith("Matrix_")])
     rows = rows.query("metric == 'auc' and protocol == 'controlled'")
-    places = {name: place for place, name in enumerate(study.test_sets)}
-    parts = rows["train_set"].str.split("+")
-    rows = rows.assign(parts=parts, num=parts.str.len(), place=parts.str[0].map(places))
-    rows = rows.sort_values(["approach", "num", "place"], kind="stable")
-    texts = [
-        f"**{text}**" if test_set in parts else text
-        for text, test_set, parts in zip(auc_texts(rows), rows["test_set"], rows["parts"])
-    ]
-    return pivot(
-        rows.assign(train_set=[_named(study, parts) for parts in rows["parts"]]), texts, ["approach", "train_set"]
-    )
+    known = [test_set in name.split("+") for name, test_set in zip(rows["train_set"], rows["test_set"])]
+    texts = [f"**{text}**" if bold else text for text, bold in zip(auc_texts(rows), known)]
+    rows = rows.assign(text=texts, train_set=[_named(study, name) for name in rows["train_set"]])
+    order = [*study.test_sets, *(f"all but {name}" for name in study.test_sets)]
+    rows = rows.assign(place=rows["train_set"].map({name: place for place, name in enumerate(order)}))
+    rows = rows.sort_values(["approach", "place"], kind="stable")
+    return pivot(rows, rows["text"], ["approach", "train_set"])
 
 
-def _named(study: Study, train_sets: list[str]) -> str:
+def _named(study: Study, train_set: str) -> str:
     """A training set in words."""
-    absent = [name for name in study.test_sets if name not in train_sets]
-    return f"all but {absent[0]}" if len(train_sets) > 1 and len(absent) == 1 else " + ".join(train_sets)
+    names = train_set.split("+")
+    absent = [name for name in study.test_sets if name not in names]
+    return f"all but {absent[0]}" if len(names) > 1 and len(absent) == 1 else " + ".join(names)
 
 
 def foreign_table(study: Study, results: pd.DataFrame) -> str:
     """AUC of the same fakes against their own and against other real photographs."""
     rows = _trained(study, results).query("metric == 'auc' and seed == @study.seed")
-    rows = rows[rows.groupby("test_set")["real_source"].transform("nunique") > 1]
+    rows = rows[rows.groupby(["protocol", "model", "test_set"])["real_source"].transform("nunique") > 1]
     foreign = rows["real_source"] != rows["test_set"].map(study.test_sets)
     rows = rows.assign(foreign=foreign, pair=rows["test_set"] + " against " + rows["real_source"])
     rows = rows.sort_values("foreign", kind="stable")
@@ -321,15 +325,15 @@ def foreign_table(study: Study, results: pd.DataFrame) -> str:
 
 
 def false_alarm_table(study: Study, results: pd.DataFrame) -> str:
-    """Share of real photographs called fake at the validation threshold: its own test set's, then unseen datasets'."""
-    rows = _trained(study, results).query("metric == 'fpr_at_threshold' and seed == @study.seed")
+    """Share of real photographs called fake at the validation threshold: of its own test set's, of unseen datasets'."""
+    rows = _trained(study, results).query("metric == 'fpr_at_threshold' and num_fake == 0 and seed == @study.seed")
     if rows.empty:
         return ""
     known = headline(study, results).query("metric == 'recall_real_at_threshold' and test_set == @study.train_set")
     known = known.assign(value=1 - known["value"], ci_low=1 - known["ci_high"], ci_high=1 - known["ci_low"])
-    known = known[known["model"].isin(rows["model"])]
-    rows = pd.concat([known.assign(real_source=known["real_source"] + " (its own)"), rows])
-    texts = [interval(*values) for values in rows[["value", "ci_low", "ci_high"]].to_numpy()]
+    known = known.assign(real_source=known["real_source"] + " (its own)")[known["model"].isin(rows["model"])]
+    rows = pd.concat([known, rows])
+    texts = [interval(*row, chance=None) for row in rows[_BOUNDS].to_numpy()]
     return pivot(rows, texts, ["protocol", "model"], "real_source")
 
 
@@ -339,6 +343,7 @@ def robustness_tables(study: Study, results: pd.DataFrame) -> str:
     tables = []
     for kind, part in rows.groupby("kind", sort=False):
         keys = ["protocol", "model", "test_set"]
+        part = part.assign(level=part["level"].where(part["level"] != "", kind))
         both = pd.concat([whole.merge(part[keys].drop_duplicates(), on=keys), part])
         table = _joined(both, ["auc", "accuracy_at_threshold"], _varying(both), "level")
         tables.append(f"`{kind}`, by its level:\n\n{table}")
@@ -363,25 +368,25 @@ def attention_table(study: Study, results: pd.DataFrame) -> str:
     rows, keys = headline(study, results), ["protocol", "model", "test_set"]
     heat, chance = (rows[rows["metric"] == f"cam_in_region{suffix}"] for suffix in ("", "_chance"))
     both = heat.merge(chance[[*keys, "value"]].rename(columns={"value": "chance"}), on=keys)
-    values = both[["value", "ci_low", "ci_high", "chance"]].to_numpy()
-    return pivot(both, [f"{interval(*row[:3])} / {row[3]:.2f}" for row in values], ["protocol", "model"])
+    texts = [f"{interval(*row, chance=None)} / {share:.2f}" for *row, share in both[[*_BOUNDS, "chance"]].to_numpy()]
+    return pivot(both, texts, ["protocol", "model"])
 
 
 def beside_the_report(results: pd.DataFrame) -> str:
-    """The report's rows of which there is one of ours under `report`, report / ours in percent."""
+    """The report's rows of which there is one of ours under `report`: report / ours, in percent."""
+    if "report" not in set(results["protocol"]):
+        return ""
     reference = read_report_tables()
     tables = [report_table(results, reference, approach, "report") for approach in reference["approach"].unique()]
     both = pd.concat(tables).dropna(subset=["accuracy_report", "accuracy_ours"])
-    table = both[["model", "test_set"]].set_axis(["detector", "tested on"], axis=1)
+    if both.empty:
+        return ""
+    table = both[["model", "test_set"]].rename(columns=_HEADERS)
+    texts = both.select_dtypes(float).map("{:.1f}".format, na_action="ignore").fillna("–")
     for name in REPORT_METRICS:
-        sides = (
-            both[f"{name}_{side}"].map("{:.1f}".format, na_action="ignore").fillna("–") for side in ("report", "ours")
-        )
-        table[name] = [" / ".join(pair) for pair in zip(*sides)]
-    table["what cannot be in the report's row"] = both["contradiction"].where(
-        both["contradiction"] == "", "⚠ " + both["contradiction"]
-    )
-    return to_markdown(table) if len(table) else ""
+        table[name] = texts[f"{name}_report"] + " / " + texts[f"{name}_ours"]
+    table["what cannot be in the report's row"] = both["contradiction"].str.replace(r"^(?=.)", "⚠ ", regex=True)
+    return to_markdown(table)
 
 
 # The README's tables ----------------------------------------------------------------------------------------------
@@ -393,21 +398,22 @@ def readme_table(study: Study) -> str:
     A cell is `report → controlled`. Where the report has a row of the same model and test set, its own AUC stands
     behind it in brackets.
     """
-    results = in_reading_order(study, headline(study, read_results(study)))
-    auc = results[results["metric"] == "auc"].set_index(["model", "test_set", "protocol"])["value"]
+    rows = headline(study, read_results(study)).query("metric == 'auc'")
+    models = in_reading_order(study, rows.assign(protocol=""))["model"].unique()
+    auc = rows.set_index(["model", "test_set", "protocol"])["value"]
     theirs = read_report_tables()
     names = [REPORT_MODELS.get(key, key[1]) for key in zip(theirs["approach"], theirs["model"])]
     theirs = theirs.set_index([names, theirs["test_set"]])["auc"] / 100
-    rows = []
-    for model in auc.index.unique("model"):
+    lines = []
+    for model in models:
         cells = {"detector": model}
         for test_set in study.test_sets:
             ours = (auc.get((model, test_set, protocol)) for protocol in PROTOCOLS)
             given = theirs.get((model, test_set), np.nan)
             cells[test_set] = " → ".join("–" if value is None else f"{value:.2f}" for value in ours)
             cells[test_set] += "" if np.isnan(given) else f" [{given:.2f}]"
-        rows.append(cells)
-    return to_markdown(pd.DataFrame(rows))
+        lines.append(cells)
+    return to_markdown(pd.DataFrame(lines))
 
 
 def update_readme(readme: Path = ROOT / "README.md") -> bool:

@@ -84,11 +84,13 @@ def take_copy(study: Study, name: str, tables) -> Delivery:
 
     Raises:
         DeliveryError: If the folder holds files already, or the copy cannot be fetched.
-        ValueError: If it cannot be told which label is which.
+        ValueError: If it cannot be told which label is which, or there is no picture.
     """
     import datasets
 
-    folder = study.data / "raw" / name
+    layouts, folder = {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}, study.data / "raw" / name
+    if name not in layouts:
+        raise ValueError(f"There are copies of {' and '.join(layouts)}; received {name!r}.")
     if folder.is_dir() and any(folder.iterdir()):
         raise DeliveryError(f"{folder} holds files already. Delete it first if the copy is to take its place.")
     if isinstance(tables, str):
@@ -101,10 +103,12 @@ def take_copy(study: Study, name: str, tables) -> Delivery:
     tables = {same.get(split, split): table.cast_column("image", encoded) for split, table in tables.items()}
     if unknown := sorted(set(tables) - set(SPLITS)):
         raise ValueError(f"The copy of {name} has the splits {unknown}; expected are {', '.join(SPLITS)}.")
+    if not any(map(len, tables.values())):
+        raise ValueError(f"The copy of {name} holds no pictures.")
     growing, _ = clear_beside(folder)
     try:
         with explain_full_disk(folder):
-            notes = {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}[name](tables, growing)
+            notes = layouts[name](tables, growing)
             if folder.is_symlink() or folder.is_dir():
                 folder.unlink() if folder.is_symlink() else folder.rmdir()
             os.replace(growing, folder)

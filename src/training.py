@@ -34,6 +34,7 @@ class Settings:
         loss: `"binary_crossentropy"`, with classification metrics, or another Keras loss, without.
         config: What the model was built from: a `Network`, an `Autoencoder` or plain values.
         data: Fingerprint of the training and validation data.
+        decay: Whether the step size falls to zero along half a cosine (Loshchilov & Hutter, ICLR 2017).
     """
 
     learning_rate: float
@@ -42,6 +43,7 @@ class Settings:
     loss: str = CLASSIFICATION
     config: object = field(default_factory=dict)
     data: str = ""
+    decay: bool = False
 
     def to_dict(self) -> dict:
         """All fields as plain values."""
@@ -149,7 +151,7 @@ def train(
         return kept, pd.read_csv(_beside(stem, ".history.csv"))
 
     folder = _beside(stem, ".partial")
-    _compile(model, settings)
+    _compile(model, settings, num_steps=settings.epochs * len(train_batches))
     rows = _resume(model, folder, fingerprint)
     num_images = _count(train_batches)
     epochs, options = range(len(rows), settings.epochs), {"initial": len(rows), "disable": not verbose, "leave": True}
@@ -254,7 +256,7 @@ class _Clock(keras.callbacks.Callback):
         return time.perf_counter() - self.start
 
 
-def _compile(model: keras.Model, settings: Settings) -> None:
+def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
     """Adam, the loss and its metrics."""
     metrics = []
     if settings.loss == CLASSIFICATION:
@@ -266,7 +268,10 @@ def _compile(model: keras.Model, settings: Settings) -> None:
         ]
     # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, Keras' default, and traces sooner.
     plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    rate = settings.learning_rate
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(rate, num_steps) if settings.decay else rate
+    )
     model.compile(optimizer, settings.loss, metrics=metrics, jit_compile=False if plain else "auto")
 
 

@@ -8,7 +8,7 @@ from src import config
 
 
 def test_unknown_study_lists_the_valid_ones():
-    with pytest.raises(ValueError, match="'huge'.*demo, sample, full, tiny"):
+    with pytest.raises(ValueError, match="'huge'.*demo, sample, full, rehearsal, tiny"):
         config.get_study("huge")
 
 
@@ -54,3 +54,11 @@ def test_faces_folder_says_what_is_wrong_and_what_to_do(make, message, tmp_path,
         monkeypatch.setenv("FACES", str(make(tmp_path)))
     with pytest.raises(FileNotFoundError, match=f"{message}(.|\n)*STUDY=sample FACES="):
         config.faces_folder()
+
+
+def test_the_rehearsal_is_full_but_for_data_weights_and_epochs():
+    full, rehearsal = config.get_study("full"), config.get_study("rehearsal")
+    same = ("train_set", "test_sets", "image_size", "square_size", "face_size", "paired_batches", "headline")
+    assert all(getattr(full, name) == getattr(rehearsal, name) for name in same)
+    for network, rehearsed in zip((*full.direct, full.fourier), (*rehearsal.direct, rehearsal.fourier), strict=True):
+        assert rehearsed == dataclasses.replace(network, weights=None, epochs=1)

@@ -1,5 +1,6 @@
 """Deliveries: whole and byte-identical, or absent with the reason, whatever server, disk, archive or process do."""
 
+import dataclasses
 import errno
 import hashlib
 import io
@@ -22,11 +23,14 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
+import datasets
+import numpy as np
+import pandas as pd
 import pytest
 import requests
 from faulty_server import PERMANENT, TRANSIENT, FaultyServer
 
-from src import archives, download, transfer
+from src import archives, catalog, config, download, sources, transfer
 from src.download import DeliveryError, Patience, RemoteFile, extract, fetch, fetch_one
 
 HASTY = Patience(
@@ -444,6 +448,120 @@ def test_without_kagglehub_the_public_address_or_the_steps(server, places, monke
     gated = RemoteFile("gated", f"{server.url}/gone", kaggle="somebody/gated", page="https://example.org/m")
     with pytest.raises(DeliveryError, match="HTTP 404.*please sign in.*https://example.org/m.*kagglehub.login"):
         fetch_one(gated, *places, patience=HASTY)
+
+
+# --- Copies on Hugging Face
+
+PICTURES = [kind + random.Random(n).randbytes(40) for n, kind in enumerate([b"\xff\xd8", b"\xff\xd8", b"\x89PNG"] * 2)]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "HOME", tmp_path / "home")
+    return dataclasses.replace(config.get_study("tiny"), name="made")
+
+
+def copy_of(columns, features, folder, splits=("train", "validation", "test")):
+    """The same rows as every split of a parquet folder, loaded as from the hub."""
+    features = datasets.Features({"image": datasets.Image(), **features})
+    images = [{"bytes": content, "path": None} for content in PICTURES]
+    table = datasets.Dataset.from_dict({"image": images, **columns}, features=features)
+    (folder / "data").mkdir(parents=True)
+    for split in splits:
+        table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return datasets.load_dataset("parquet", data_dir=str(folder / "data"), cache_dir=str(folder / "cache"))
+
+
+@pytest.mark.parametrize(("names", "flipped"), [(["real", "fake"], True), (["Fake", "Real"], False)])
+def test_a_copy_of_the_140k_is_read_by_name(study, tmp_path, names, flipped):
+    """The hub's copy has real = 0 where Kaggle has real = 1: nothing but the names decides."""
+    numbers = [0, 1, 0, 1, 1, 0]
+    tables = copy_of(
+        {"label": numbers, "generator": numbers},
+        {"label": datasets.ClassLabel(names=names), "generator": datasets.ClassLabel(names=["Real", "StyleGAN"])},
+        tmp_path / "hub",
+    )
+    delivery = sources.take_copy(study, "gan140k", tables)
+    assert delivery.status == "copied" and delivery.num_files == 18 + 3
+    assert ("other way round" in delivery.problem) == flipped and "6 pictures are PNG" in delivery.problem
+    records = catalog.collect(study)  # which holds the folders' names against the CSV files
+    assert records.groupby(["split", "label"]).size().tolist() == [3] * 6
+    for record, file in zip(records.itertuples(), catalog.files(study, records)):
+        assert file.read_bytes() == PICTURES[int(file.stem)]
+        assert names[numbers[int(file.stem)]].lower() == record.label == file.parent.name
+    table = pd.read_csv(delivery.folder / "valid.csv")
+    assert (table["label"] == (table["label_str"] == "real")).all()  # as Kaggle writes them
+    expected = tuple((pattern, 3 if "/" in pattern else 1) for pattern, _ in download.GAN140K.expected)
+    archives, raw = study.data / "archives", study.data / "raw"
+    again = fetch_one(dataclasses.replace(download.GAN140K, expected=expected), archives, raw)
+    assert again.status == "used in place" and ".csv" not in again.problem
+    assert f"1 files like *train/{names[0].lower()}/*.jpg where 3" in again.problem  # the others are PNG
+
+
+def test_a_copy_of_celeba_keeps_persons_and_attributes(study, tmp_path):
+    male = [True, False, True, True, False, False]
+    tables = copy_of(
+        {"celeb_id": [7, 8, 7, 9, 8, 10], "Male": male, "Smiling": male[::-1]},
+        {"celeb_id": datasets.Value("int64"), "Male": datasets.Value("bool"), "Smiling": datasets.Value("bool")},
+        tmp_path / "hub",
+    )
+    delivery = sources.take_copy(study, "celeba", tables)
+    assert "partition" not in delivery.problem and "persons" not in delivery.problem
+    celeba = catalog._celeba(study.data / "raw")
+    assert celeba.groupby("split").size().to_dict() == {"test": 6, "train": 6, "valid": 6}
+    train = celeba[celeba["split"] == "train"]
+    assert train["person"].tolist() == [f"celeba/{number}" for number in (7, 8, 7, 9, 8, 10)]
+    assert (train["gender"] == np.where(male, "male", "female")).all()
+    assert len(pd.read_csv(delivery.folder / "list_attr_celeba.csv").columns) == 3
+
+
+def test_a_copy_of_pictures_only(study, tmp_path):
+    tables = copy_of({}, {}, tmp_path / "hub", splits=["train"])
+    delivery = sources.take_copy(study, "celeba", tables)
+    assert "no partition" in delivery.problem and "no persons" in delivery.problem
+    celeba = catalog._celeba(study.data / "raw")
+    assert len(celeba) == 6 and (celeba[["split", "person", "gender"]] == "").all(axis=None)
+    with pytest.raises(DeliveryError, match="holds files already"):
+        sources.take_copy(study, "celeba", tables["train"])
+    shutil.rmtree(delivery.folder)
+    with pytest.raises(ValueError, match="copies of gan140k and celeba; received 'wiki'"):
+        sources.take_copy(study, "wiki", tables)
+    with pytest.raises(ValueError, match="no pictures"):
+        sources.take_copy(study, "celeba", tables["train"].select([]))
+    with pytest.raises(ValueError, match="has the splits .'other'.; expected are train, valid, test"):
+        sources.take_copy(study, "celeba", {"other": tables["train"]})
+    delivery.folder.symlink_to(tmp_path / "gone")  # what is left of a mounted folder
+    assert sources.take_copy(study, "celeba", tables["train"]).num_files == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature", "message"),
+    [
+        ([0, 1] * 3, datasets.Value("int64"), "nobody knows which is which"),
+        ([0, 1] * 3, datasets.ClassLabel(names=["0", "1"]), "nobody knows which is which"),
+        ([0, 1, 0, 1, 0, None], datasets.ClassLabel(names=["real", "fake"]), "Row 5 of train has the label None"),
+    ],
+)
+def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(study, tmp_path, labels, feature, message):
+    tables = copy_of({"label": labels}, {"label": feature}, tmp_path / "hub", splits=["train"])
+    with pytest.raises(ValueError, match=message):
+        sources.take_copy(study, "gan140k", tables)
+    assert everything(study.data / "raw") == []
+
+
+def test_a_copy_that_cannot_be_fetched(study, monkeypatch):
+    def refused(name):
+        raise ConnectionError(f"Couldn't reach {name}")
+
+    monkeypatch.setattr(datasets, "load_dataset", refused)
+    with pytest.raises(DeliveryError, match="flwrlabs/celeba cannot be fetched .ConnectionError"):
+        sources.take_copy(study, "celeba", "flwrlabs/celeba")
+
+
+def test_a_refusal_names_the_copies(places):
+    lost = dataclasses.replace(download.CELEBA, url="http://127.0.0.1:9/x")
+    with pytest.raises(DeliveryError, match="take_copy.study, 'celeba', 'flwrlabs/celeba'.*'nielsr/CelebA-faces'"):
+        fetch_one(lost, *places, patience=HASTY)
 
 
 # --- Hostile and damaged archives

@@ -171,6 +171,14 @@ def test_says_what_is_wrong_with_card_or_rows(code, study):
         code.result_rows(study, scores[scores["split"] != "test"], **WHO, card=CARD)
     with pytest.raises(ValueError, match="scores of one detector"):
         code.result_rows(study, scores.assign(model_id=["a", "b"] * 180), **WHO, card=CARD)
+    with pytest.raises(ValueError, match="no metrics named .'auc_at_threshold'"):
+        code.result_rows(study, scores, **WHO, card=CARD, names=["auc", "auc_at_threshold"])
+    names = ["auc", "accuracy_at_threshold", "fpr_at_threshold", "ece_calibrated"]
+    every, some = (code.result_rows(study, scores, **WHO, card=CARD, names=given) for given in (None, names))
+    chosen = every[every["metric"].isin(names)].reset_index(drop=True)
+    assert some.sort_values(["test_set", "real_source", "metric"], ignore_index=True).equals(
+        chosen.sort_values(["test_set", "real_source", "metric"], ignore_index=True)
+    )
     without = code.result_rows(study, scores, **WHO, card={**CARD, "temperature": None})
     assert not without["metric"].str.endswith("_calibrated").any()
 

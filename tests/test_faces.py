@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from src import faces
-from src.faces import BOX, detect, expand, iou
+from src.faces import BOX, box_agreement, detect, expand, iou
 from src.images import UnreadableImage
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "faces"
@@ -166,6 +166,33 @@ def test_iou_against_counted_cells():
     pairs = iou(boxes[:, None, 0], boxes[None, :, 1])
     assert pairs.shape == (20, 20) and np.allclose(pairs.diagonal(), iou(boxes[:, 0], boxes[:, 1]))
     assert np.isnan(iou(np.full(4, np.nan), boxes[0, 0]))
+
+
+def test_box_agreement_against_a_loop():
+    rng = np.random.default_rng(0)
+
+    def table(paths, share_known):
+        corners = np.sort(rng.random((len(paths), 2, 2)), axis=1).reshape(-1, 4)[:, [0, 1, 2, 3]]
+        corners[rng.random(len(paths)) > share_known] = np.nan
+        return pd.DataFrame(corners, columns=BOX).assign(path=paths, confidence=1.0)
+
+    boxes, known = table([f"{n}" for n in range(80)], 0.7), table([f"{n}" for n in range(40, 140)][::-1], 0.8)
+    by_path, shared, num_compared = known.set_index("path")[BOX], [], 0
+    for _, row in boxes.iterrows():
+        if row["path"] in by_path.index and by_path.loc[row["path"]].notna().all():
+            num_compared += 1
+            if not np.isnan(row["left"]):
+                shared.append(iou(row[BOX].to_numpy(float), by_path.loc[row["path"]].to_numpy()))
+    found = box_agreement(boxes, known)
+    assert found["compared"] == num_compared and found["found"] == pytest.approx(len(shared) / num_compared)
+    assert found["median"] == pytest.approx(np.median(shared))
+    assert found["at_least_half"] == pytest.approx(np.mean(np.array(shared) >= 0.5))
+    itself = box_agreement(boxes, boxes.iloc[::-1])
+    assert itself.drop("compared").eq(1).all() and itself["compared"] == boxes["left"].notna().sum()
+    nothing = box_agreement(boxes, known.iloc[:0])
+    assert nothing["compared"] == 0 and nothing.drop("compared").isna().all()
+    unseen = box_agreement(boxes.assign(**dict.fromkeys(BOX, np.nan)), known)
+    assert unseen["found"] == 0 and np.isnan(unseen["median"])
 
 
 # MTCNN itself

@@ -212,6 +212,16 @@ def test_delong_by_group_agrees_with_the_bootstrap_by_group(code):
     assert by_group > 1.5 * code.delong(labels, first, second)["standard_error"]
 
 
+def test_one_p_value_in_twenty_is_small_where_there_is_no_difference(code):
+    generator, small = np.random.default_rng(0), []
+    labels, groups = np.tile([0, 1], 120), np.arange(240) // 4  # 60 groups of 2 reals and 2 fakes
+    for _ in range(300):
+        shared = generator.normal(size=(60, 2))[groups, labels]
+        pair = [special.expit(labels + shared + 0.7 * generator.normal(size=240)) for _ in range(2)]
+        small.append(code.delong(labels, *pair, groups)["p_value"] < 0.05)
+    assert stats.binomtest(sum(small), 300, 0.05).pvalue > 0.01
+
+
 def test_rate_of_independent_images_has_the_interval_of_wilson(code):
     for hits, num in ((0, 9), (3, 9), (9, 9), (1, 200)):
         low, high = stats.binomtest(hits, num).proportion_ci(method="wilson")

@@ -28,6 +28,12 @@ LITE = replace(NETWORK, backbone="efficientnet_lite0")
 AUTOENCODER = Autoencoder(filters=(8, 6, 4), latent=5)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Weights do not depend on the tests before."""
+    keras.utils.set_random_seed(0)
+
+
 def pictures(num_images=4, size=(32, 32), channels=3, seed=0):
     noise = np.random.default_rng(seed).integers(0, 256, (num_images, *size, channels), dtype="uint8")
     return noise if channels == 1 else np.stack([cv2.GaussianBlur(image, (5, 5), 1) for image in noise])
@@ -150,7 +156,7 @@ def test_batch_norm_momentum_is_applied_and_saved(tmp_path):
 
 
 def test_a_head_trained_on_features_is_the_head_of_the_model():
-    model = build_direct(replace(VGG, frozen=True, head=3, scaling="imagenet"), 64)
+    model = build_direct(replace(VGG, frozen=True, head=8, scaling="imagenet"), 64)
     extractor, head = split_frozen(model)
     features = predict(extractor, pictures(size=(64, 64)))
     assert features.shape == (4, 2 * 2 * 4)
@@ -190,11 +196,10 @@ def test_fourier_repeats_its_channel():
 
 @pytest.mark.parametrize("size", [(128, 128), (90, 150), (33, 47)])
 def test_spectrum_in_the_model_equals_recorded_spectra(size):
-    keras.utils.set_random_seed(0)
     inner = build_fourier(replace(VGG, widths=(8, 8, 8, 8, 8)), 32)
-    inner.set_weights(
-        [0.92 * weight for weight in inner.get_weights()]
-    )  # so that scores are neither all near 0.5 nor all 1
+    random = np.random.default_rng(3)  # every backend draws its own initial weights
+    spread = [np.sqrt(2 / np.prod(weight.shape[:-1])) for weight in inner.get_weights()]
+    inner.set_weights([random.normal(0, s, w.shape) * (w.ndim > 1) for s, w in zip(spread, inner.get_weights())])
     whole = with_spectrum(inner)
     images = pictures(size=size)
     recorded = [to_uint8(magnitude_spectrum(image)) for image in images]
@@ -203,8 +208,8 @@ def test_spectrum_in_the_model_equals_recorded_spectra(size):
     difference = np.abs(np.floor(levels + 0.5) - recorded)
     assert difference.max() <= 1 and difference.mean() < 0.2  # OpenCV rounds in fixed point
     expected = predict(inner, recorded)
-    assert np.ptp(expected) > 1e-3
-    np.testing.assert_allclose(predict(whole, images), expected, atol=2e-3)
+    assert np.ptp(expected) > 2e-3
+    np.testing.assert_allclose(predict(whole, images), expected, atol=5e-4)
 
 
 def test_a_saved_fourier_model_takes_any_size(tmp_path):

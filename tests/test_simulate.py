@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.io import loadmat
 
 from src import generators, portraits, simulate
 from src.config import Simulation
@@ -134,8 +135,6 @@ def test_altered_region_is_where_a_swap_differs(members, truth):
 
 
 def test_wiki_mat_has_the_fields_of_the_real_one(members):
-    from scipy.io import loadmat
-
     wiki = loadmat(io.BytesIO(members["wiki_crop/wiki_crop/wiki.mat"]))["wiki"][0, 0]
     assert wiki.dtype.names == simulate.WIKI_FIELDS
     assert wiki["dob"].shape == (1, COUNTS.num_photographs)
@@ -146,6 +145,22 @@ def test_wiki_mat_has_the_fields_of_the_real_one(members):
     assert wiki["photo_taken"][0, 0] == int(path[-8:-4]) <= 2014
     assert wiki["face_location"][0][0].shape == (1, 4)
     assert set(wiki["gender"][0][~np.isnan(wiki["gender"][0])]) <= {0.0, 1.0}
+
+
+def test_face_location_is_counted_as_matlab_does(members, truth):
+    """First and last pixel of the photograph as stored, from one; the whole picture where no face was found."""
+    wiki = loadmat(io.BytesIO(members["wiki_crop/wiki_crop/wiki.mat"]))["wiki"][0, 0]
+    for path, location, score in zip(*(wiki[name][0] for name in ("full_path", "face_location", "face_score"))):
+        row = truth.loc[f"wiki/wiki/{path.item()}"]
+        if row.damage:
+            continue
+        width, height = opened(members[row.path]).size
+        left, top, right, bottom = location[0]
+        if np.isinf(score):
+            assert (left, top, right, bottom) == (1, 1, width, height)
+        else:
+            edges = row[["left", "top", "right", "bottom"]].to_numpy(float)
+            np.testing.assert_allclose(((left - 1) / width, (top - 1) / height, right / width, bottom / height), edges)
 
 
 def test_gan_tables(members):
@@ -167,6 +182,16 @@ def test_celeba_tables(members):
     assert partition.image_id.tolist() == sorted(p.rsplit("/", 1)[1] for p in pictures)
     assert partition.partition.value_counts().to_dict() == {0: 8, 1: 1, 2: 1}
     assert attributes.shape == (COUNTS.num_celeba, 40) and set(np.unique(attributes)) == {-1, 1}
+
+
+def test_celeba_landmarks(members, truth):
+    """Whole pixels of the aligned picture, the left ones left in it."""
+    table = pd.read_csv(io.BytesIO(members["celeba/list_landmarks_align_celeba.csv"]), index_col="image_id")
+    assert list(table.columns[:4]) == ["lefteye_x", "lefteye_y", "righteye_x", "righteye_y"] and table.shape[1] == 10
+    assert (table.lefteye_x < table.righteye_x).all() and (table.leftmouth_x < table.rightmouth_x).all()
+    names = [f"{point}_{axis}" for point in simulate.POINTS for axis in "xy"]
+    true = truth.loc["celeba/img_align_celeba/img_align_celeba/" + table.index, names].to_numpy()
+    assert np.abs(table.to_numpy() - true * np.tile([178, 218], 5)).max() <= 0.5
 
 
 def test_same_seed_same_bytes_however_many_workers(tmp_path):

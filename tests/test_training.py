@@ -17,7 +17,7 @@ import pytest
 from src import training
 from src.batches import Batches
 from src.config import Autoencoder, Network
-from src.models import build_autoencoder, build_direct, split_frozen
+from src.models import build_autoencoder, build_direct, build_embedding_classifier, join, split_frozen
 from src.training import Reconstruction, Settings, cached_features, read_card, train, update_card
 
 SETTINGS = Settings(learning_rate=0.02, epochs=4, seed=3, config={"name": "tiny"}, data="abc")
@@ -71,6 +71,11 @@ def assert_equal_weights(one, other, atol=1e-5):
         np.testing.assert_allclose(ours, theirs, atol=atol)
 
 
+def assert_equal_history(one, other):
+    clocks = ["seconds", "images_per_second"]
+    pd.testing.assert_frame_equal(one.drop(columns=clocks), other.drop(columns=clocks), atol=1e-5)
+
+
 def forbid_fit(monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
 
@@ -114,9 +119,9 @@ def test_files_history_and_best_epoch(tmp_path, capfd):
     assert card["versions"]["keras"] == keras.__version__ and card["config"] == {"name": "tiny"}
 
 
-def test_the_best_epoch_need_not_be_the_last(tmp_path):
+def test_the_best_epoch_is_kept_and_the_others_still_run(tmp_path):
     model, history = run(tmp_path / "x", settings=replace(SETTINGS, learning_rate=0.5, epochs=5), verbose=False)
-    assert history["val_loss"].idxmin() < 4
+    assert history["val_loss"].idxmin() < 4 and len(history) == 5
     pixels, labels = pixels_and_labels()
     loss = keras.losses.BinaryCrossentropy()(labels[:, None], model.predict(pixels, verbose=0))
     assert float(loss) == pytest.approx(history["val_loss"].min(), rel=1e-4)
@@ -130,6 +135,28 @@ def test_metrics_equal_the_definitions(once):
     assert row["val_accuracy"] == pytest.approx(np.mean(said == labels), abs=1e-6)
     assert row["val_precision"] == pytest.approx(labels[said].mean() if said.any() else 0, abs=1e-6)
     assert row["val_recall"] == pytest.approx(said[labels == 1].mean(), abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(once, tmp_path):
+    _, model, history = once
+    settings = replace(SETTINGS, data="the same, trained again")
+    again, same = run(tmp_path / "x", settings=settings, verbose=False)
+    assert_equal_history(same, history)
+    assert_equal_weights(again, model)
+    _, other = run(tmp_path / "y", settings=replace(SETTINGS, seed=4, epochs=1), verbose=False)
+    assert abs(other["loss"][0] - history["loss"][0]) > 1e-3
+
+
+def test_an_epoch_is_every_batch_once_in_order(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 8, 8, 3), dtype="uint8")
+    many = Batches(pixels, np.arange(60) % 2, batch_size=3, seed=3)  # more batches than Keras holds ready
+    expected = small_model()
+    training._compile(expected, SETTINGS)
+    training._seed_dropout(expected, SETTINGS.seed, epoch=0)
+    for index in range(len(many)):
+        expected.train_on_batch(*many[index])
+    model, _ = train(small_model(), many, batches(False), tmp_path / "x", replace(SETTINGS, epochs=1), verbose=False)
+    assert_equal_weights(model, expected)
 
 
 def test_a_killed_run_resumes_as_if_it_had_not_been(once, tmp_path, monkeypatch):
@@ -152,8 +179,7 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(once, tmp_path, monkeypatch)
     monkeypatch.setattr(keras.Model, "fit", watched_fit)
     resumed, history = run(tmp_path / "killed", verbose=False)
     assert epochs == [2, 3]
-    clocks = ["seconds", "images_per_second"]
-    pd.testing.assert_frame_equal(history.drop(columns=clocks), expected.drop(columns=clocks), atol=1e-5)
+    assert_equal_history(history, expected)
     assert_equal_weights(resumed, undisturbed)
     assert not (tmp_path / "killed.partial").exists()
 
@@ -264,6 +290,33 @@ def test_a_head_on_cached_features_is_saved_in_its_whole_model(tmp_path):
     assert loaded.input.shape == (None, 64, 64, 3)
     expected = head.predict(features, verbose=0)
     np.testing.assert_allclose(loaded.predict(pictures, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["direct", "autoencoder"])
+def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every_epoch(tmp_path, kind):
+    labels = np.arange(20) % 2
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
+
+    def build():
+        training.seed(0)
+        if kind == "direct":
+            return build_direct(Network("X", "vgg16", True, 4, 0.05, 8, 3, None, widths=(4, 4, 4, 4, 4)), 32)
+        encoder = build_autoencoder(Autoencoder(filters=(4, 4), latent=6), 32).get_layer("encoder")
+        return join(encoder, build_embedding_classifier(6, hidden=(4,)))
+
+    def batches_of(pixels):
+        return [Batches(pixels, labels, batch_size=8, seed=0, shuffle=shuffle) for shuffle in (True, False)]
+
+    settings = Settings(0.05, 3, 0)
+    anew, expected = train(build(), *batches_of(pictures), tmp_path / "anew", settings, verbose=False)
+    whole = build()
+    extractor, head = split_frozen(whole)
+    features = cached_features(extractor, pictures, tmp_path / "features.npy")
+    train(head, *batches_of(features), tmp_path / "once", settings, whole=whole, verbose=False)
+    assert expected["loss"].nunique() == 3
+    assert_equal_history(pd.read_csv(tmp_path / "once.history.csv"), expected)
+    expected = anew.predict(pictures, verbose=0)
+    np.testing.assert_allclose(whole.predict(pictures, verbose=0), expected, atol=1e-4)
 
 
 def test_features_are_computed_once(tmp_path, monkeypatch):

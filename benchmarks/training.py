@@ -1,0 +1,147 @@
+"""What a training step waits for, and what a frozen backbone costs: python benchmarks/training.py [waiting|frozen]
+
+waiting: epochs over pictures from a memory-mapped store take turns with epochs of the same steps on one batch that lies
+ready in memory. Both go through `Model.fit`, so their difference is what fetching pictures costs; the share is
+1 - ready / store, of medians. On a busy machine that difference is mostly noise. Hence also the time inside
+`Batches.__getitem__`, as a share of the same epochs: were nothing fetched ahead, a step would wait just so long.
+
+frozen: the study's frozen detectors at full size, each trained twice by `training.train`: the whole network, whose
+backbone is then run anew in every epoch, and its head alone, on features computed once. Seconds are those of an epoch
+with its validation, the first epoch, which compiles, left out; the smallest, since others may use the machine.
+
+Pictures are noise: times do not depend on what they show. About six minutes on two CPU cores.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import keras
+import numpy as np
+
+from src import models, training
+from src.batches import Batches
+from src.config import Network, get_study
+from src.pipeline import as_network
+
+NUM_PICTURES, NUM_TURNS = 960, 5
+
+
+class Timed(Batches):
+    """Batches that add up the time they take to make."""
+
+    seconds = 0.0
+
+    def __getitem__(self, index: int):
+        start = time.perf_counter()
+        batch = super().__getitem__(index)
+        self.seconds += time.perf_counter() - start
+        return batch
+
+
+class Ready(keras.utils.PyDataset):
+    """One batch again and again, fed to the network in the way of the given ones."""
+
+    def __init__(self, batches: Batches):
+        super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
+        self.batch, self.num_batches_ = batches[0], len(batches)
+
+    def __len__(self) -> int:
+        return self.num_batches_
+
+    def __getitem__(self, index: int):
+        return self.batch
+
+
+def draw(folder: Path, num_pictures: int, side: int) -> np.ndarray:
+    """A store of noise, mapped from the disk."""
+    file = folder / f"{side}-{num_pictures}.npy"
+    np.save(file, np.random.default_rng(0).integers(0, 256, (num_pictures, side, side, 3), dtype="uint8"))
+    return np.load(file, mmap_mode="r")
+
+
+def waiting(folder: Path) -> None:
+    study = get_study("demo")
+    pixels = draw(folder, NUM_PICTURES, study.image_size)
+    print(f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, median of {NUM_TURNS} turns")
+    print("network      batch  ms/step (store)  ms/step (ready)  share  share of __getitem__")
+    for name in ("VGG16_V3", "DenseNet_V2"):
+        network = next(network for network in study.direct if network.name == name)
+        for batch_size in (16, 64):
+            training.seed(0)
+            model = models.build_direct(network, study.image_size)
+            training.compile_model(model, training.Settings(network.learning_rate, 1, 0))
+            store = Timed(pixels, np.arange(NUM_PICTURES) % 2, batch_size=batch_size)
+            kinds, taken = {"store": store, "ready": Ready(store)}, {"store": [], "ready": []}
+            model.fit(kinds["ready"], shuffle=False, verbose=0)  # compiles
+            store.seconds = 0.0
+            for turn in range(NUM_TURNS):
+                for kind in sorted(kinds, reverse=bool(turn % 2)):
+                    start = time.perf_counter()
+                    model.fit(kinds[kind], shuffle=False, verbose=0)
+                    taken[kind].append(time.perf_counter() - start)
+            real, fixed = (1000 * statistics.median(taken[kind]) / len(store) for kind in ("store", "ready"))
+            inside = store.seconds / sum(taken["store"])
+            print(f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%}  {inside:20.2%}")
+
+
+def frozen(folder: Path) -> None:
+    study = get_study("full")
+    vgg16 = replace(next(network for network in study.direct if network.name == "VGG16_V1"), weights=None)
+    head = as_network(study.autoencoder)
+    for network, side, num_train in ((vgg16, 96, 256), (head, study.face_size, 1920)):
+        compare(folder, network, side, num_train)
+
+
+def compare(folder: Path, network: Network, side: int, num_train: int) -> None:
+    """Trains a frozen detector in both ways."""
+    autoencoder = get_study("full").autoencoder
+    pixels = draw(folder, num_train + num_train // 4, side)
+    labels = np.arange(len(pixels)) % 2
+
+    def build() -> keras.Model:
+        training.seed(0)
+        if network.backbone != "encoder":
+            return models.build_direct(network, side)
+        encoder = models.build_autoencoder(autoencoder, side).get_layer("encoder")
+        return models.join(encoder, models.build_embedding_classifier(autoencoder.latent, autoencoder.head))
+
+    def fit(name: str, part: keras.Model, inputs: np.ndarray, whole: keras.Model, epochs: int) -> np.ndarray:
+        rows = np.split(np.arange(len(pixels)), [num_train])
+        made = [Batches(inputs, labels, part, batch_size=network.batch_size, shuffle=False) for part in rows]
+        settings = training.Settings(network.learning_rate, epochs, 0, config=network)
+        history = training.train(part, *made, folder / f"{network.name}-{name}", settings, whole, verbose=False)[1]
+        return history["seconds"].to_numpy()[1:]
+
+    anew, once = build(), build()
+    taken = fit("anew", anew, pixels, anew, epochs=3)
+    extractor, head = models.split_frozen(once)
+    start = time.perf_counter()
+    features = training.cached_features(extractor, pixels, folder / f"{network.name}.npy")
+    pass_seconds = time.perf_counter() - start
+    cached = fit("once", head, features, once, epochs=3)
+    valid = pixels[num_train:]
+    difference = np.abs(anew.predict(valid, verbose=0) - once.predict(valid, verbose=0)).max()
+    print(f"{network.name} at {side} px, {num_train} + {len(valid)} pictures, batches of {network.batch_size}")
+    print(f"  {min(taken):6.2f} s an epoch, the backbone run anew; {min(cached):.2f} s on features computed once")
+    print(f"  {min(taken) / min(cached):6.1f} times as fast; computing the features took {pass_seconds:.2f} s")
+    print(f"  largest difference of the validation predictions: {difference:.1e}")
+
+
+def main() -> None:
+    parts = {"waiting": waiting, "frozen": frozen}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sys.argv[1:] or parts:
+            parts[name](Path(folder))
+
+
+if __name__ == "__main__":
+    main()
