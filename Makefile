@@ -1,6 +1,7 @@
 # make reproduce            every figure and table of the study, on the offline demo
 # make reproduce STUDY=sample FACES=<folder with manifest.csv>      the same on real pictures
 # make reproduce STUDY=full                                         the report's configuration
+# make extended             after reproduce: three seeds of the headline detectors, every generator in turn
 # make test                 the tests
 # make test-jax             those of networks, spectra, training and batches once more, on JAX instead of TensorFlow
 STUDY ?= demo
@@ -14,10 +15,14 @@ JAX_TESTS := $(foreach name,models spectra training batches,src/$(name).py) \
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 export STUDY FACES
 
-.PHONY: reproduce test test-jax lint notebooks clean
+.PHONY: reproduce extended test test-jax lint notebooks clean
 
 reproduce: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
 	@$(BIN)/python -m src.reproduce
+
+extended: $(VENV)/installed
+	@$(BIN)/python -m src.extended
+	@$(BIN)/python -m src.reproduce 06
 
 # The notebooks as committed: executed on the demo, in place.
 notebooks: $(VENV)/installed

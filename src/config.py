@@ -244,8 +244,8 @@ _FULL = Study(
 
 # Demo-scale relatives: the same builders with fewer filters, layers and epochs. Their backbones start from random
 # values, and they take some 60 steps an epoch where the full ones take a thousand: hence the larger learning rate
-# and the faster moving averages.
-_SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9)
+# that falls to zero, and the faster moving averages.
+_SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9, decay=True)
 _SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
 _SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
 
@@ -254,8 +254,8 @@ _DEMO_DIRECT = _smaller(
     {
         "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
-        "VGG16_V3": dict(epochs=8, **_SMALL_VGG),
-        "DenseNet_V1": dict(epochs=10, **_SMALL_DENSENET),
+        "VGG16_V3": dict(epochs=10, **_SMALL_VGG) | dict(learning_rate=2e-3, batch_norm_momentum=0.97),
+        "DenseNet_V1": dict(epochs=8, **_SMALL_DENSENET),
         "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
     },
 )
@@ -271,7 +271,7 @@ _DEMO = replace(
     paired_batches=True,
     direct=_DEMO_DIRECT,
     fourier=_DEMO_FOURIER,
-    matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER, epochs=5),
+    matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
     autoencoder=Autoencoder(
         filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=16, epochs=40, head=(64, 32), head_epochs=30
     ),

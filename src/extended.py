@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import keras
 import pandas as pd
 
-from . import catalog, faces, models, pipeline, setup, training
+from . import catalog, models, pipeline, setup, training
 from .config import PROTOCOLS, Network, Study
 
 
@@ -67,12 +67,10 @@ def _train(approach: str, network: Network, pictures: pipeline.Pictures, build) 
 
 def _train_classifier(study: Study, records: pd.DataFrame, seed: int, protocol: str) -> None:
     """The autoencoder and the classifier on its embeddings, both with another seed."""
-    config, needed = study.autoencoder, pipeline.face_records(study, records)
-    boxes = faces.detect(catalog.files(study, needed), study.data / "boxes.parquet", root=catalog.root(study))
-    boxes[faces.BOX] = faces.expand(boxes, margin=0.2)
+    config, boxes = study.autoencoder, pipeline.face_boxes(study, records, protocol)
     steps = ("crop", f"resize:{study.face_size}")
     pictures = pipeline.prepare(study, records, protocol, steps, boxes).retrained(seed=seed)
-    crops = pipeline.prepare_faces(study, records, boxes)
+    crops = pipeline.prepare_faces(study, records, pipeline.face_boxes(study, records, "report"))
     autoencoder, _ = pipeline.fit_autoencoder(pictures.study, crops, config, f"Autoencoder{pictures.variant}")
     training.seed(seed)
     model = models.join(autoencoder.get_layer("encoder"), models.build_embedding_classifier(config.latent, config.head))

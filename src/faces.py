@@ -13,10 +13,11 @@ from PIL import Image
 
 from .decoding import UnreadableImage, read, reason_of
 from .progress import progress
+from .steps import run
 
 BOX = ["left", "top", "right", "bottom"]
 _COLUMNS = [*BOX, "confidence", "num_faces"]
-_KEY = ["path", "bytes", "modified", "detector"]  # a row of the cache holds while all of these do
+_KEY = ["path", "steps", "bytes", "modified", "detector"]  # a row of the cache holds while all of these do
 
 _LONGER_SIDE = 320  # larger pictures are shrunk to this: MTCNN's time grows with the area
 _CANVAS = 64  # pictures are laid on black squares whose side is a multiple of this, so that they can share a batch
@@ -24,7 +25,14 @@ _DETECTOR = f"mtcnn-1/{_LONGER_SIDE}"
 _SAVE_EVERY = 256  # pictures
 
 
-def detect(files: Sequence[Path], cache: Path | str, *, root: Path | str, batch_size: int = 32) -> pd.DataFrame:
+def detect(
+    files: Sequence[Path],
+    cache: Path | str,
+    *,
+    root: Path | str,
+    steps: Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> pd.DataFrame:
     """Finds the face in every picture with MTCNN (Zhang et al. 2016, arXiv:1604.02878; the package `mtcnn`).
 
     Of several faces the one with the highest confidence, to two decimals, is kept; of equals the largest. Pictures
@@ -36,6 +44,8 @@ def detect(files: Sequence[Path], cache: Path | str, *, root: Path | str, batch_
         cache: Parquet file of what was found before. Only pictures that it lacks, or whose size or time of change
             differ, are looked at; it is written every 256 pictures, so a run that was killed goes on where it was.
         root: Folder that the paths in the table are relative to.
+        steps: What is done to each picture before a face is looked for, for example `"squash:256 jpeg:75"`; default:
+            nothing. A squashed face has another box than the same face in its own aspect.
         batch_size: Pictures of one size that are looked at together.
 
     Returns:
@@ -49,7 +59,11 @@ def detect(files: Sequence[Path], cache: Path | str, *, root: Path | str, batch_
         ValueError: If a file does not lie below `root`, or the cache is damaged.
     """
     cache, root = Path(cache), Path(os.path.abspath(root))
-    keys = pd.DataFrame([_key(Path(os.path.abspath(file)), root) for file in files], columns=_KEY)
+    steps = [""] * len(files) if steps is None else steps
+    if len(steps) != len(files):
+        raise ValueError(f"Expected steps for each of {len(files)} files, received {len(steps)}.")
+    keys = [_key(Path(os.path.abspath(file)), root, plan) for file, plan in zip(files, steps)]
+    keys = pd.DataFrame(keys, columns=_KEY)
     known = _load(cache)
     if keys.empty:
         raise ValueError("There are no files to find faces in.")
@@ -60,10 +74,10 @@ def detect(files: Sequence[Path], cache: Path | str, *, root: Path | str, batch_
         with FileLock(f"{cache}.lock"), progress(None, "Finding faces", len(missing)) as bar:
             for start in range(0, len(missing), _SAVE_EVERY):
                 rows = missing.iloc[start : start + _SAVE_EVERY]
-                found = _detect([root / path for path in rows["path"]], batch_size)
+                found = _detect([root / path for path in rows["path"]], rows["steps"], batch_size)
                 rows = rows.assign(**dict(zip(_COLUMNS, found.T))).astype({"num_faces": "int64"})
                 known = _load(cache)  # anew: another process may have added to it
-                known = pd.concat([known[~known["path"].isin(rows["path"])], rows], ignore_index=True)
+                known = pd.concat([known, rows]).drop_duplicates(["path", "steps"], keep="last", ignore_index=True)
                 _save(known, cache)
                 bar.update(len(rows))
     table = keys.merge(known, how="left", on=_KEY)
@@ -112,7 +126,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared / np.where(union == 0, 1, union)
 
 
-def _key(file: Path, root: Path) -> tuple[str, int, int, str]:
+def _key(file: Path, root: Path, steps: str) -> tuple[str, str, int, int, str]:
     """What a cached row is found by."""
     if not file.is_relative_to(root):
         raise ValueError(f"{file} does not lie below root, {root}.")
@@ -120,7 +134,7 @@ def _key(file: Path, root: Path) -> tuple[str, int, int, str]:
         stat = file.stat()
     except OSError as error:
         raise UnreadableImage(file, reason_of(file, error)) from error
-    return file.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns, _DETECTOR
+    return file.relative_to(root).as_posix(), steps, stat.st_size, stat.st_mtime_ns, _DETECTOR
 
 
 def _load(cache: Path) -> pd.DataFrame:
@@ -130,7 +144,7 @@ def _load(cache: Path) -> pd.DataFrame:
             return pd.read_parquet(cache)
         except Exception as error:
             raise ValueError(f"{cache} is no table of face boxes. Delete it; the boxes are found anew.") from error
-    types = dict(zip([*_KEY, *_COLUMNS], ["str", "int64", "int64", "str", *["float64"] * 5, "int64"]))
+    types = dict(zip([*_KEY, *_COLUMNS], ["str", "str", "int64", "int64", "str", *["float64"] * 5, "int64"]))
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
 
 
@@ -160,10 +174,10 @@ def _detector():
     return MTCNN(device="CPU:0")
 
 
-def _detect(files: list[Path], batch_size: int) -> np.ndarray:
+def _detect(files: list[Path], steps: Sequence[str], batch_size: int) -> np.ndarray:
     """The best face of every file: `(num_files, 6)`, the columns of `_COLUMNS`."""
     with ThreadPoolExecutor(2) as pool:
-        pictures = list(pool.map(_shrunk, files))
+        pictures = list(pool.map(_shrunk, files, steps))
     sides = np.array([-(-max(picture.shape) // _CANVAS) * _CANVAS for picture in pictures])
     found = np.full((len(files), 6), np.nan)
     for side in np.unique(sides):
@@ -182,9 +196,9 @@ def _detect(files: list[Path], batch_size: int) -> np.ndarray:
     return found
 
 
-def _shrunk(file: Path) -> np.ndarray:
-    """The picture, its longer side at most `_LONGER_SIDE`."""
-    image = read(file)
+def _shrunk(file: Path, steps: str) -> np.ndarray:
+    """The picture after its steps, its longer side at most `_LONGER_SIDE`."""
+    image = run(read(file), steps.split(), None)
     scale = min(_LONGER_SIDE / max(image.size), 1)
     size = [max(round(scale * side), 1) for side in image.size]
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR) if scale < 1 else image)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from . import audit, catalog, evaluation, images, models, simulate, spectra, training
+from . import audit, catalog, evaluation, faces, images, models, simulate, spectra, training
 from .batches import Batches
 from .config import LABELS, SPLITS, Autoencoder, Network, Study
 
@@ -171,6 +171,50 @@ def prepare(
     return Pictures(study, protocol, table, store.pixels, f"{store.folder.name}-{hashed:016x}")
 
 
+def face_boxes(study: Study, records: pd.DataFrame, protocol: str, margin: float = 0.2) -> pd.DataFrame:
+    """The faces that notebook 5 needs, found once: under `controlled` in pictures that have had the protocol's steps.
+
+    In files as they lie, the face of a photograph has its own aspect and that of its fake is squashed: the boxes alone
+    tell them apart, and so does every detector on crops. After the same squashing they are boxes of the same kind.
+
+    Args:
+        study: Whose tasks.
+        records: From `catalog.load`.
+        protocol: `"report"` or `"controlled"`.
+        margin: Added to every side of a box, as a fraction of its own width or height.
+
+    Returns:
+        The table of `faces.detect`, one row for each record of `face_records`.
+    """
+    needed = face_records(study, records)
+    plans = task_steps(study, records, protocol).drop_duplicates("path").set_index("path")["steps"]
+    steps = plans.reindex(needed["path"]).fillna("").tolist()
+    files, root = catalog.files(study, needed), catalog.root(study)
+    boxes = faces.detect(files, study.data / "boxes.parquet", root=root, steps=steps)
+    return boxes.assign(**dict(zip(faces.BOX, faces.expand(boxes, margin).T)))
+
+
+def score_boxes(study: Study, pictures: "Pictures", boxes: pd.DataFrame) -> pd.DataFrame:
+    """Writes scores and results of the baseline `Face_box`: what the place and shape of the face alone tell.
+
+    Args:
+        study: Whose tasks.
+        pictures: The crops, from `prepare`.
+        boxes: The table that they were cut by.
+
+    Returns:
+        Its rows of `results.csv`.
+    """
+    table = pictures.table
+    corners = boxes.drop_duplicates("path").set_index("path")[faces.BOX].loc[table["path"]].to_numpy()
+    left, top, right, bottom = corners.T
+    traits = pd.DataFrame({"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top})
+    traits["aspect"] = traits["width"] / traits["height"]
+    train = ((table["split"] == "train") & table["task"].isin(study.train_sets)).to_numpy()
+    scores = audit.metadata_scores(traits[train], table.loc[train, "label"] == "fake", traits, seed=study.seed)
+    return score_baseline(study, table, scores, approach="metadata", name="Face_box", protocol=pictures.protocol)
+
+
 @dataclass(frozen=True)
 class Faces:
     """Real faces for the autoencoder: `pixels` `(N, S, S, 3)` `uint8`, and for each split its rows."""
@@ -256,8 +300,8 @@ def fit_autoencoder(
 def reconstruction_errors(model: keras.Model, pixels: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
     errors = [
-        ((model.predict_on_batch(np.asarray(faces)) - faces / np.float32(255)) ** 2).mean(axis=(1, 2, 3))
-        for faces in np.split(pixels, range(batch_size, len(pixels), batch_size))
+        ((model.predict_on_batch(np.asarray(crops)) - crops / np.float32(255)) ** 2).mean(axis=(1, 2, 3))
+        for crops in np.split(pixels, range(batch_size, len(pixels), batch_size))
     ]
     return np.concatenate(errors)
 

@@ -1,7 +1,7 @@
-"""Result tables for readers, in Markdown: ours beside the report's, the README's, and those of the page.
+"""Which rows of results stand for what, and ours beside the report's: what notebooks, README and `tables` begin with.
 
-Reads the rows of `figures/<study>/results.csv` and `data/report/`. Every number is computed from these; none is typed.
-`page` sets the tables between sentences.
+Reads `figures/<study>/results.csv` and the report's own numbers in `data/report/`; `python -m src.reporting` writes the
+tables of the README. Every number is computed from these; none is typed.
 """
 
 import re
@@ -28,8 +28,6 @@ REPORT_MODELS = {
     ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
     ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
 }
-_BOUNDS = ["value", "ci_low", "ci_high"]
-_HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
 
 
 def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
@@ -60,14 +58,24 @@ def escape(text: str) -> str:
 # Which rows of results.csv ----------------------------------------------------------------------------------------
 
 
-def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows that stand for the study: its own seed, training set and real photographs, whole test sets.
+def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows with four more columns, by which `query` chooses among them.
 
-    Left out are further seeds, networks trained on every generator in turn (`Matrix_…`), foreign and unseen real
-    photographs, and conditions (`metric@condition`).
+    `own_training`: of a detector trained as the study says (not the matrix, `Matrix_…`, which trains on every generator
+    in turn); `own_seed`; `own_reals`: against the test set's own real photographs; `whole`: of the whole test set as it
+    is, without a condition (`metric@condition`).
     """
-    rows = _own(study, _trained(study, results))
-    return rows[~rows["metric"].str.contains("@", regex=False)]
+    return results.assign(
+        own_training=(results["train_set"] == study.train_set) & ~results["model"].str.startswith("Matrix_"),
+        own_seed=results["seed"] == study.seed,
+        own_reals=results["real_source"] == results["test_set"].map(study.test_sets),
+        whole=~results["metric"].str.contains("@", regex=False),
+    )
+
+
+def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that stand for the study: all that `marked` tells of them is true."""
+    return marked(study, results).query("own_training and own_seed and own_reals and whole")[[*results]]
 
 
 def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
@@ -77,13 +85,12 @@ def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
         The rows with `metric`, `kind` and `level` taken apart, and `is_step`: whether the condition is something done
         to the pictures (a step of `steps`); otherwise it is a part of the test set.
     """
-    rows = _own(study, _trained(study, results))
-    rows = rows[rows["metric"].str.contains("@", regex=False)]
+    rows = marked(study, results).query("own_training and own_seed and own_reals and not whole")
     at_home = rows["test_set"] == study.train_set
     rows = rows[at_home | (not at_home.any())]
-    parts = rows["metric"].str.extract(r"^(?P<metric>[^@]*)@(?P<kind>[^:]*):?(?P<level>.*)$")
-    is_step = np.array([_is_step(name.partition("@")[2]) for name in rows["metric"]], bool)
-    return rows.assign(**parts, is_step=is_step)
+    parts = rows["metric"].str.extract(r"^(?P<metric>[^@]*)@(?P<condition>(?P<kind>[^:]*):?(?P<level>.*))$")
+    is_step = [_is_step(condition) for condition in parts.pop("condition")]
+    return rows[[*results]].assign(**parts, is_step=np.array(is_step, bool))
 
 
 def _is_step(condition: str) -> bool:
@@ -91,16 +98,6 @@ def _is_step(condition: str) -> bool:
         return bool(parse(condition))
     except ValueError:
         return False
-
-
-def _own(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the study's seed and, for each test set, of its own real photographs."""
-    return rows[(rows["seed"] == study.seed) & (rows["real_source"] == rows["test_set"].map(study.test_sets))]
-
-
-def _trained(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the detectors that were trained as the study says, without the matrix."""
-    return rows[(rows["train_set"] == study.train_set) & ~rows["model"].str.startswith("Matrix_")]
 
 
 def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
@@ -207,186 +204,6 @@ def report_table(results: pd.DataFrame, reference: pd.DataFrame, table: str, pro
     columns = [f"{name}_{side}" for name in REPORT_METRICS for side in ("report", "ours")]
     both["contradiction"] = both["contradiction"].fillna("")
     return both[[*keys, "real_source", "data", *columns, "contradiction"]].reset_index(drop=True)
-
-
-# The page's tables: each takes all rows of results.csv, and is "" where it would be empty ---------------------------
-
-
-def interval(value: float, low: float, high: float, chance: float | None = 0.5) -> str:
-    """A fraction with its interval; a third decimal where two would hide on which side of chance the interval ends.
-
-    Example:
-        >>> interval(0.9391, 0.91, 0.97), interval(0.51, 0.501, 0.53)
-        ('0.94 (0.91–0.97)', '0.510 (0.501–0.530)')
-    """
-    digits = 3 if any(round(bound, 2) == chance != bound for bound in (low, high)) else 2
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
-def with_texts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of AUCs with `text`, the `interval`, and `side`: whether it lies `"above"`, `"around"` or `"below"` 0.5."""
-    side = np.select([rows["ci_low"] > 0.5, rows["ci_high"] < 0.5], ["above", "below"], "around")
-    return rows.assign(text=[interval(*row) for row in rows[_BOUNDS].to_numpy()], side=side)
-
-
-def auc_texts(rows: pd.DataFrame) -> list[str]:
-    """`interval` of each row: in italics around 0.5, with ▼ below it."""
-    marks = {"above": "{}", "around": "*{}*", "below": "▼ {}"}
-    rows = with_texts(rows)
-    return [marks[side].format(text) for side, text in zip(rows["side"], rows["text"])]
-
-
-def pivot(rows: pd.DataFrame, texts: list[str], index: list[str], column: str = "test_set") -> str:
-    """A table with a row for each `index` and a column for each value of `column`, in the order in which they come."""
-    if rows.empty:
-        return ""
-    rows = rows[[*index, column]].astype(str).map(escape).assign(text=list(texts))
-    wide = rows.pivot(index=index, columns=column, values="text").reindex(columns=rows[column].unique())
-    table = rows[index].drop_duplicates().merge(wide.reset_index(), on=index).fillna("–")
-    return to_markdown(table.rename(columns={name: _HEADERS.get(name, name) for name in index}))
-
-
-def _joined(rows: pd.DataFrame, names: list[str], index: list[str], column: str = "test_set") -> str:
-    """As `pivot`, with the values of several metrics in a cell."""
-    rows = rows[rows["metric"].isin(names)]
-    cells = rows[[*index, column]].drop_duplicates()
-    wide = rows.pivot(index=[*index, column], columns="metric", values="value").reindex(columns=names)
-    values = wide.loc[pd.MultiIndex.from_frame(cells)].map("{:.2f}".format, na_action="ignore").fillna("–")
-    return pivot(cells, [" / ".join(row) for row in values.to_numpy()], index, column)
-
-
-def auc_table(study: Study, results: pd.DataFrame, protocol: str) -> str:
-    """AUC with intervals: detectors × test sets."""
-    rows = headline(study, results).query("metric == 'auc' and protocol == @protocol")
-    return pivot(rows, auc_texts(rows), ["model"])
-
-
-def accuracy_table(study: Study, results: pd.DataFrame, protocol: str, suffix: str) -> str:
-    """Accuracy / F1: detectors × test sets; at 0.5 without a suffix, else `"_at_threshold"`."""
-    rows = headline(study, results).query("protocol == @protocol")
-    return _joined(rows, [f"accuracy{suffix}", f"f1{suffix}"], ["model"])
-
-
-def difference_table(study: Study, results: pd.DataFrame) -> str:
-    """AUC under `controlled` minus AUC under `report`; in bold where the two intervals do not overlap."""
-    rows = headline(study, results).query("metric == 'auc'")
-    before, after = (rows[rows["protocol"] == protocol] for protocol in PROTOCOLS)
-    both = before.merge(after, on=["model", "test_set"], suffixes=("", "_after"))
-    apart = (both["ci_high_after"] < both["ci_low"]) | (both["ci_low_after"] > both["ci_high"])
-    changes = (both["value_after"] - both["value"]).round(2) + 0.0  # no minus before 0
-    texts = [f"{change:+.2f}".replace("-", "−").replace("+0.00", "0.00") for change in changes]
-    return pivot(both, [f"**{text}**" if bold else text for text, bold in zip(texts, apart)], ["model"])
-
-
-def audit_table(study: Study, results: pd.DataFrame) -> str:
-    """AUC of the baselines that look at no face: the file's header, principal components."""
-    rows = headline(study, results).query("metric == 'auc' and approach in ('metadata', 'pca')")
-    return pivot(rows, auc_texts(rows), ["model", "protocol"])
-
-
-def seeds_table(study: Study, results: pd.DataFrame) -> str:
-    """AUC as mean ± standard deviation over seeds, of the detectors that have several."""
-    rows = _trained(study, results).query("metric == 'auc'")
-    rows = rows[rows["real_source"] == rows["test_set"].map(study.test_sets)]
-    groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
-    table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
-    texts = [f"{mean:.2f} ± {sd:.2f} ({num:.0f})" for mean, sd, num in table[["mean", "std", "size"]].to_numpy()]
-    return pivot(table, texts, ["protocol", "model"])
-
-
-def matrix_table(study: Study, results: pd.DataFrame) -> str:
-    """AUC under `controlled` of networks trained on each generator, and on all but one; in bold those trained on."""
-    rows = _own(study, results[results["model"].str.startswith("Matrix_")])
-    rows = rows.query("metric == 'auc' and protocol == 'controlled'")
-    known = [test_set in name.split("+") for name, test_set in zip(rows["train_set"], rows["test_set"])]
-    texts = [f"**{text}**" if bold else text for text, bold in zip(auc_texts(rows), known)]
-    rows = rows.assign(text=texts, train_set=[_named(study, name) for name in rows["train_set"]])
-    order = [*study.test_sets, *(f"all but {name}" for name in study.test_sets)]
-    rows = rows.assign(place=rows["train_set"].map({name: place for place, name in enumerate(order)}))
-    rows = rows.sort_values(["approach", "place"], kind="stable")
-    return pivot(rows, rows["text"], ["approach", "train_set"])
-
-
-def _named(study: Study, train_set: str) -> str:
-    """A training set in words."""
-    names = train_set.split("+")
-    absent = [name for name in study.test_sets if name not in names]
-    return f"all but {absent[0]}" if len(names) > 1 and len(absent) == 1 else " + ".join(names)
-
-
-def foreign_table(study: Study, results: pd.DataFrame) -> str:
-    """AUC of the same fakes against their own and against other real photographs."""
-    rows = _trained(study, results).query("metric == 'auc' and seed == @study.seed")
-    rows = rows[rows.groupby(["protocol", "model", "test_set"])["real_source"].transform("nunique") > 1]
-    foreign = rows["real_source"] != rows["test_set"].map(study.test_sets)
-    rows = rows.assign(foreign=foreign, pair=rows["test_set"] + " against " + rows["real_source"])
-    rows = rows.sort_values("foreign", kind="stable")
-    return pivot(rows, auc_texts(rows), ["protocol", "model"], "pair")
-
-
-def false_alarm_table(study: Study, results: pd.DataFrame) -> str:
-    """Share of real photographs called fake at the validation threshold: of its own test set's, of unseen datasets'."""
-    rows = _trained(study, results).query("metric == 'fpr_at_threshold' and num_fake == 0 and seed == @study.seed")
-    if rows.empty:
-        return ""
-    known = headline(study, results).query("metric == 'recall_real_at_threshold' and test_set == @study.train_set")
-    known = known.assign(value=1 - known["value"], ci_low=1 - known["ci_high"], ci_high=1 - known["ci_low"])
-    known = known.assign(real_source=known["real_source"] + " (its own)")[known["model"].isin(rows["model"])]
-    rows = pd.concat([known, rows])
-    texts = [interval(*row, chance=None) for row in rows[_BOUNDS].to_numpy()]
-    return pivot(rows, texts, ["protocol", "model"], "real_source")
-
-
-def robustness_tables(study: Study, results: pd.DataFrame) -> str:
-    """AUC / accuracy at the validation threshold on degraded pictures, a table for each kind of degradation."""
-    rows, whole = conditions(study, results).query("is_step"), headline(study, results).assign(level="unchanged")
-    tables = []
-    for kind, part in rows.groupby("kind", sort=False):
-        keys = ["protocol", "model", "test_set"]
-        part = part.assign(level=part["level"].where(part["level"] != "", kind))
-        both = pd.concat([whole.merge(part[keys].drop_duplicates(), on=keys), part])
-        table = _joined(both, ["auc", "accuracy_at_threshold"], _varying(both), "level")
-        tables.append(f"`{kind}`, by its level:\n\n{table}")
-    return "\n\n".join(tables)
-
-
-def subgroup_table(study: Study, results: pd.DataFrame) -> str:
-    """AUC on parts of the test set."""
-    rows = conditions(study, results).query("not is_step and metric == 'auc'")
-    sizes = (rows["num_real"] + rows["num_fake"]).groupby([rows["kind"], rows["level"]]).transform("max")
-    part = rows["kind"] + ": " + rows["level"] + " (n = " + sizes.astype(int).astype(str) + ")"
-    return pivot(rows.assign(part=part), auc_texts(rows), _varying(rows), "part")
-
-
-def _varying(rows: pd.DataFrame) -> list[str]:
-    """The columns that name a row of a table of conditions."""
-    return ["protocol", "model"] + ["test_set"] * (rows["test_set"].nunique() > 1)
-
-
-def attention_table(study: Study, results: pd.DataFrame) -> str:
-    """Share of a detector's heat inside the altered region / the share that chance gives."""
-    rows, keys = headline(study, results), ["protocol", "model", "test_set"]
-    heat, chance = (rows[rows["metric"] == f"cam_in_region{suffix}"] for suffix in ("", "_chance"))
-    both = heat.merge(chance[[*keys, "value"]].rename(columns={"value": "chance"}), on=keys)
-    texts = [f"{interval(*row, chance=None)} / {share:.2f}" for *row, share in both[[*_BOUNDS, "chance"]].to_numpy()]
-    return pivot(both, texts, ["protocol", "model"])
-
-
-def beside_the_report(results: pd.DataFrame) -> str:
-    """The report's rows of which there is one of ours under `report`: report / ours, in percent."""
-    if "report" not in set(results["protocol"]):
-        return ""
-    reference = read_report_tables()
-    tables = [report_table(results, reference, approach, "report") for approach in reference["approach"].unique()]
-    both = pd.concat(tables).dropna(subset=["accuracy_report", "accuracy_ours"])
-    if both.empty:
-        return ""
-    table = both[["model", "test_set"]].rename(columns=_HEADERS)
-    texts = both.select_dtypes(float).map("{:.1f}".format, na_action="ignore").fillna("–")
-    for name in REPORT_METRICS:
-        table[name] = texts[f"{name}_report"] + " / " + texts[f"{name}_ours"]
-    table["what cannot be in the report's row"] = both["contradiction"].str.replace(r"^(?=.)", "⚠ ", regex=True)
-    return to_markdown(table)
 
 
 # The README's tables ----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from .config import ROOT, Study, faces_folder, get_study
+from .html_page import compressed
 
 _LARGE_PNG = 60_000  # characters of base64
 
@@ -52,13 +53,10 @@ def slim(notebook: nbformat.NotebookNode) -> None:
             encoded = output.get("data", {}).get("image/png", "")
             if len(encoded) < _LARGE_PNG:
                 continue
-            chart, photograph = io.BytesIO(), io.BytesIO()
             with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-                image.convert("RGB").quantize(128).save(chart, "PNG", optimize=True)
-                image.convert("RGB").save(photograph, "JPEG", quality=80, optimize=True)
-            kind, stream = min(("png", chart), ("jpeg", photograph), key=lambda each: each[1].tell())
+                kind, data = compressed(image)
             del output["data"]["image/png"]
-            output["data"][f"image/{kind}"] = base64.b64encode(stream.getvalue()).decode()
+            output["data"][f"image/{kind}"] = base64.b64encode(data).decode()
 
 
 def run_notebook(path: Path, target: Path, folder: Path | None = None) -> float:
@@ -120,7 +118,8 @@ def _report(study: Study, minutes: list[tuple[str, float]]) -> None:
     print(f"  {'all':<32}{total / 60:6.1f} min{memory}\n")
     print(f"Figures: {_shown(study.figures)}")
     print(f"Numbers: {_shown(study.figures / 'results.csv')}")
-    print(f"Summary: {_shown(study.figures / 'summary.md')}")
+    print(f"Summary: {_shown(study.figures / 'summary.html')}")
+    print(f"         {_shown(study.figures / 'summary.md')}")
 
 
 def _shown(path: Path) -> str:
