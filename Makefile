@@ -20,7 +20,7 @@ export STUDY FACES
 reproduce: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
 	@$(BIN)/python -m src.reproduce
 
-extended: $(VENV)/installed
+extended: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
 	@$(BIN)/python -m src.extended
 	@$(BIN)/python -m src.reproduce 06
 

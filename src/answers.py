@@ -72,7 +72,8 @@ def _pixels(study: Study, auc: pd.DataFrame, best: str | None) -> tuple[str, str
     elif best is None:
         first = (
             f"Of {networks} on pixels none speaks for the others, since not all have a history in "
-            f"`models/{study.name}/` to choose it by; {where} they have {counted(home)}."
+            f"`models/{study.name}/` to choose it by; {where} they reach AUCs from "
+            f"{' to '.join(home.sort_values('value')['text'].iloc[[0, -1]])}."
         )
     else:
         first = (
@@ -104,9 +105,11 @@ def _fourier(study: Study, auc: pd.DataFrame, best: str | None) -> str:
     if home["ci_low"] > other["ci_high"] or home["ci_high"] < other["ci_low"]:
         beside = f"{'above' if home['value'] > other['value'] else 'below'} the interval"
     both = away.merge(others, on="test_set", suffixes=("", "_other"))
-    means = f"{both['value'].mean():.2f} against {both['value_other'].mean():.2f}"
-    elsewhere = f"; on {count(len(both), 'other generator')} the two reach {means} on average" if len(both) else ""
-    return f"{text}, {beside} of `{best}`{elsewhere}."
+    elsewhere = "how the two compare on other generators is not known"
+    if len(both):
+        means = f"{both['value'].mean():.2f} against {both['value_other'].mean():.2f}"
+        elsewhere = f"on {count(len(both), 'other generator')} the two reach {means} on average"
+    return f"{text}, {beside} of `{best}`; {elsewhere}."
 
 
 def _autoencoder(study: Study, auc: pd.DataFrame) -> str:

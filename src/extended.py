@@ -7,6 +7,7 @@ as the notebooks write them; what is done is read back, and an interrupted run g
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import keras
 import pandas as pd
@@ -27,14 +28,18 @@ def train_sets(generators: Sequence[str]) -> list[str]:
 
 
 def generator_matrix(study: Study, records: pd.DataFrame) -> None:
-    """Trains `study.matrix` on every entry of `train_sets`, under `controlled`, and tests on all generators."""
+    """Trains `study.matrix` on every entry of `train_sets`, under `controlled`, and tests on all generators.
+
+    Whoever sees three generators has three times the pictures and gets a third of the epochs: as many steps.
+    """
     every = catalog.every_generator(study, records)
     last = {"direct": (f"resize:{study.image_size}",), "fourier": ("spectrum", f"resize:{study.image_size}")}
     for (approach, steps), network in zip(last.items(), study.matrix):
         pictures = pipeline.prepare(every, records, "controlled", steps)
         build = models.build_direct if approach == "direct" else models.build_fourier
         for train_set in train_sets(every.train_sets):
-            _train(approach, network, pictures.retrained(train_set=train_set), build)
+            as_many_steps = replace(network, epochs=max(1, round(network.epochs / len(train_set.split("+")))))
+            _train(approach, as_many_steps, pictures.retrained(train_set=train_set), build)
 
 
 def several_seeds(study: Study, records: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
-WIDTHS = (1100, 900, 700, 500, 350)  # in pixels: the first at which a figure takes no more than its share
+MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
 
 
 def to_html(text: str, title: str, folder: Path) -> str:
@@ -35,11 +35,7 @@ def to_html(text: str, title: str, folder: Path) -> str:
         if token.type == "inline" and [child.type for child in token.children] == ["image"]:
             before.tag = after.tag = "figure"
             figures.append((token.children[0], folder / unquote(token.children[0].attrs["src"])))
-    left = MAX_BYTES
-    figures.sort(key=lambda figure: figure[1].stat().st_size)  # what small ones do not need goes to the large ones
-    for place, (token, path) in enumerate(figures):
-        kind, data = embedded(path, left // (len(figures) - place))
-        left -= len(data)
+    for (token, _), (kind, data) in zip(figures, embedded([path for _, path in figures])):
         token.attrSet("src", f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
     body = parser.renderer.render(tokens, parser.options, {})
     body = body.replace("<table>", '<div class="table" role="region" tabindex="0" aria-label="Table"><table>')
@@ -47,26 +43,29 @@ def to_html(text: str, title: str, folder: Path) -> str:
     return Template(HTML).substitute(title=html.escape(title), style=STYLE, links="".join(links), body=body)
 
 
-def embedded(path: Path, max_bytes: int) -> tuple[str, bytes]:
-    """A figure as `compressed` gives it, of the largest of `WIDTHS` that fits into so many bytes, or else the least."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-    for width in WIDTHS:
-        small = image.copy()
-        small.thumbnail((width, image.height))
-        kind, data = compressed(small, num_colors=64, quality=75)
-        if len(data) <= max_bytes:
-            break
-    return kind, data
+def embedded(paths: list[Path]) -> list[tuple[str, bytes]]:
+    """The figures as `compressed` gives them, all as wide at most as it takes to keep within `MAX_BYTES`."""
+    width = MAX_WIDTH
+    while True:
+        files = []
+        for path in paths:
+            with Image.open(path) as image:
+                image = image.convert("RGB")
+            image.thumbnail((width, image.height))
+            files.append(compressed(image, num_colors=256))
+        total = sum(len(data) for _, data in files)
+        if total <= MAX_BYTES or width == MIN_WIDTH:
+            return files
+        # Bytes grow a little faster than the width: this takes two or three rounds.
+        width = max(MIN_WIDTH, int(width * (MAX_BYTES / total) ** 0.8) - 5)
 
 
-def compressed(image: Image.Image, num_colors: int = 128, quality: int = 80) -> tuple[str, bytes]:
+def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
     """A picture as a PNG with a palette (which suits charts) or as JPEG (which suits photographs), what is less.
 
     Args:
         image: Without transparency.
-        num_colors: Of the palette.
-        quality: Of the JPEG, up to 95.
+        num_colors: Of the palette, at most 256; colour maps show bands with few.
 
     Returns:
         `"png"` or `"jpeg"`, and the file's content.
@@ -74,7 +73,7 @@ def compressed(image: Image.Image, num_colors: int = 128, quality: int = 80) -> 
     chart, photograph = io.BytesIO(), io.BytesIO()
     image = image.convert("RGB")
     image.quantize(num_colors).save(chart, "PNG", optimize=True)
-    image.save(photograph, "JPEG", quality=quality, optimize=True)
+    image.save(photograph, "JPEG", quality=80, optimize=True)
     return min(("png", chart.getvalue()), ("jpeg", photograph.getvalue()), key=lambda each: len(each[1]))
 
 

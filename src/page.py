@@ -232,9 +232,9 @@ def _threshold(study: Study, scores: pd.DataFrame | None, cards: dict[str, dict]
     if scores is not None:
         scores = scores[(scores["split"] == "valid") & (scores["test_set"] == study.train_set)]
         for name, rows in scores.groupby("model_id"):
-            if "threshold" in cards.get(name, {}):
-                found = evaluation.choose_threshold(rows["label"], rows["score"])
-                equal.append(np.isclose(cards[name]["threshold"], found))
+            stored = cards.get(name, {}).get("threshold")
+            if stored is not None:
+                equal.append(np.isclose(stored, evaluation.choose_threshold(rows["label"], rows["score"])))
     found = f"{sum(equal)} of {len(equal)} cards hold what is found again from the scores here" if equal else ""
     return (
         "0.5, as in the report, and the threshold of the best balanced accuracy on validation pictures, which stands in "
@@ -309,6 +309,10 @@ def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> str:
 
 def _environment() -> str:
     """Versions of what the numbers depend on."""
-    versions = {str(each.name).lower(): each.version for each in importlib.metadata.distributions()}
-    found = [f"{name} {versions[name]}" for name in PACKAGES if name in versions]
-    return ", ".join([f"Python {platform.python_version()}", *found]) + "."
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a backend that is not installed, or another build of OpenCV
+    return ", ".join(found) + "."

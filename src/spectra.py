@@ -43,7 +43,7 @@ def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
     if grey.ndim == 3:
         grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)  # with GREY_WEIGHTS, not rounded
     height, width = grey.shape
-    mean = grey.mean(dtype=np.float64)
+    mean = cv2.mean(grey)[0]  # in double precision
     grey -= np.float32(mean)
     half = np.abs(scipy.fft.rfft2(grey))
     half[0, 0] = mean * grey.size

@@ -97,6 +97,19 @@ def test_only_new_and_changed_pictures_are_looked_at(tmp_path, detector):
     assert len(pd.read_parquet(cache)) == 4
 
 
+def test_faces_are_found_after_the_steps(tmp_path, detector):
+    file = drawn(tmp_path / "wide.png", 200, 100, (0.25, 0.25, 0.75, 0.75))
+    cache, turned = tmp_path / "boxes.parquet", ["", "squash:64", "squash:64 jpeg:75"]
+    table = detect([file] * 3, cache, root=tmp_path, steps=turned)
+    assert np.allclose(table[BOX], (0.25, 0.25, 0.75, 0.75), atol=0.03)  # fractions of what the steps leave
+    assert {batch[1] for batch in detector.batches} == {256, 64} and detector.num_pictures == 3
+    again = detect([file, file], cache, root=tmp_path, steps=turned[1:])
+    assert detector.num_pictures == 3
+    pd.testing.assert_frame_equal(again, table[1:].reset_index(drop=True))
+    with pytest.raises(ValueError, match="each of 1 files, received 2"):
+        detect([file], cache, root=tmp_path, steps=["", ""])
+
+
 def test_a_stopped_run_goes_on_where_it_was(tmp_path, detector, monkeypatch):
     monkeypatch.setattr(faces, "_SAVE_EVERY", 3)
     files = [drawn(tmp_path / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(8)]

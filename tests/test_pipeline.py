@@ -203,6 +203,64 @@ def test_faces(study, records):
         pipeline.face_records(other, records)
 
 
+@pytest.fixture
+def boxes(records):
+    """A wide box in photographs, a narrow one in fakes."""
+    half = np.where(records["label"] == "real", 0.4, 0.2)
+    return pd.DataFrame({"path": records["path"], "left": 0.5 - half, "top": 0.2, "right": 0.5 + half, "bottom": 0.8})
+
+
+def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
+    from sklearn.tree import DecisionTreeClassifier
+
+    monkeypatch.setattr(pipeline.audit, "_boosting", lambda seed: DecisionTreeClassifier(random_state=seed))  # few rows
+    steps = ("crop", f"resize:{study.face_size}")
+    pictures = pipeline.prepare(study, records, "controlled", steps, boxes)
+    rows = pipeline.score_boxes(study, pictures, boxes)
+    auc = rows[(rows["metric"] == "auc") & (rows["real_source"] == rows["test_set"].map(study.test_sets))]
+    assert (auc["value"] == 1).all() and len(auc) == 4 and set(rows["model"]) == {"Face_box"}
+    same = boxes.assign(left=0.2, right=0.8)
+    rows = pipeline.score_boxes(study, pictures, same)
+    assert (rows.query("metric == 'auc'")["value"] == 0.5).all()
+
+
+def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypatch):
+    seen = {}
+
+    def detect(files, cache, *, root, steps):
+        seen["steps"] = dict(zip([file.relative_to(root).as_posix() for file in files], steps))
+        return pd.DataFrame({"path": list(seen["steps"]), "left": 0.4, "top": 0.4, "right": 0.6, "bottom": 0.6})
+
+    monkeypatch.setattr(pipeline.faces, "detect", detect)
+    table = pipeline.face_boxes(study, records, "controlled")
+    np.testing.assert_allclose(table[["left", "bottom"]], [[0.36, 0.64]] * len(table))
+    datasets = records.set_index("path")["dataset"]
+    of = {name: {steps for path, steps in seen["steps"].items() if datasets[path] == name} for name in set(datasets)}
+    assert of["wiki"] == {"squash:64 jpeg:75 jpeg:75"} and of["inpainting"] <= {"", "squash:64"}
+    pipeline.face_boxes(study, records, "report")
+    assert set(seen["steps"].values()) == {""}
+
+
+def test_attributes_of_photographs(study, records, boxes):
+    table = pipeline.attributes(study, records, boxes)
+    labels = records.set_index("path").loc[table.index]
+    assert (labels["label"] == "real").all() and (labels["split"] != "train").all()
+    assert set(table["gender"].dropna()) <= {"male", "female"} and set(table["colour"]) <= {"grey", "colour"}
+    np.testing.assert_allclose(table["face_size"], 0.8 * 0.6)
+    assert table["jpeg_quality"].between(1, 100).all()
+    bare = pipeline.attributes(study, records)
+    assert bare["face_size"].notna().any()  # what wiki.mat says
+
+
+def test_altered_boxes(study, records):
+    table = pipeline.task_steps(study, records, "controlled")
+    altered = pipeline.altered_boxes(study, table)
+    partly = table["generator"].isin(["inpainting", "insight"]).to_numpy()
+    assert np.isfinite(altered[partly]).all() and np.isnan(altered[~partly]).all()
+    real_data = dataclasses.replace(study, simulation=None)
+    assert np.isnan(pipeline.altered_boxes(real_data, table)).all()
+
+
 def test_radial_profiles_and_charts(study, records):
     from src import audit, pca, plotting
 
@@ -227,11 +285,27 @@ def test_radial_profiles_and_charts(study, records):
         "probe": charts.probe_curves({"report": probe}, title="Probe"),
         "leaks": charts.leak_bars(pd.concat([leaking.assign(split="ours"), leaking.assign(split="theirs")])),
         "spectra": charts.mean_spectra(means, title="Means"),
+        "maps": charts.trait_maps({"report": traits.set_index("trait")[["auc", "ci_low", "ci_high"]]}, title="Traits"),
+        "scree": charts.scree(np.array([0.5, 0.3, 0.1])),
+        "errors": charts.error_histograms(
+            pd.DataFrame({"task": ["a", "b"] * 20, "label": ["real"] * 20 + ["fake"] * 20, "error": np.arange(40) / 40})
+        ),
+        "shortcut": charts.shortcut(
+            {
+                "as they lie": (
+                    pd.DataFrame({"width": [9, 8], "height": [5, 8], "luminance_table": [4.0, np.nan]}),
+                    np.array([0, 1]),
+                    pd.DataFrame({"generator": ["gan140k"], "auc": [0.9], "ci_low": [0.8], "ci_high": [1.0]}),
+                )
+            }
+        ),
     }
     for name, figure in figures.items():
         assert plotting.save_figure(figure, study, name).stat().st_size > 5000
     texts = [text.get_text() for axis in figures["leaks"].axes for text in axis.texts]
     assert texts.count(" 100 %") == 2
+    low, high = charts.heat([np.zeros((2, 3)), np.full((2, 3), 0.2)])
+    assert low.dtype == np.uint8 and low.shape == (2, 3, 3) and high.sum() > 10 * low.sum()
 
 
 def test_the_pca_projection_repeats_the_fit(pictures):
