@@ -1,4 +1,4 @@
-"""Figures of one notebook each: the audit's (notebook 2) and those of spectra (notebook 4), in `plotting`'s style."""
+"""Figures of one notebook each, in `plotting`'s style: audit, explanations, spectra, errors, comparisons."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from .config import LABELS
-from .plotting import GREY, LABEL_COLORS, STYLE, _legend, _span, colors, new_axes
+from .plotting import GREY, LABEL_COLORS, STYLE, colors, legend_below, new_axes, span
 
 
 @plt.rc_context(STYLE)
@@ -200,6 +201,7 @@ def error_histograms(table: pd.DataFrame, *, title: str = "") -> Figure:
                 errors, bins, weights=weights, color=LABEL_COLORS[label], alpha=0.6, label=f"{label} ({len(errors)})"
             )
         axis.set(xlabel="mean squared error", title=task)
+        axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.legend(fontsize=10)
     axes[0, 0].set_ylabel("percent of the pictures")
     figure.suptitle(title or None)
@@ -427,7 +429,7 @@ def reliability_diagrams(panels: Mapping[str, pd.DataFrame], *, title: str = "")
         Line2D([], [], marker="o", markersize=8, color=color, markerfacecolor=face, label=name)
         for name, color, face in looks.values()
     ]
-    _legend(figure, handles)
+    legend_below(figure, handles)
     figure.suptitle(title or None)
     return figure
 
@@ -453,7 +455,7 @@ def false_alarm_bars(panels: Mapping[str, pd.DataFrame], *, title: str = "") -> 
         for valid in panels[name].query("split == 'valid'")["value"]:
             axis.vlines([100 * valid] * len(at), at - height * 0.45, at + height * 0.45, linestyle=":", **look)
     counts = pd.concat(tested.values()).groupby(level=0)["num_real"].agg(["min", "max"])
-    labels = [f"{source}\n({_span(counts.loc[source])} photographs)" for source in sources]
+    labels = [f"{source}\n({span(counts.loc[source])} photographs)" for source in sources]
     axis.set_yticks(range(len(sources)), labels)
     axis.set(xlim=(0, 102), xlabel="percent of the real photographs called fake (95 % interval)", title=title or None)
     axis.tick_params(axis="y", length=0)
@@ -461,7 +463,7 @@ def false_alarm_bars(panels: Mapping[str, pd.DataFrame], *, title: str = "") -> 
     axis.invert_yaxis()
     handles = [plt.Rectangle((0, 0), 1, 1, color=palette[name], label=name) for name in panels]
     handles.append(Line2D([], [], color="black", linestyle=":", label="on validation"))
-    _legend(figure, handles)
+    legend_below(figure, handles)
     return figure
 
 
@@ -504,7 +506,7 @@ def subgroup_dots(rows: pd.DataFrame, *, metric: str = "auc", title: str = "") -
         axis.grid(False, axis="y")
     axes[0, 0].set_ylim(places[-1] + 0.6, -0.6)
     handles = [Line2D([], [], marker="o", color=palette[model], label=model) for model in models]
-    _legend(figure, handles)
+    legend_below(figure, handles)
     figure.suptitle(title or None)
     return figure
 
@@ -563,6 +565,6 @@ def robustness_curves(rows: pd.DataFrame, *, title: str = "") -> Figure:
         Line2D([], [], color=palette[model], marker="osD^vP"[number % 6], label=model)
         for number, model in enumerate(models)
     ]
-    _legend(figure, handles)
+    legend_below(figure, handles)
     figure.suptitle(title or None)
     return figure

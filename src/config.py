@@ -255,7 +255,7 @@ _DEMO_DIRECT = _smaller(
         "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
         "VGG16_V3": dict(epochs=10, **_SMALL_VGG) | dict(learning_rate=2e-3, batch_norm_momentum=0.97),
-        "DenseNet_V1": dict(epochs=8, **_SMALL_DENSENET),
+        "DenseNet_V1": dict(epochs=6, **_SMALL_DENSENET),
         "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
     },
 )
@@ -273,7 +273,7 @@ _DEMO = replace(
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
     autoencoder=Autoencoder(
-        filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=16, epochs=40, head=(64, 32), head_epochs=30
+        filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=16, epochs=30, head=(64, 32), head_epochs=30
     ),
 )
 

@@ -93,7 +93,7 @@ def new_axes(num_rows, num_columns, width, height, margin=0.0, **arguments) -> t
     return figure, axes
 
 
-def _legend(figure: Figure, handles: list, num_columns: int | None = None) -> None:
+def legend_below(figure: Figure, handles: list, num_columns: int | None = None) -> None:
     """A legend below the axes, in a strip kept free of them: cropping at saving moves one that Matplotlib places."""
     num_columns = num_columns or len(handles)
     strip = (0.12 + 0.24 * -(-len(handles) // num_columns)) / figure.get_figheight()
@@ -146,7 +146,7 @@ def image_grid(
             axis.set_ylabel(row_titles[place // num_columns])
     if len(palette) > 1:
         handles = [Line2D([], [], color=color, linewidth=5, label=name) for name, color in palette.items()]
-        _legend(figure, handles)
+        legend_below(figure, handles)
     figure.suptitle(title or None)
     return figure
 
@@ -198,7 +198,7 @@ def training_curves(
         Line2D([], [], linestyle=line, color=color, marker=marker, label=label)
         for label, (line, color, marker) in styles.items()
     ]
-    _legend(figure, handles)
+    legend_below(figure, handles)
     figure.suptitle(title)
     return figure
 
@@ -223,7 +223,7 @@ def roc_curves(panels: Mapping[str, Mapping[str, tuple]], *, title: str = "ROC c
             false_positives, true_positives, _ = roc_curve(labels, scores)
             axis.plot(false_positives, true_positives, color=palette[name], label=f"{name}: {area:.3f}")
         sizes = {(int(np.sum(np.asarray(labels) == 0)), int(np.sum(labels))) for labels, _ in curves.values()}
-        real, fake = (_span([size[place] for size in sizes]) for place in (0, 1))
+        real, fake = (span([size[place] for size in sizes]) for place in (0, 1))
         axis.legend(loc="lower right", title="AUC", alignment="left", handlelength=1.2)
         axis.set(title=f"{detector}\n", aspect="equal", xlim=(-0.01, 1), ylim=(0, 1.01))
         axis.text(0, 1.03, f"{real} reals, {fake} fakes a set", transform=axis.transAxes, fontsize=10, color=GREY)
@@ -232,7 +232,7 @@ def roc_curves(panels: Mapping[str, Mapping[str, tuple]], *, title: str = "ROC c
     return figure
 
 
-def _span(counts: Sequence[int]) -> str:
+def span(counts: Sequence[int]) -> str:
     """`"30"`, or `"20 to 30"`."""
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
@@ -389,4 +389,4 @@ def _scatter(figure, axis, points, names, shares, legend=True) -> None:
         for place, name in enumerate(unique):
             look = {"linestyle": "", "marker": _MARKERS[place], "markersize": 8, "color": palette[name]}
             handles.append(Line2D([], [], **look, label=f"{name} ({(names == name).sum():,})"))
-        _legend(figure, handles, min(len(handles), 4))
+        legend_below(figure, handles, min(len(handles), 4))

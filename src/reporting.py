@@ -103,7 +103,8 @@ def _is_step(condition: str) -> bool:
 def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Rows by protocol, then baselines before networks, then test sets as the study lists them."""
     approaches = ["metadata", "pca", "direct", "fourier", "autoencoder"]
-    networks = ["Metadata", "PCA_probe", *(network.name for network in study.direct)]
+    networks = ["Metadata", "Face_box", "PCA_probe"]
+    networks += [network.name + scaling for network in study.direct for scaling in ("", "_imagenet", "_unit")]
     places = {
         "protocol": list(PROTOCOLS), "approach": approaches, "model": networks, "test_set": list(study.test_sets)
     }  # fmt: skip
