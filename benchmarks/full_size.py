@@ -5,7 +5,7 @@
 Each runs in a process of its own, one after the other. A step is a gradient step of `Model.train_on_batch`; with a
 frozen backbone, the features of one batch and a step of the head. The first step traces the network, too. Weights start
 from random values, since a step takes as long from ImageNet's. Pictures are eight simulated portraits, repeated. Peak
-memory is that of the process, TensorFlow included. Needs 16 GB of memory; about 15 minutes on two CPU cores.
+memory is that of the process, TensorFlow included. Needs 11 GB; about eight minutes on two CPU cores.
 """
 
 import json

@@ -324,10 +324,11 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a family and detector, the first to break on top: `family, model, clean, halfway, breaks_at` (the
-        condition, or empty if it holds out), `auc` there (or at the last level) and `first`.
+        condition, or empty if it holds out), `auc` there (or at the last level) and `first`;
+        empty where no degraded detector is above chance.
 
     Raises:
-        ValueError: If a detector has several rows of a metric, or none above chance has been degraded.
+        ValueError: If a detector has several rows of a metric.
     """
     rows = rows[rows["metric"].str.partition("@")[0] == "auc"]
     if (twice := rows.duplicated(["model", "metric"])).any():
@@ -347,9 +348,8 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
         table = pd.DataFrame({"family": family, "model": auc.index, "clean": clean[auc.index], "halfway": halfway})
         table = table.assign(breaks_at=np.append(conditions, "")[place], auc=there)
         tables.append(table.assign(first=below.any(axis=1) & (place == place.min())).iloc[np.lexsort((there, place))])
-    if not tables:
-        raise ValueError("Expected rows 'auc' above chance and 'auc@jpeg:90', …; received none of a degraded detector.")
-    return pd.concat(tables, ignore_index=True)
+    columns = ["family", "model", "clean", "halfway", "breaks_at", "auc", "first"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def _families() -> list[tuple[str, tuple[str, ...]]]:

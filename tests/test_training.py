@@ -20,7 +20,7 @@ from src.config import Autoencoder, Network
 from src.models import build_autoencoder, build_direct, build_embedding_classifier, join, split_frozen
 from src.training import Reconstruction, Settings, cached_features, read_card, train, update_card
 
-SETTINGS = Settings(learning_rate=0.02, epochs=4, seed=3, config={"name": "tiny"}, data="abc")
+SETTINGS = Settings(learning_rate=0.02, epochs=4, seed=3, config={"name": "tiny"}, data="abc", decay=True)
 CLASSIFICATION_COLUMNS = ["accuracy", "auc", "precision", "recall"]
 
 
@@ -125,6 +125,13 @@ def test_the_best_epoch_is_kept_and_the_others_still_run(tmp_path):
     pixels, labels = pixels_and_labels()
     loss = keras.losses.BinaryCrossentropy()(labels[:, None], model.predict(pixels, verbose=0))
     assert float(loss) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+
+
+def test_the_step_size_falls_to_zero_when_asked(once, tmp_path):
+    _, model, _ = once
+    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)
+    plain, _ = run(tmp_path / "x", settings=replace(SETTINGS, epochs=1, decay=False), verbose=False)
+    assert float(plain.optimizer.learning_rate) == pytest.approx(SETTINGS.learning_rate)
 
 
 def test_metrics_equal_the_definitions(once):
