@@ -2,18 +2,17 @@
 
 waiting: epochs over pictures from a memory-mapped store take turns with epochs of the same steps on one batch that lies
 ready in memory. Both go through `Model.fit`, so their difference is what fetching pictures costs; the share is
-1 - ready / store, of medians. On a busy machine that difference is mostly noise. Hence also the time inside
+1 - ready / store, of the fastest epochs. On a busy machine that difference is mostly noise. Hence also the time inside
 `Batches.__getitem__`, as a share of the same epochs: were nothing fetched ahead, a step would wait just so long.
 
 frozen: the study's frozen detectors at full size, each trained twice by `training.train`: the whole network, whose
 backbone is then run anew in every epoch, and its head alone, on features computed once. Seconds are those of an epoch
-with its validation, the first epoch, which compiles, left out; the smallest, since others may use the machine.
+with its validation, the first epoch, which compiles, left out; the fastest counts.
 
-Pictures are noise: times do not depend on what they show. About six minutes on two CPU cores.
+Pictures are noise: times do not depend on what they show. About five minutes on two CPU cores.
 """
 
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from src.batches import Batches
 from src.config import Network, get_study
 from src.pipeline import as_network
 
-NUM_PICTURES, NUM_TURNS = 960, 5
+NUM_PICTURES, NUM_TURNS = 448, 8
 
 
 class Timed(Batches):
@@ -71,7 +70,7 @@ def draw(folder: Path, num_pictures: int, side: int) -> np.ndarray:
 def waiting(folder: Path) -> None:
     study = get_study("demo")
     pixels = draw(folder, NUM_PICTURES, study.image_size)
-    print(f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, median of {NUM_TURNS} turns")
+    print(f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, the best of {NUM_TURNS} turns")
     print("network      batch  ms/step (store)  ms/step (ready)  share  share of __getitem__")
     for name in ("VGG16_V3", "DenseNet_V2"):
         network = next(network for network in study.direct if network.name == name)
@@ -88,7 +87,7 @@ def waiting(folder: Path) -> None:
                     start = time.perf_counter()
                     model.fit(kinds[kind], shuffle=False, verbose=0)
                     taken[kind].append(time.perf_counter() - start)
-            real, fixed = (1000 * statistics.median(taken[kind]) / len(store) for kind in ("store", "ready"))
+            real, fixed = (1000 * min(taken[kind]) / len(store) for kind in ("store", "ready"))
             inside = store.seconds / sum(taken["store"])
             print(f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%}  {inside:20.2%}")
 
