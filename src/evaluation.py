@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from .config import SPLITS, Study
 from .metrics import (
@@ -299,17 +300,20 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
         raise ValueError(f"{len(wrong)} rows have no finite value or interval. The first: {wrong.iloc[0].to_dict()}.")
     if frame.duplicated([*RESULT_KEYS, "metric"]).any() or not (frame["study"] == study.name).all():
         raise ValueError(f"Expected each row once and of the study {study.name!r}; received {frame['study'].unique()}.")
+    numbers = ["value", "ci_low", "ci_high"]
     path, keys = study.figures / "results.csv", list(RESULT_KEYS)
-    if path.is_file():
-        earlier = read_results(study)
-        lots, new = (
-            pd.MultiIndex.from_frame(rows[keys].assign(kind=rows["metric"].map(_kind))) for rows in (earlier, frame)
-        )
-        frame = pd.concat([earlier[~lots.isin(new)], frame], ignore_index=True)
-    # Within a kind rows stay in the order they came: that of METRICS, or of rising degradation.
-    frame = frame.assign(kind=frame["metric"].map(_kind)).sort_values([*keys, "kind"], kind="stable")
-    frame = frame[list(RESULT_COLUMNS)]
-    return write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.6f"))
+    study.data.mkdir(parents=True, exist_ok=True)
+    with FileLock(study.data / "results.lock"):  # two notebooks at once would lose each other's rows
+        if path.is_file():
+            earlier = read_results(study)
+            lots, new = (
+                pd.MultiIndex.from_frame(rows[keys].assign(kind=rows["metric"].map(_kind))) for rows in (earlier, frame)
+            )
+            frame = pd.concat([earlier[~lots.isin(new)], frame], ignore_index=True)
+        # Within a kind rows stay in the order they came: that of METRICS, or of rising degradation.
+        frame = frame.assign(kind=frame["metric"].map(_kind)).sort_values([*keys, "kind"], kind="stable")
+        frame = frame[list(RESULT_COLUMNS)].astype(dict.fromkeys(numbers, float))
+        return write_atomically(path, lambda beside: frame.to_csv(beside, index=False, float_format="%.6f"))
 
 
 def _kind(metric: str) -> str:

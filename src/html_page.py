@@ -73,7 +73,7 @@ def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
     chart, photograph = io.BytesIO(), io.BytesIO()
     image = image.convert("RGB")
     image.quantize(num_colors).save(chart, "PNG", optimize=True)
-    image.save(photograph, "JPEG", quality=80, optimize=True)
+    image.save(photograph, "JPEG", quality=70, optimize=True)
     return min(("png", chart.getvalue()), ("jpeg", photograph.getvalue()), key=lambda each: len(each[1]))
 
 
