@@ -21,7 +21,7 @@ from PIL import Image
 from .config import ROOT, Study, faces_folder, get_study
 from .html_page import compressed
 
-_LARGE_PNG = 60_000  # characters of base64
+_LARGE_PNG = 20_000  # characters of base64
 
 
 class _Client(NotebookClient):
