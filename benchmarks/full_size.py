@@ -80,8 +80,6 @@ def measure(name: str) -> dict:
     frozen = name == "Autoencoder_classifier" or name in NETWORKS and NETWORKS[name].frozen
     extractor, trained = models.split_frozen(model) if frozen else (None, model)
     training._compile(trained, settings, num_steps=1 + NUM_LATER)
-    if frozen:
-        extractor.compile(jit_compile=training._jit_compile())
     targets = np.float32(np.arange(batch_size) % 2)[:, None] if settings.loss != "mse" else inputs / np.float32(255)
     seconds, losses = [], []
     for _ in range(1 + NUM_LATER):
