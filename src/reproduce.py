@@ -10,12 +10,13 @@ import io
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
 from .config import ROOT, Study, faces_folder, get_study
@@ -88,7 +89,13 @@ def run_notebook(path: Path, target: Path, folder: Path | None = None) -> float:
         resources={"metadata": {"path": str(folder or path.parent)}},
     )
     try:
-        client.execute()
+        with tempfile.TemporaryFile() as chatter:  # of the kernel's own, as it closes; what cells say comes by message
+            try:
+                client.execute(stderr=chatter)
+            except DeadKernelError:
+                chatter.seek(0)
+                sys.stderr.write(chatter.read().decode(errors="replace"))
+                raise
     finally:
         for cell in notebook.cells:
             for output in cell.get("outputs", []):
