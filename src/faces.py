@@ -141,7 +141,7 @@ def _load(cache: Path) -> pd.DataFrame:
     """The cached table, empty if there is none yet."""
     if cache.exists():
         try:
-            return pd.read_parquet(cache)
+            return pd.read_parquet(cache, columns=[*_KEY, *_COLUMNS])
         except Exception as error:
             raise ValueError(f"{cache} is no table of face boxes. Delete it; the boxes are found anew.") from error
     types = dict(zip([*_KEY, *_COLUMNS], ["str", "str", "int64", "int64", "str", *["float64"] * 5, "int64"]))
