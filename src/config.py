@@ -332,7 +332,7 @@ _TINY = replace(
     ),
 )
 
-# Proves that `full` runs where neither its data nor its weights can be had: one training step of every network.
+# To see whether `full` runs where neither its data nor its weights can be had: a step or two of every network.
 _REHEARSAL = replace(
     _FULL,
     name="rehearsal",

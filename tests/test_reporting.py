@@ -1,31 +1,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import cells_of, made_results, made_rows
 
 import src.config
 from src import reporting
-from src.evaluation import RESULT_COLUMNS, write_results
+from src.evaluation import write_results
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(src.config, "HOME", tmp_path)
     return src.config.get_study("tiny")
-
-
-def _results(seeds=(0,), **changes):
-    """A row for each detector, test set and metric, with values that tell them apart."""
-    detectors = [("direct", "VGG16_V3"), ("fourier", "Fourier_DenseNet"), ("metadata", "boosting")]
-    names = ["auc", "accuracy", "precision", "f1", "precision_real", "recall_real", "f1_real"]
-    rows = [
-        ("tiny", approach, model, protocol, "inpainting", test_set, "wiki", seed, name, value, value - 0.05, value + 0.05, 9, 8)
-        for place, (approach, model) in enumerate(detectors)
-        for protocol in ("report", "controlled")
-        for test_set in ("inpainting", "insight")
-        for seed in seeds
-        for name, value in zip(names, 0.5 + 0.01 * np.arange(7) + 0.1 * place + 0.02 * seed)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS)).assign(**changes)
 
 
 def test_markdown():
@@ -73,7 +59,7 @@ def test_a_row_computed_from_counts_does_not_contradict_itself():
 
 def test_report_table_sets_the_class_real_beside_the_reports_numbers():
     reference = reporting.read_report_tables()
-    table = reporting.report_table(_results(), reference, "direct", "report")
+    table = reporting.report_table(made_results(), reference, "direct", "report")
     assert list(zip(table["test_set"], table["model"]))[:3] == [
         ("inpainting", "VGG16_V1"),
         ("inpainting", "VGG16_V2"),
@@ -85,53 +71,36 @@ def test_report_table_sets_the_class_real_beside_the_reports_numbers():
     assert ours == pytest.approx([50, 51, 54, 55, 56])  # percent, and those of real
     assert row["data"] == "simulated" and "95.84" in row["contradiction"]
     assert np.isnan(table.query("model == 'DenseNet_V2'")["auc_ours"]).all()
-    assert len(reporting.report_table(_results(), reference, "5.1", "report")) == 4
+    assert len(reporting.report_table(made_results(), reference, "5.1", "report")) == 4
 
 
 def test_report_table_matches_names_and_shows_headline_rows_only():
     reference = reporting.read_report_tables()
     others = [
-        _results(seeds=(1, 2)).assign(value=0.0),
-        _results(real_source="celeba").assign(value=0.0),
-        _results(train_set="insight").assign(value=0.0),
-        _results().assign(value=0.0, model="Matrix_direct"),
-        _results().assign(value=0.0, metric=lambda rows: rows["metric"] + "@jpeg:50"),
-        _results().query("approach == 'fourier'").assign(value=0.9, model="Fourier_same_size"),
+        made_results(seeds=(1, 2)).assign(value=0.0),
+        made_results(real_source="celeba").assign(value=0.0),
+        made_results(train_set="insight").assign(value=0.0),
+        made_results().assign(value=0.0, model="Matrix_direct"),
+        made_results().assign(value=0.0, metric=lambda rows: rows["metric"] + "@jpeg:50"),
+        made_results().query("approach == 'fourier'").assign(value=0.9, model="Fourier_same_size"),
     ]
-    table = reporting.report_table(pd.concat([_results(), *others]), reference, "fourier", "controlled")
+    table = reporting.report_table(pd.concat([made_results(), *others]), reference, "fourier", "controlled")
     assert len(table) == 6 and set(table["model"]) == {"Fourier_DenseNet", "Fourier_same_size"}
     row = table.query("test_set == 'insight' and model == 'Fourier_DenseNet'").iloc[0]
     assert row["auc_report"] == 81.15 and row["auc_ours"] == pytest.approx(60)
     assert table.query("model == 'Fourier_same_size'")["auc_report"].isna().all()
-    other = reporting.report_table(_results(train_set="insight"), reference, "fourier", "report")
+    other = reporting.report_table(made_results(train_set="insight"), reference, "fourier", "report")
     assert len(other) == 4 and other["auc_ours"].isna().all()  # trained on another set: never side by side
-    nobody = reporting.report_table(_results(), reference, "autoencoder", "report")
+    nobody = reporting.report_table(made_results(), reference, "autoencoder", "report")
     assert set(nobody["model"]) == {"Autoencoder_classifier"} and nobody["auc_ours"].isna().all()
 
 
 def test_report_table_says_what_there_is():
     reference = reporting.read_report_tables()
     with pytest.raises(ValueError, match="no table or approach '6.1'.*'5.1'"):
-        reporting.report_table(_results(), reference, "6.1", "report")
+        reporting.report_table(made_results(), reference, "6.1", "report")
     with pytest.raises(ValueError, match=r"protocol 'controlled', only \['report'\]"):
-        reporting.report_table(_results().query("protocol == 'report'"), reference, "direct", "controlled")
-
-
-def _rows(**columns):
-    """Headline rows under `controlled`, but for the columns given."""
-    common = dict(study="tiny", approach="direct", model="VGG16_V3", protocol="controlled", train_set="inpainting")
-    common |= dict(test_set="inpainting", real_source="wiki", seed=0, metric="auc", value=0.8, num_real=30, num_fake=28)
-    frame = pd.DataFrame(
-        common | columns, index=range(max(len(each) for each in columns.values() if not isinstance(each, str)))
-    )
-    frame = frame.assign(ci_low=frame["value"] - 0.05, ci_high=frame["value"] + 0.05)
-    return frame.assign(**{name: columns[name] for name in ("ci_low", "ci_high") if name in columns})
-
-
-def _cells(table):
-    """A Markdown table as (header, row by its first cells)."""
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
-    return lines[0], lines[2:]
+        reporting.report_table(made_results().query("protocol == 'report'"), reference, "direct", "controlled")
 
 
 def test_headline_rows_by_a_plain_loop(study):
@@ -141,7 +110,7 @@ def test_headline_rows_by_a_plain_loop(study):
         test_set=["inpainting", "gan140k", "unheard_of"], real_source=["wiki", "gan140k", "celeba"], seed=[0, 1],
         metric=["auc", "auc@jpeg:50", "fpr_at_threshold"],
     )  # fmt: skip
-    rows = _rows(**{name: generator.choice(values, 3000) for name, values in choices.items()})
+    rows = made_rows(**{name: generator.choice(values, 3000) for name, values in choices.items()})
     kept = [
         place for place, row in enumerate(rows.to_dict("records"))
         if row["seed"] == 0 and row["train_set"] == "inpainting" and not row["model"].startswith("Matrix_")
@@ -152,7 +121,7 @@ def test_headline_rows_by_a_plain_loop(study):
 
 
 def test_conditions_are_taken_apart(study):
-    rows = _rows(
+    rows = made_rows(
         metric=["auc", "auc@jpeg:50", "f1_at_threshold@noise:2.5", "auc@grey", "auc@colour:grey", "auc@jpeg:bad"]
     )
     found = reporting.conditions(study, rows)
@@ -169,10 +138,10 @@ def test_conditions_are_taken_apart(study):
 
 
 def test_readme_table_shows_headline_rows_and_gaps(study):
-    others = [_results(seeds=(1,)).assign(value=0.0), _results(real_source="celeba").assign(value=0.0)]
-    variant = _results().query("approach == 'direct' and protocol == 'controlled'").assign(model="VGG16_V3_variant")
-    write_results(study, pd.concat([_results(), *others, variant]))
-    header, rows = _cells(reporting.readme_table(study))
+    others = [made_results(seeds=(1,)).assign(value=0.0), made_results(real_source="celeba").assign(value=0.0)]
+    variant = made_results().query("approach == 'direct' and protocol == 'controlled'").assign(model="VGG16_V3_variant")
+    write_results(study, pd.concat([made_results(), *others, variant]))
+    header, rows = cells_of(reporting.readme_table(study))
     assert header == ["detector", *study.test_sets]
     assert [row[0] for row in rows] == ["boosting", "VGG16_V3", "VGG16_V3_variant", "Fourier_DenseNet"]
     assert rows[2][1:3] == ["– → 0.50", "– → –"]

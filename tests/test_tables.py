@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import cells_of, made_results, made_rows
 
 import src.config
 from src import reporting, tables
-from src.evaluation import RESULT_COLUMNS
 
 
 @pytest.fixture
@@ -13,61 +13,29 @@ def study(tmp_path, monkeypatch):
     return src.config.get_study("tiny")
 
 
-def _results(seeds=(0,), **changes):
-    """A row for each detector, test set and metric, with values that tell them apart."""
-    detectors = [("direct", "VGG16_V3"), ("fourier", "Fourier_DenseNet"), ("metadata", "boosting")]
-    names = ["auc", "accuracy", "precision", "f1", "precision_real", "recall_real", "f1_real"]
-    rows = [
-        ("tiny", approach, model, protocol, "inpainting", test_set, "wiki", seed, name, value, value - 0.05, value + 0.05, 9, 8)
-        for place, (approach, model) in enumerate(detectors)
-        for protocol in ("report", "controlled")
-        for test_set in ("inpainting", "insight")
-        for seed in seeds
-        for name, value in zip(names, 0.5 + 0.01 * np.arange(7) + 0.1 * place + 0.02 * seed)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS)).assign(**changes)
-
-
-def _rows(**columns):
-    """Headline rows under `controlled`, but for the columns given."""
-    common = dict(study="tiny", approach="direct", model="VGG16_V3", protocol="controlled", train_set="inpainting")
-    common |= dict(test_set="inpainting", real_source="wiki", seed=0, metric="auc", value=0.8, num_real=30, num_fake=28)
-    frame = pd.DataFrame(
-        common | columns, index=range(max(len(each) for each in columns.values() if not isinstance(each, str)))
-    )
-    frame = frame.assign(ci_low=frame["value"] - 0.05, ci_high=frame["value"] + 0.05)
-    return frame.assign(**{name: columns[name] for name in ("ci_low", "ci_high") if name in columns})
-
-
-def _cells(table):
-    """A Markdown table as (header, row by its first cells)."""
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
-    return lines[0], lines[2:]
-
-
 def test_intervals_never_hide_on_which_side_of_chance_they_end():
     for value, low, high in np.random.default_rng(0).uniform(0.4, 0.6, (2000, 3)).round(3):
         shown = [float(bound) for bound in tables.interval(value, low, high).split("(")[1].strip(")").split("–")]
         assert [np.sign(bound - 0.5) for bound in shown] == [np.sign(bound - 0.5) for bound in (low, high)]
     assert tables.interval(1, 0.5, 1) == "1.00 (0.50–1.00)"
-    rows = _rows(value=[0.9, 0.5, 0.1, 0.55], ci_low=[0.8, 0.4, 0.0, 0.5], ci_high=[1.0, 0.6, 0.2, 0.6])
+    rows = made_rows(value=[0.9, 0.5, 0.1, 0.55], ci_low=[0.8, 0.4, 0.0, 0.5], ci_high=[1.0, 0.6, 0.2, 0.6])
     marked = ["0.90 (0.80–1.00)", "*0.50 (0.40–0.60)*", "▼ 0.10 (0.00–0.20)", "*0.55 (0.50–0.60)*"]
     assert tables.auc_texts(rows) == marked
 
 
 def test_names_cannot_become_markdown(study):
     names = ["<b>", "a*b*c", "[x](y)", "a|b", "new\nline", "_x_", "VGG16_V3"]
-    header, rows = _cells(tables.auc(study, _rows(model=names), "controlled").replace("\\|", "¦"))
+    header, rows = cells_of(tables.auc(study, made_rows(model=names), "controlled").replace("\\|", "¦"))
     shown = ["\\<b\\>", "a\\*b\\*c", "\\[x\\](y)", "a¦b", "new line", "\\_x\\_", "VGG16_V3"]
     assert header == ["detector", "inpainting"] and [row[0] for row in rows] == shown
 
 
 def test_tables_keep_their_order_and_show_what_is_missing(study):
-    rows = _rows(
+    rows = made_rows(
         model=["VGG16_V3", "Unheard_of", "VGG16_V1", "VGG16_V3"], test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
         real_source=["gan140k", "wiki", "wiki", "wiki"],
     )  # fmt: skip
-    header, cells = _cells(tables.auc(study, reporting.in_reading_order(study, rows), "controlled"))
+    header, cells = cells_of(tables.auc(study, reporting.in_reading_order(study, rows), "controlled"))
     assert header == ["detector", "inpainting", "gan140k"] and [row[0] for row in cells] == [
         "VGG16_V1",
         "VGG16_V3",
@@ -78,28 +46,28 @@ def test_tables_keep_their_order_and_show_what_is_missing(study):
 
 
 def test_differences_are_bold_where_intervals_lie_apart(study):
-    before = _rows(model=["a", "b", "c", "d"], value=[0.9, 0.80, 0.5, 0.7], protocol="report")
-    after = _rows(model=["a", "b", "c", "e"], value=[0.7, 0.799, 0.601, 0.7])
-    _, rows = _cells(tables.difference(study, pd.concat([before, after])))
+    before = made_rows(model=["a", "b", "c", "d"], value=[0.9, 0.80, 0.5, 0.7], protocol="report")
+    after = made_rows(model=["a", "b", "c", "e"], value=[0.7, 0.799, 0.601, 0.7])
+    _, rows = cells_of(tables.difference(study, pd.concat([before, after])))
     assert rows == [["a", "**−0.20**"], ["b", "0.00"], ["c", "**+0.10**"]]
 
 
 def test_seeds_are_averaged(study):
     values = np.random.default_rng(0).uniform(size=4)
-    rows = _rows(seed=[0, 1, 2, 0], value=values, model=["a", "a", "a", "b"])
+    rows = made_rows(seed=[0, 1, 2, 0], value=values, model=["a", "a", "a", "b"])
     foreign = rows.assign(real_source="celeba", value=0.0)
     matrix = rows.assign(model="Matrix_direct", value=0.0)
-    _, cells = _cells(tables.seeds(study, pd.concat([rows, foreign, matrix])))
+    _, cells = cells_of(tables.seeds(study, pd.concat([rows, foreign, matrix])))
     assert cells == [["controlled", "a", f"{values[:3].mean():.2f} ± {np.std(values[:3], ddof=1):.2f} (3)"]]
 
 
 def test_matrix_marks_what_was_trained_on(study):
     sets = ["insight", "text2img+insight+gan140k", "inpainting", "inpainting+insight"]
-    rows = _rows(train_set=sets, model="Matrix_direct", test_set="insight")
+    rows = made_rows(train_set=sets, model="Matrix_direct", test_set="insight")
     rows = pd.concat(
         [rows, rows.assign(test_set="inpainting", value=0.5), rows.assign(seed=1), rows.assign(protocol="report")]
     )
-    header, cells = _cells(tables.matrix(study, reporting.in_reading_order(study, rows)))
+    header, cells = cells_of(tables.matrix(study, reporting.in_reading_order(study, rows)))
     assert header == ["approach", "trained on", "inpainting", "insight"]
     other, own = "0.50 (0.75–0.85)", "**0.80 (0.75–0.85)**"
     assert [row[1] for row in cells] == ["inpainting", "insight", "all but inpainting", "inpainting + insight"]
@@ -108,16 +76,16 @@ def test_matrix_marks_what_was_trained_on(study):
 
 
 def test_foreign_and_unseen_real_photographs(study):
-    rows = _rows(
+    rows = made_rows(
         test_set=["gan140k", "gan140k", "inpainting"], real_source=["wiki", "gan140k", "wiki"], value=[0.3, 0.8, 0.9]
     )
-    header, cells = _cells(tables.foreign(study, rows))
+    header, cells = cells_of(tables.foreign(study, rows))
     assert header == ["protocol", "detector", "gan140k against gan140k", "gan140k against wiki"]
     assert cells == [["controlled", "VGG16_V3", "0.80 (0.75–0.85)", "▼ 0.30 (0.25–0.35)"]]
     assert tables.foreign(study, rows.iloc[1:]) == ""
-    alarms = _rows(metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"], value=[0.25, 0.4, 0.9],
+    alarms = made_rows(metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"], value=[0.25, 0.4, 0.9],
                    real_source=["celeba", "wiki", "wiki"], num_fake=[0, 9, 9])  # fmt: skip
-    header, cells = _cells(tables.false_alarms(study, alarms))
+    header, cells = cells_of(tables.false_alarms(study, alarms))
     assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
     assert cells == [["controlled", "VGG16_V3", "0.10 (0.05–0.15)", "0.25 (0.20–0.30)"]]
     assert tables.false_alarms(study, alarms.iloc[1:]) == ""
@@ -132,41 +100,45 @@ def test_robustness_and_parts_of_the_test_set(study):
         "auc@jpeg:50",
         "auc@grey",
     ]
-    rows = _rows(metric=[*metrics, "auc@gender:male", "auc@gender:female"], value=np.arange(8) / 10)
-    rows = pd.concat([rows, _rows(metric=["auc"], model=["never degraded"])])
-    first, second = (_cells(part) for part in tables.robustness(study, rows).split("\n\n")[1::2])
+    rows = made_rows(metric=[*metrics, "auc@gender:male", "auc@gender:female"], value=np.arange(8) / 10)
+    rows = pd.concat([rows, made_rows(metric=["auc"], model=["never degraded"])])
+    first, second = (cells_of(part) for part in tables.robustness(study, rows).split("\n\n")[1::2])
     assert first[0] == ["protocol", "detector", "unchanged", "90", "50"]
     assert first[1] == [["controlled", "VGG16_V3", "0.00 / 0.10", "0.20 / 0.30", "0.40 / –"]]
     assert second[0][2:] == ["unchanged", "grey"] and second[1][0][2:] == ["0.00 / 0.10", "0.50 / –"]
-    header, cells = _cells(tables.subgroups(study, rows))
+    header, cells = cells_of(tables.subgroups(study, rows))
     assert header == ["protocol", "detector", "gender: male (n = 58)", "gender: female (n = 58)"]
     assert cells == [["controlled", "VGG16_V3", "0.60 (0.55–0.65)", "0.70 (0.65–0.75)"]]
 
 
 def test_attention_beside_chance(study):
-    rows = _rows(metric=["cam_in_region", "cam_in_region_chance"], value=[0.4, 0.1])
-    assert _cells(tables.attention(study, rows))[1] == [["controlled", "VGG16_V3", "0.40 (0.35–0.45) / 0.10"]]
+    rows = made_rows(metric=["cam_in_region", "cam_in_region_chance"], value=[0.4, 0.1])
+    assert cells_of(tables.attention(study, rows))[1] == [["controlled", "VGG16_V3", "0.40 (0.35–0.45) / 0.10"]]
     assert tables.attention(study, rows.iloc[:1]) == ""
 
 
 def test_accuracy_and_f1_share_a_cell(study):
-    rows = _rows(metric=["accuracy", "f1", "accuracy_at_threshold", "auc"], value=[0.1, 0.2, 0.3, 0.4])
-    assert _cells(tables.accuracy(study, rows))[1] == [["controlled", "VGG16_V3", "0.10 / 0.20"]]
-    assert _cells(tables.accuracy(study, rows, "_at_threshold"))[1] == [["controlled", "VGG16_V3", "0.30 / –"]]
+    rows = made_rows(metric=["accuracy", "f1", "accuracy_at_threshold", "auc"], value=[0.1, 0.2, 0.3, 0.4])
+    assert cells_of(tables.accuracy(study, rows))[1] == [["controlled", "VGG16_V3", "0.10 / 0.20"]]
+    assert cells_of(tables.accuracy(study, rows, "_at_threshold"))[1] == [["controlled", "VGG16_V3", "0.30 / –"]]
 
 
 def test_the_reports_rows_with_one_of_ours_beside_them(study):
-    text = tables.beside_the_report(study, _results())
+    text = tables.beside_the_report(study, made_results())
     before, table, after = text.split("\n\n")
-    header, rows = _cells(table)
+    header, rows = cells_of(table)
     assert header[:3] == ["detector", "tested on", "accuracy"] and len(rows) == 4
     assert rows[0][:3] == ["VGG16_V3", "inpainting", "95.8 / 51.0"] and rows[0][-1].startswith("⚠ F1 94.73")
     assert before.endswith("Ours are of simulated pictures, so that only the form compares.")
     assert after == "8 of the report's 18 rows contradict their own precision and recall."
-    for others in (_results(train_set="insight"), _results().query("protocol == 'controlled'"), _results().iloc[:0]):
+    for others in (
+        made_results(train_set="insight"),
+        made_results().query("protocol == 'controlled'"),
+        made_results().iloc[:0],
+    ):
         assert tables.beside_the_report(study, others).startswith("None of the report's rows has one of ours")
 
 
 def test_every_table_of_no_rows_is_empty(study):
     assert len(tables.TABLES) == 12
-    assert all(table(study, _results().iloc[:0]) == "" for table, _ in tables.TABLES.values())
+    assert all(table(study, made_results().iloc[:0]) == "" for table, _ in tables.TABLES.values())
