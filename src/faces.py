@@ -11,11 +11,11 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
+from .catalog import BOX
 from .decoding import UnreadableImage, read, reason_of
 from .progress import progress
 from .steps import run
 
-BOX = ["left", "top", "right", "bottom"]
 _COLUMNS = [*BOX, "confidence", "num_faces"]
 _KEY = ["path", "steps", "bytes", "modified", "detector"]  # a row of the cache holds while all of these do
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from . import audit, catalog, evaluation, faces, images, models, simulate, spectra, training
+from . import audit, catalog, evaluation, faces, images, models, sources, spectra, training
 from .batches import Batches
 from .config import LABELS, SPLITS, Autoencoder, Network, Study
 
@@ -313,11 +313,9 @@ def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
         `(N, 4)`: left, top, right, bottom as fractions of the picture; NaN where it is not known, or a real.
     """
     columns = [f"altered_{side}" for side in ("left", "top", "right", "bottom")]
-    if not study.simulated:
-        return np.full((len(table), 4), np.nan)
-    truth = simulate.truth(study.data / "mirror").set_index("path")
     partly = table["generator"].isin(["inpainting", "insight"])
-    return truth[columns].reindex(table["path"].where(partly)).to_numpy(float)
+    truth = sources.truth(study).set_index("path")
+    return truth.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
 
 
 def attributes(study: Study, records: pd.DataFrame, boxes: pd.DataFrame | None = None) -> pd.DataFrame:
