@@ -15,7 +15,7 @@ class Batches(keras.utils.PyDataset):
     has. And give every evaluation batches of its own: a pass over these counts as an epoch.
 
     Args:
-        pixels: `uint8`, `(num_images, height, width, channels)`: an array, or a store's memory map.
+        pixels: `uint8`, `(num_images, height, width, channels)`: an array, or a store's memory map; or features, `float32`.
         labels: `(num_images,)`, 1 = fake; `None` for batches of pictures alone.
         rows: Indices of the pictures to use; `None` takes all.
         batch_size: Pictures in a batch; the last one of an epoch may have fewer.
@@ -39,9 +39,11 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None):
-        # With one worker tf.data feeds the network, and is slow to stop. With two, backends other than TensorFlow look
-        # at a batch before the first epoch, and begin that epoch with those that were loaded after it.
-        super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
+        # Pictures: with one worker tf.data feeds the network, and is slow to stop. With two, backends other than
+        # TensorFlow look at a batch before the first epoch, and begin that epoch with those that were loaded after it.
+        # Features: there is hardly a thing to load, and Keras takes 0.1 s to stop its own threads.
+        is_pictures = getattr(pixels, "dtype", None) == np.uint8
+        super().__init__(workers=2 if is_pictures and keras.backend.backend() == "tensorflow" else 1)
         rows = np.arange(len(pixels)) if rows is None else np.asarray(rows)
         if not np.issubdtype(rows.dtype, np.integer) or rows.ndim != 1 or not len(rows):
             raise ValueError(f"Expected rows as a list of indices. Received: {rows.dtype}, shape {rows.shape}.")

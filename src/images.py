@@ -35,8 +35,8 @@ __all__ = [
     "protocol_steps",
 ]
 
-_VERSION = 1  # part of every fingerprint; raise it when a step changes what it does
-_CHUNK_BYTES, _CHUNK_ROWS, _TASK_ROWS = 32 << 20, 512, 16
+_VERSION = 2  # part of every fingerprint; raise it when a step changes what it does
+_CHUNK_BYTES, _CHUNK_ROWS, _TASK_ROWS = 8 << 20, 128, 16
 
 
 @dataclass(frozen=True)

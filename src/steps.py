@@ -53,9 +53,9 @@ def _grey(image, _):
 
 
 def _spectrum(image, _):
-    from .spectra import magnitude_spectrum, to_uint8
+    from .spectra import uint8_spectrum
 
-    return Image.fromarray(to_uint8(magnitude_spectrum(np.asarray(image))))
+    return Image.fromarray(uint8_spectrum(np.asarray(image)))
 
 
 def _blur(image, size):

@@ -9,7 +9,7 @@ import pytest
 
 from src.spectra import Spectrum, magnitude_spectrum, radial_profile, to_uint8
 
-SIZES = [(8, 8), (9, 12), (12, 9), (7, 5), (1, 6), (6, 1), (2, 2)]
+SIZES = [(8, 8), (9, 12), (12, 9), (7, 5), (1, 6), (6, 1), (2, 2), (5, 2), (2, 5)]
 
 
 def slow_spectrum(image):
@@ -63,6 +63,8 @@ def test_grey_picture_equals_its_rgb_copy():
     grey = noise((10, 6))[..., 0]
     copied = np.repeat(grey[..., None], 3, axis=-1)
     np.testing.assert_allclose(magnitude_spectrum(grey), magnitude_spectrum(copied), atol=1e-3)
+    turned = np.asfortranarray(copied.transpose(1, 0, 2))  # however the pixels lie in memory
+    np.testing.assert_allclose(magnitude_spectrum(turned), magnitude_spectrum(turned.copy("C")), atol=1e-6)
 
 
 def test_stripes_show_at_their_frequency():
