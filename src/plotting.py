@@ -166,7 +166,7 @@ def training_curves(
     Args:
         histories: Model → columns `epoch` and, for each name, `<name>` and `val_<name>`; one row an epoch.
         names: Metrics to draw; those that no history has are left out.
-        reference: Model → the report's history, whose validation is drawn dotted in grey.
+        reference: Model → the report's history, whose validation is drawn dotted; models without one are left as they are.
         title: Of the figure.
     """
     names = [name for name in names if any(name in history for history in histories.values())]
