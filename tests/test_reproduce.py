@@ -46,6 +46,49 @@ def test_a_failing_cell_stops_and_is_explained(project, tmp_path, capsys):
     assert "never" not in captured.out
 
 
+def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
+    wait = (
+        "import pathlib, time\nfor _ in range(300):\n    if pathlib.Path('{}').exists(): break\n    time.sleep(0.1)\n"
+    )
+    tell = "pathlib.Path('{}').touch()\n"
+    project("01_a.ipynb", "print('first')")
+    # Each waits for the other: neither would end alone.
+    project(
+        "03_c.ipynb",
+        "import pathlib\n" + tell.format("three"),
+        wait.format("four"),
+        "assert pathlib.Path('four').exists()",
+    )
+    project("04_d.ipynb", wait.format("three") + tell.format("four") + "print('after three')")
+    project("06_f.ipynb", "import pathlib; assert pathlib.Path('four').exists(); print('last')")
+    assert reproduce.main(["--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("first") < out.index("04 | after three") < out.index("[4/4] 06_f") < out.index("last\n")
+    assert out.index("  03_c") < out.index("  04_d") < out.index("  06_f")
+
+
+def test_one_that_stops_beside_others_is_explained_and_what_follows_does_not_begin(project, capsys):
+    project("02_b.ipynb", "print('ran to its end')")
+    project("03_c.ipynb", "raise ValueError('odd')")
+    project("06_f.ipynb", "print('never')")
+    assert reproduce.main(["--jobs", "2"]) == 1
+    captured = capsys.readouterr()
+    assert "03_c.ipynb stopped.\nValueError: odd" in captured.err
+    assert "ran to its end" in captured.out and "never" not in captured.out
+
+
+def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys):
+    screen = reproduce.Screen(width=40)
+    for name, text in [("03", "\r 10%"), ("04", "\r 1"), ("03", "\r 50%"), ("04", "%"), ("03", "\r100%\ndone")]:
+        screen.write(name, text)
+    pieces = capsys.readouterr().out.split("\r")
+    assert pieces[-1] == f"03 | 100%\n{'03 | done':19} {'04 |  1%':19} "
+    assert [piece for piece in pieces if piece.strip()][-2] == f"{'03 |  50%':19} {'04 |  1%':19} "
+    screen.write("04", "\r    \r")
+    screen.write("03", "\n")
+    assert capsys.readouterr().out.endswith("03 | done\n")
+
+
 def test_in_place_and_by_number(project, tmp_path):
     project("01_a.ipynb", "1 + 1")
     project("02_b.ipynb", "raise SystemError")
