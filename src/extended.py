@@ -12,7 +12,7 @@ from dataclasses import replace
 import keras
 import pandas as pd
 
-from . import catalog, models, pipeline, setup, training
+from . import catalog, crops, models, pipeline, setup, training
 from .config import PROTOCOLS, Network, Study
 
 
@@ -72,11 +72,11 @@ def _train(approach: str, network: Network, pictures: pipeline.Pictures, build) 
 
 def _train_classifier(study: Study, records: pd.DataFrame, seed: int, protocol: str) -> None:
     """The autoencoder and the classifier on its embeddings, both with another seed."""
-    config, boxes = study.autoencoder, pipeline.face_boxes(study, records, protocol)
+    config, boxes = study.autoencoder, crops.face_boxes(study, records, protocol)
     steps = ("crop", f"resize:{study.face_size}")
     pictures = pipeline.prepare(study, records, protocol, steps, boxes).retrained(seed=seed)
-    crops = pipeline.prepare_faces(study, records, pipeline.face_boxes(study, records, "report"))
-    autoencoder, _ = pipeline.fit_autoencoder(pictures.study, crops, config, f"Autoencoder{pictures.variant}")
+    learnt = crops.prepare_faces(study, records, crops.face_boxes(study, records, "report"))
+    autoencoder, _ = crops.fit_autoencoder(pictures.study, learnt, config, f"Autoencoder{pictures.variant}")
     training.seed(seed)
     model = models.join(autoencoder.get_layer("encoder"), models.build_embedding_classifier(config.latent, config.head))
     name, starts_from = "Autoencoder_classifier", f"its own training on {config.train_dataset}"

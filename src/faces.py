@@ -11,9 +11,9 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from .catalog import BOX
 from .decoding import UnreadableImage, read, reason_of
 from .progress import progress
+from .readers import BOX
 from .steps import run
 
 _COLUMNS = [*BOX, "confidence", "num_faces"]

@@ -1,7 +1,8 @@
-"""Made-up rows of `results.csv` for the tests of tables and pages."""
+"""Made-up scores and rows of `results.csv`, for the tests of comparisons, tables and pages."""
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from src.evaluation import RESULT_COLUMNS
 
@@ -36,3 +37,30 @@ def cells_of(table):
     """A Markdown table as (header, row by its first cells)."""
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     return lines[0], lines[2:]
+
+
+CARD = {"train_set": "inpainting", "seed": 0, "threshold": 0.42, "temperature": 2.0, "fingerprint": "f"}
+CARD |= {"approach": "direct", "model": "A", "protocol": "controlled"}
+
+
+def scores(shift=1.0, seed=0, num_groups=90):
+    """Two photographs and their fakes in a group, three test sets, and test photographs of `celeba` without fakes."""
+    generator = np.random.default_rng(seed)
+    tables = []
+    lots = [("inpainting", "wiki"), ("insight", "wiki"), ("gan140k", "gan140k"), ("inpainting", "celeba")]
+    for test_set, source in lots:
+        for label in (0, 1) if source != "celeba" else (0,):
+            number = np.repeat(np.arange(num_groups), 2)
+            split = np.array(["valid", "test", "test"])[number % 3]
+            name = [f"{group:03}_{copy}.jpg" for group, copy in zip(number, np.tile([0, 1], num_groups))]
+            table = pd.DataFrame({"path": [f"{'fake-' + test_set if label else source}/{value}" for value in name]})
+            score = special.expit(shift * (2 * label - 1) + generator.normal(size=len(number)))
+            table = table.assign(label=label, generator=test_set if label else "real", split=split, score=score)
+            table["group"] = [f"{source}/{group}" for group in number]
+            table = table.assign(test_set=test_set, real_source=source)
+            tables.append(table if test_set == "inpainting" and source == "wiki" else table[table["split"] == "test"])
+    return pd.concat(tables, ignore_index=True)
+
+
+def tested(scores, test_set="inpainting", source="wiki"):
+    return scores.query("split == 'test' and test_set == @test_set and real_source == @source")

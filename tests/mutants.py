@@ -1,6 +1,6 @@
 """Plants a bug in a module's source, to see whether the checks notice.
 
-The bugs stand in the table `MUTANTS` at the end of `test_metrics`, `test_evaluation` and `test_comparisons`, each with the
+The bugs stand in the table `MUTANTS` at the end of `test_metrics`, `test_evaluation`, `test_comparisons` and `test_robustness`, each with the
 check that must fail on it; `test_checks_notice_a_planted_bug` plants one after the other.
 """
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src import catalog, config, faces, leaks, simulate
+from src import catalog, config, faces, leaks, readers, simulate
 
 
 @pytest.fixture
@@ -153,17 +153,17 @@ def test_what_wiki_mat_tells(study, tree):
     assert wiki["gender"].tolist() == ["male", "female", "", "", "female"]
     assert wiki["person"].tolist() == ["Ann", "Ben", "", "", "Ann"]
     expected = [[0.25, 0.25, 0.75, 0.75], [np.nan] * 4, [0, 0, 0.5, 1], [np.nan] * 4, [np.nan] * 4]
-    np.testing.assert_allclose(wiki[catalog.BOX].to_numpy(), expected)
+    np.testing.assert_allclose(wiki[readers.BOX].to_numpy(), expected)
     inpainting = records.loc[[f"inpainting/inpainting/{path}" for path in paths]]
-    np.testing.assert_allclose(inpainting[catalog.BOX].to_numpy(), expected)
+    np.testing.assert_allclose(inpainting[readers.BOX].to_numpy(), expected)
     for generator in ("text2img", "insight"):
         fakes = records.loc[[f"{generator}/{generator}/{path}" for path in paths]]
-        assert fakes["gender"].tolist() == wiki["gender"].tolist() and fakes[catalog.BOX].isna().all(axis=None)
-    assert records[catalog.LANDMARKS].isna().all(axis=None)
+        assert fakes["gender"].tolist() == wiki["gender"].tolist() and fakes[readers.BOX].isna().all(axis=None)
+    assert records[readers.LANDMARKS].isna().all(axis=None)
     ties = pd.DataFrame({"path": [f"insight/insight/{paths[3]}"], "background": [f"wiki/wiki/{paths[0]}"]})
     swapped = catalog.add_swap_boxes(records.reset_index(), ties).set_index("path")
-    assert swapped.loc[ties["path"].item(), catalog.BOX].tolist() == [0.25, 0.25, 0.75, 0.75]
-    assert swapped[catalog.BOX].notna().sum().eq(records[catalog.BOX].notna().sum() + 1).all()
+    assert swapped.loc[ties["path"].item(), readers.BOX].tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert swapped[readers.BOX].notna().sum().eq(records[readers.BOX].notna().sum() + 1).all()
     table = catalog.coverage(swapped.reset_index()).loc["wiki", "real"]
     assert table.tolist() == [20, 2, 3, 3, 2, 0]
 
@@ -173,7 +173,7 @@ def test_what_celeba_tells(study, tree):
     pd.DataFrame({"image_id": names[:3], "Smiling": 1, "Male": [1, -1, -1]}).to_csv(
         folder / "list_attr_celeba.csv", index=False
     )
-    points = dict(zip(catalog._CELEBA_POINTS, (69, 109, 106, 113, 77, 142, 73, 152, 108, 154)))  # of 000001.jpg
+    points = dict(zip(readers._CELEBA_POINTS, (69, 109, 106, 113, 77, 142, 73, 152, 108, 154)))  # of 000001.jpg
     pd.DataFrame([{"image_id": names[0], **points}]).to_csv(folder / "list_landmarks_align_celeba.csv", index=False)
     boxes = dict(x_1=95, y_1=71, width=226, height=313)  # of the picture before it was aligned
     pd.DataFrame([{"image_id": names[0], **boxes}]).to_csv(folder / "list_bbox_celeba.csv", index=False)
@@ -181,16 +181,16 @@ def test_what_celeba_tells(study, tree):
     celeba = catalog.collect(study).query("dataset == 'celeba'")
     assert celeba["gender"].tolist() == ["male", "female", "female", ""]
     assert celeba["person"].tolist() == ["celeba/2880", "", "celeba/2937", "celeba/2880"]
-    assert celeba[catalog.BOX].isna().all(axis=None)
-    first = celeba[catalog.LANDMARKS].iloc[0]
+    assert celeba[readers.BOX].isna().all(axis=None)
+    first = celeba[readers.LANDMARKS].iloc[0]
     assert first["left_eye_x"] == 69 / 178 < first["right_eye_x"] and first["mouth_right_y"] == 154 / 218
-    assert celeba[catalog.LANDMARKS].iloc[1:].isna().all(axis=None)
+    assert celeba[readers.LANDMARKS].iloc[1:].isna().all(axis=None)
     assert catalog.person_ties(celeba).to_numpy().tolist() == [["celeba/000004.jpg", "celeba/000001.jpg"]]
 
 
 def test_names_are_those_of_the_other_modules():
-    assert catalog.BOX == faces.BOX
-    assert catalog.LANDMARKS == [f"{point}_{axis}" for point in simulate.POINTS for axis in "xy"]
+    assert readers.BOX == faces.BOX
+    assert readers.LANDMARKS == [f"{point}_{axis}" for point in simulate.POINTS for axis in "xy"]
 
 
 def swaps_and_photographs(names):

@@ -1,21 +1,16 @@
-import json
 from dataclasses import replace
-from types import SimpleNamespace
 
+import made_results
 import mutants
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from PIL import Image
 from scipy import special
 
 import src.comparisons
 import src.config
-from src import charts, evaluation, images, metrics
-
-CARD = {"train_set": "inpainting", "seed": 0, "threshold": 0.42, "temperature": 2.0, "fingerprint": "f"}
-CARD |= {"approach": "direct", "model": "A", "protocol": "controlled"}
+from src import evaluation, metrics
 
 
 @pytest.fixture
@@ -28,29 +23,6 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(src.config, "HOME", tmp_path)
     test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
     return replace(src.config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
-
-
-def _scores(shift=1.0, seed=0, num_groups=90):
-    """Two photographs and their fakes in a group, three test sets, and test photographs of `celeba` without fakes."""
-    generator = np.random.default_rng(seed)
-    tables = []
-    lots = [("inpainting", "wiki"), ("insight", "wiki"), ("gan140k", "gan140k"), ("inpainting", "celeba")]
-    for test_set, source in lots:
-        for label in (0, 1) if source != "celeba" else (0,):
-            number = np.repeat(np.arange(num_groups), 2)
-            split = np.array(["valid", "test", "test"])[number % 3]
-            name = [f"{group:03}_{copy}.jpg" for group, copy in zip(number, np.tile([0, 1], num_groups))]
-            table = pd.DataFrame({"path": [f"{'fake-' + test_set if label else source}/{value}" for value in name]})
-            score = special.expit(shift * (2 * label - 1) + generator.normal(size=len(number)))
-            table = table.assign(label=label, generator=test_set if label else "real", split=split, score=score)
-            table["group"] = [f"{source}/{group}" for group in number]
-            table = table.assign(test_set=test_set, real_source=source)
-            tables.append(table if test_set == "inpainting" and source == "wiki" else table[table["split"] == "test"])
-    return pd.concat(tables, ignore_index=True)
-
-
-def _tested(scores, test_set="inpainting", source="wiki"):
-    return scores.query("split == 'test' and test_set == @test_set and real_source == @source")
 
 
 def _write(study, **scores):
@@ -74,12 +46,14 @@ def test_holm_rejects_step_by_step(code, study):
 
 
 def test_differences_are_those_of_paired_tests_on_each_set(code, study):
-    first, second = _scores(1.0), _scores(0.2, seed=1).sample(frac=1, random_state=0)
-    _write(study, A=first, B=second, C=_scores(1.0, seed=2))
+    first, second = made_results.scores(1.0), made_results.scores(0.2, seed=1).sample(frac=1, random_state=0)
+    _write(study, A=first, B=second, C=made_results.scores(1.0, seed=2))
     table = code.differences(study, [("A", "B"), ("A", "C")])
     assert table["test_set"].tolist() == list(study.test_sets) * 2 and table["real_source"][2] == "gan140k"
     row = table.iloc[0]
-    paired = _tested(first).merge(_tested(second), on=["path", "label", "group"], suffixes=("_1", "_2"))
+    paired = made_results.tested(first).merge(
+        made_results.tested(second), on=["path", "label", "group"], suffixes=("_1", "_2")
+    )
     arrays = paired["label"], paired["score_1"], paired["score_2"], paired["group"]
     areas = [sklearn.metrics.roc_auc_score(paired["label"], paired[f"score_{number}"]) for number in (1, 2)]
     assert row[["auc_first", "auc_second", "difference"]].tolist() == pytest.approx([*areas, areas[0] - areas[1]])
@@ -92,11 +66,11 @@ def test_differences_are_those_of_paired_tests_on_each_set(code, study):
 
 
 def test_a_difference_is_real_only_beside_the_whole_family(code, study):
-    first = _scores(0.5)
+    first = made_results.scores(0.5)
     other = special.expit(special.logit(first["score"]) + 0.12 * (2 * first["label"] - 1) * (first["test_set"] != "x"))
     noise = np.random.default_rng(3).normal(size=len(first))
     second = first.assign(score=special.expit(special.logit(other) + 0.5 * noise))
-    _write(study, A=first, B=second, **{f"C{number}": _scores(0.5, seed=number) for number in range(9, 16)})
+    _write(study, A=first, B=second, **{f"C{number}": made_results.scores(0.5, seed=number) for number in range(9, 16)})
     alone = code.differences(replace(study, test_sets={"inpainting": "wiki"}), [("B", "A")])
     family = [("B", "A"), *((f"C{number}", "A") for number in range(9, 16))]
     among = code.differences(replace(study, test_sets={"inpainting": "wiki"}), family)
@@ -105,7 +79,7 @@ def test_a_difference_is_real_only_beside_the_whole_family(code, study):
 
 
 def test_copies_in_their_group_change_no_difference(code, study):
-    first, second = _scores(0.6), _scores(0.4, seed=1)
+    first, second = made_results.scores(0.6), made_results.scores(0.4, seed=1)
     four = [
         pd.concat([frame.assign(path=frame["path"].str.replace("/", f"/{copy}")) for copy in range(4)])
         for frame in (first, second)
@@ -117,7 +91,7 @@ def test_copies_in_their_group_change_no_difference(code, study):
 
 
 def test_an_interval_that_holds_zero_is_no_real_difference(code, study, monkeypatch):
-    _write(study, A=_scores(1.0), B=_scores(0.2, seed=1))
+    _write(study, A=made_results.scores(1.0), B=made_results.scores(0.2, seed=1))
     assert code.differences(study, [("A", "B")])["real"].all()
     wide = pd.DataFrame([{"ci_low": -0.1, "ci_high": 0.3, "num_real": 1, "num_fake": 1}])
     monkeypatch.setattr(evaluation, "compare", lambda *arrays, **options: wide)
@@ -125,8 +99,8 @@ def test_an_interval_that_holds_zero_is_no_real_difference(code, study, monkeypa
 
 
 def test_differences_count_what_only_one_has_scored(code, study):
-    first = _scores()
-    fewer = first.drop(_tested(first).index[:5])
+    first = made_results.scores()
+    fewer = first.drop(made_results.tested(first).index[:5])
     _write(study, A=first, B=fewer.query("test_set != 'gan140k'"), C=fewer.query("test_set != 'gan140k'"))
     table = code.differences(study, [("B", "C")])  # a set that could not be had is in neither
     assert table["test_set"].tolist() == ["inpainting", "insight"]
@@ -143,12 +117,12 @@ def test_differences_count_what_only_one_has_scored(code, study):
 
 
 def test_protocol_differences_are_controlled_minus_report_on_the_same_files(code, study):
-    report, controlled = _scores(2.0), _scores(0.5, seed=1).sample(frac=1, random_state=1)
+    report, controlled = made_results.scores(2.0), made_results.scores(0.5, seed=1).sample(frac=1, random_state=1)
     _write(study, A__report=report, A__controlled=controlled)
     table = code.protocol_differences(study, ["A"])
     area = {
         name: sklearn.metrics.roc_auc_score(lot["label"], lot["score"])
-        for name, lot in (("report", _tested(report)), ("controlled", _tested(controlled)))
+        for name, lot in (("report", made_results.tested(report)), ("controlled", made_results.tested(controlled)))
     }
     row = table.iloc[0]
     assert row["model"] == "A" and table["real"].all()
@@ -159,15 +133,15 @@ def test_protocol_differences_are_controlled_minus_report_on_the_same_files(code
 
 
 def test_reliability_agrees_with_a_loop_over_bins(code, study):
-    scores = _scores()
+    scores = made_results.scores()
     scores.loc[scores.index[:4], "score"] = 0, 1, 0.5, 1
-    bins = code.reliability(scores, CARD, num_bins=10)
+    bins = code.reliability(scores, made_results.CARD, num_bins=10)
     assert bins[["test_set", "real_source"]].drop_duplicates().values.tolist() == [
         ["inpainting", "wiki"], ["insight", "wiki"], ["gan140k", "gan140k"]
     ]  # fmt: skip
     for calibrated, temperature in ((False, 1), (True, 2)):
         own = bins[(bins["test_set"] == "insight") & (bins["calibrated"] == calibrated)].set_index("bin")
-        lot = _tested(scores, "insight")
+        lot = made_results.tested(scores, "insight")
         logit = np.log(lot["score"] / (1 - lot["score"])) / temperature
         value = 1 / (1 + np.exp(-logit))
         assert own["num_images"].sum() == len(lot)
@@ -178,35 +152,37 @@ def test_reliability_agrees_with_a_loop_over_bins(code, study):
     assert bins.groupby("test_set")["in_domain"].first().to_dict() == {
         "inpainting": True, "insight": False, "gan140k": False
     }  # fmt: skip
-    several = code.reliability(scores, {**CARD, "train_set": "inpainting+gan140k"})
+    several = code.reliability(scores, {**made_results.CARD, "train_set": "inpainting+gan140k"})
     assert several.groupby("test_set")["in_domain"].first().tolist() == [True, True, False]  # gan140k comes first
 
 
 def test_calibration_errors_are_those_of_the_metrics(code, study):
-    scores = _scores(0.3)
-    errors = code.calibration_errors(code.reliability(scores, CARD)).set_index("test_set")
+    scores = made_results.scores(0.3)
+    errors = code.calibration_errors(code.reliability(scores, made_results.CARD)).set_index("test_set")
     assert errors.index.tolist() == ["inpainting", "insight", "gan140k"] and (errors["num_images"] == 240).all()
     for test_set, row in errors.iterrows():
-        lot = _tested(scores, test_set, study.test_sets[test_set])
+        lot = made_results.tested(scores, test_set, study.test_sets[test_set])
         assert row["ece"] == pytest.approx(metrics.metrics(lot["label"], lot["score"])["ece"])
         cooled = metrics.apply_temperature(lot["score"], 2)
         assert row["ece_calibrated"] == pytest.approx(metrics.metrics(lot["label"], cooled)["ece"])
 
 
 def test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card(code, study):
-    scores = _scores(0.3)
-    table = code.false_alarms(scores, CARD)
+    scores = made_results.scores(0.3)
+    table = code.false_alarms(scores, made_results.CARD)
     assert table[["split", "real_source", "num_real"]].values.tolist() == [
         ["valid", "wiki", 60], ["test", "wiki", 120], ["test", "celeba", 120], ["test", "gan140k", 120]
     ]  # fmt: skip
     valid = scores.query("split == 'valid' and label == 0")
-    lots = [valid, *(_tested(scores, *lot).query("label == 0") for lot in
+    lots = [valid, *(made_results.tested(scores, *lot).query("label == 0") for lot in
                      (("inpainting", "wiki"), ("inpainting", "celeba"), ("gan140k", "gan140k")))]  # fmt: skip
     for row, lot in zip(table.itertuples(), lots):
         oracle = metrics.rate(lot["score"] >= 0.42, lot["group"])
         assert (row.value, row.ci_low, row.ci_high) == tuple(oracle.values())
     order = scores["test_set"].map({"insight": 0, "gan140k": 1, "inpainting": 2}).sort_values(kind="stable").index
-    again = code.false_alarms(scores.loc[order], CARD)  # the training set's preparation counts, whichever comes first
+    again = code.false_alarms(
+        scores.loc[order], made_results.CARD
+    )  # the training set's preparation counts, whichever comes first
     keys = ["split", "real_source"]
     pd.testing.assert_frame_equal(
         table.sort_values(keys, ignore_index=True), again.sort_values(keys, ignore_index=True)
@@ -225,14 +201,19 @@ def _attributes(scores):
 
 
 def test_subgroups_are_the_rows_of_their_pictures(code, study):
-    scores = _scores()
+    scores = made_results.scores()
     attributes = _attributes(scores)
-    rows, skipped = code.subgroups(study, scores, attributes, CARD)
+    rows, skipped = code.subgroups(study, scores, attributes, made_results.CARD)
     assert tuple(rows) == evaluation.RESULT_COLUMNS
     name = scores["path"].str.split("/").str[1]
     female = scores[name.str.endswith("_0.jpg")]
     oracle = evaluation.result_rows(
-        study, _tested(female, "insight"), approach="direct", model="A", protocol="controlled", card=CARD
+        study,
+        made_results.tested(female, "insight"),
+        approach="direct",
+        model="A",
+        protocol="controlled",
+        card=made_results.CARD,
     ).set_index("metric")
     own = rows[rows["test_set"] == "insight"].set_index("metric")
     for metric in ("auc", "fpr_at_threshold"):
@@ -250,206 +231,38 @@ def test_subgroups_are_the_rows_of_their_pictures(code, study):
 
 
 def test_the_cut_comes_from_validation_photographs_or_from_the_caller(code, study):
-    scores = _scores()
+    scores = made_results.scores()
     attributes = _attributes(scores)
-    tested = attributes.index.isin(_tested(scores)["path"])
+    tested = attributes.index.isin(made_results.tested(scores)["path"])
     moved = attributes.assign(face_size=attributes["face_size"] + 0.5 * tested)
     for table, bounds, cut in ((moved, None, "0.435"), (attributes, {"face_size": 0.12345}, "0.123")):
-        rows, skipped = code.subgroups(study, scores, table, CARD, bounds=bounds)
+        rows, skipped = code.subgroups(study, scores, table, made_results.CARD, bounds=bounds)
         found = [*rows["metric"], *("auc@" + skipped["subgroup"])]
         sizes = {name.split(":")[1] for name in found if "@face_size" in name}
         assert sizes <= {f"<{cut}", f">={cut}"} and sizes
     row = rows[rows["metric"] == "auc@face_size:<0.123"].iloc[0]
-    lot = _tested(scores, row["test_set"], row["real_source"])
+    lot = made_results.tested(scores, row["test_set"], row["real_source"])
     numbers = lot["path"].str.split("/").str[1].str[:3].astype(int)
     assert row["num_real"] == ((numbers / 150 < 0.123) & (lot["label"] == 0)).sum()
     unknown = attributes.assign(face_size=attributes["face_size"].where(tested))
     with pytest.raises(ValueError, match="No validation photograph has a 'face_size'. Say in `bounds`"):
-        code.subgroups(study, scores, unknown, CARD)
+        code.subgroups(study, scores, unknown, made_results.CARD)
 
 
 def test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph(code, study):
-    scores = _scores()
+    scores = made_results.scores()
     photographs = _attributes(scores).filter(like="wiki/", axis=0)[["gender"]]
     fakes = scores.loc[scores["label"] == 1, "path"].drop_duplicates()
     other = pd.DataFrame({"gender": "other"}, index=fakes[fakes.str.startswith("fake-insight/")])
-    _, skipped = code.subgroups(study, scores, pd.concat([photographs, other]), CARD)
+    _, skipped = code.subgroups(study, scores, pd.concat([photographs, other]), made_results.CARD)
     skip = skipped.set_index(["test_set", "subgroup"])[["num_real", "num_fake"]]
     assert skip.loc[("insight", "gender:other")].tolist() == [0, 120]
     # A photograph of the same name in another group is another photograph.
     apart = scores.assign(group=np.where(scores["label"] == 1, "fake/" + scores["group"], scores["group"]))
-    _, skipped = code.subgroups(study, apart, photographs, CARD)
+    _, skipped = code.subgroups(study, apart, photographs, made_results.CARD)
     assert skipped.set_index(["test_set", "subgroup"]).loc[("insight", "gender:unknown"), "num_fake"] == 120
     with pytest.raises(ValueError, match="each path once in attributes, received 1 twice, the first: celeba|wiki"):
-        code.subgroups(study, scores, pd.concat([photographs, photographs.iloc[:1]]), CARD)
-
-
-def test_conditions_run_from_mild_to_severe(code, study):
-    table = pd.DataFrame(code.robustness_conditions(), columns=["family", "level", "step"])
-    assert table["family"].unique().tolist() == [
-        "chroma", "brightness", "blur", "pixelate", "jpeg", "noise", "downscale"
-    ]  # fmt: skip
-    assert set(charts._DEGRADED) == set(table["family"])
-    assert (table.groupby("family").size().iloc[:4] >= 4).all() and not table["step"].duplicated().any()
-    picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    picture = images.apply(picture, ("blur:5",))
-    for _, rows in table.groupby("family"):
-        harm = [np.abs(images.apply(picture, (step,)).astype(float) - picture).mean() for step in rows["step"]]
-        assert harm == sorted(harm) and len(set(harm)) == len(harm)
-
-
-class _Network:
-    """Scores a picture by the mean of its pixels and of its upper left corner; counts what it has seen."""
-
-    def __init__(self):
-        self.num_seen = 0
-
-    def predict(self, batches, verbose):
-        pixels = np.concatenate([batches[number][0] for number in range(len(batches))])
-        self.num_seen += len(pixels)
-        return self.score(pixels)[:, None]
-
-    @staticmethod
-    def score(pixels):
-        pixels = np.asarray(pixels, np.float32).reshape(len(pixels), len(pixels[0]), -1)
-        return 0.7 * pixels.mean(axis=(1, 2)) / 255 + 0.3 * pixels[:, :4, :4].mean(axis=(1, 2)) / 255
-
-
-def _pictures(study, last_steps, protocol="controlled", num=6):
-    """Files, and `pipeline.Pictures` of them as far as is needed; the last photograph lacks the steps of the fakes."""
-    generator, rows = np.random.default_rng(0), []
-    for label in ("real", "fake"):
-        for number in range(num):
-            path = f"{'wiki' if label == 'real' else 'inpainting'}/{number}.png"
-            file = study.data / "raw" / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            side = (40, 30) if label == "real" else (32, 32)
-            if not file.is_file():
-                Image.fromarray(generator.integers(0, 256, (*side, 3), dtype=np.uint8)).save(file)
-            before = ["squash:32"] + ["jpeg:75"] * (2 * (label == "real"))
-            plan = (before if protocol == "controlled" else []) + list(last_steps)
-            split = "valid" if number == 0 else "test"
-            rows.append({"path": path, "label": label, "split": split, "steps": " ".join(plan), "group": f"g{number}"})
-    table = pd.DataFrame(rows).assign(test_set="inpainting", real_source="wiki")
-    table["generator"] = table["label"].replace("fake", "inpainting")
-    celeba = table[table["label"] == "real"].assign(real_source="celeba")
-    return SimpleNamespace(table=pd.concat([table, celeba]), protocol=protocol, fingerprint="p")
-
-
-def _card(study, model_id, **changes):
-    study.models.mkdir(parents=True, exist_ok=True)
-    (study.models / f"{model_id}.json").write_text(json.dumps({**CARD, **changes}))
-
-
-def _degraded(code, study):
-    """Three kinds of networks, scored together, and the boxes."""
-    boxes = pd.DataFrame({"path": [f"{name}/{number}.png" for name in ("wiki", "inpainting") for number in range(6)]})
-    boxes[["left", "top", "right", "bottom"]] = np.tile([0.1, 0.2, 0.7, 0.9], (12, 1)) + 0.02 * np.arange(12)[:, None]
-    kinds = {"A": ("resize:16",), "F": ("spectrum", "resize:16"), "E": ("crop", "resize:12")}
-    detectors = {name: (_Network(), _pictures(study, last_steps)) for name, last_steps in kinds.items()}
-    crops = detectors["E"][1]
-    crops.table = crops.table[crops.table["path"] != "wiki/3.png"]  # no face was found
-    for name in kinds:
-        _card(study, name)
-    return detectors, boxes[boxes["path"] != "wiki/3.png"]
-
-
-CONDITIONS = ["jpeg:30", "blur:7", "pixelate:3"]
-
-
-def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(code, study):
-    detectors, boxes = _degraded(code, study)
-    detectors["R"] = (_Network(), _pictures(study, ("resize:16",), "report"))
-    _card(study, "R", protocol="report")
-    scores = code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
-    assert list(scores) == ["model_id", *evaluation.SCORE_COLUMNS, "condition"]
-    assert scores.groupby("model_id").size().to_dict() == {"A": 30, "F": 30, "E": 27, "R": 30}
-    assert set(scores["split"]) == {"test"} and set(scores["real_source"]) == {"wiki"}
-    corners = boxes.set_index("path")
-    for name, (network, pictures) in detectors.items():
-        plan_of = pictures.table.query("real_source == 'wiki'").set_index("path")["steps"]
-        for row in scores[scores["model_id"] == name].itertuples():
-            plan = plan_of[row.path].split()
-            num = 0 if name == "R" else 3 if row.label == 0 else 1
-            assert name == "R" or plan[:num] == ["squash:32", "jpeg:75", "jpeg:75"][:num]
-            plan = plan[:num] + [row.condition] + plan[num:]
-            box = corners.loc[row.path].to_numpy() if name == "E" else None
-            picture = images.apply(images.decode(study.data / "raw" / row.path), plan, box)
-            assert row.score == pytest.approx(network.score(picture[None])[0], abs=1e-6), (name, row)
-
-
-def test_degraded_scores_are_kept_until_model_or_pictures_change(code, study, monkeypatch):
-    detectors, boxes = _degraded(code, study)
-    first = code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
-    seen = {name: network.num_seen for name, (network, _) in detectors.items()}
-    assert seen == {"A": 30, "F": 30, "E": 27}
-    folder = study.data / "degraded"
-    assert sorted(file.name for file in folder.iterdir()) == ["A.parquet", "E.parquet", "F.parquet"]
-    again = code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
-    pd.testing.assert_frame_equal(first, again)
-    assert seen == {name: network.num_seen for name, (network, _) in detectors.items()}
-    monkeypatch.setattr(code, "_BYTES_AT_ONCE", 1)  # one picture at a time
-    _card(study, "A", fingerprint="trained anew")
-    detectors["F"][1].fingerprint = "prepared anew"
-    pd.testing.assert_frame_equal(first, code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes))
-    assert {name: network.num_seen for name, (network, _) in detectors.items()} == {"A": 60, "F": 60, "E": 27}
-    fewer = code.score_degraded(study, {"E": detectors["E"]}, conditions=["blur:7"], boxes=boxes)
-    assert len(fewer) == 9 and detectors["E"][0].num_seen == 36
-
-
-def test_says_what_is_wrong_with_pictures_to_degrade(code, study):
-    detectors, boxes = _degraded(code, study)
-    with pytest.raises(ValueError, match="'A' hold no test rows of 'gan140k'"):
-        code.score_degraded(study, detectors, test_set="gan140k")
-    with pytest.raises(ValueError, match="There is no step 'sepia'"):
-        code.score_degraded(study, detectors, conditions=["sepia"], boxes=boxes)
-    with pytest.raises(ValueError, match="'crop' needs a box"):
-        code.score_degraded(study, {"E": detectors["E"]})
-    with pytest.raises(FileNotFoundError, match="train B first"):
-        code.score_degraded(study, {"B": detectors["A"]})
-    assert not (study.data / "degraded").exists()
-
-
-def test_degraded_rows_are_the_metrics_under_each_condition(code, study):
-    clean = _tested(_scores())
-    generator = np.random.default_rng(5)
-    lots = [clean.assign(condition=step, score=generator.random(len(clean))) for step in CONDITIONS]
-    rows = code.degraded_rows(study, pd.concat(lots), CARD)
-    assert rows["metric"].tolist() == [
-        f"{name}@{step}" for step in CONDITIONS for name in ("auc", "accuracy_at_threshold")
-    ]
-    for lot, (_, pair) in zip(lots, rows.groupby(np.arange(6) // 2)):
-        oracle = metrics.metrics(lot["label"], lot["score"], CARD["threshold"])
-        assert pair["value"].tolist() == pytest.approx([oracle["auc"], oracle["accuracy"]])
-        assert (pair["ci_low"] < pair["value"]).all() and (pair["num_fake"] == 120).all()
-    evaluation.write_results(study, rows)
-    assert evaluation.read_results(study)["metric"].tolist() == [  # families by name, levels as they came
-        f"{name}@{step}" for step in sorted(CONDITIONS) for name in ("auc", "accuracy_at_threshold")
-    ]
-
-
-def test_breaks_first_finds_the_mildest_level_below_halfway(code, study):
-    def rows(model, clean, low=0.6, **families):
-        values = {"auc": clean} | {
-            f"auc@{family}:{level}": value for family, levels in families.items() for level, value in levels.items()
-        }
-        table = pd.DataFrame({"metric": list(values), "value": list(values.values())})
-        return table.assign(model=model, ci_low=low)
-
-    sharp = rows("sharp", 0.9, jpeg={"90": 0.88, "80": 0.69, "70": 0.75}, noise={"2": 0.9})
-    tough = rows("tough", 0.7, jpeg={"90": 0.7, "80": 0.65, "70": 0.59}, noise={"2": 0.61})
-    coin = rows("coin", 0.52, low=0.4, jpeg={"90": 0.4, "80": 0.4, "70": 0.4})
-    other = pd.DataFrame([{"metric": "fpr_at_threshold", "value": 0.1, "model": "sharp", "ci_low": 0.9}] * 2)
-    table = code.breaks_first(pd.concat([coin, tough, sharp, other], ignore_index=True))
-    assert table[["family", "model", "breaks_at", "auc", "first"]].values.tolist() == [
-        ["jpeg", "sharp", "jpeg:80", 0.69, True],  # below 0.7
-        ["jpeg", "tough", "jpeg:70", 0.59, False],  # below 0.6
-        ["noise", "tough", "", 0.61, False],
-        ["noise", "sharp", "", 0.9, False],
-    ]
-    assert code.breaks_first(coin).empty and list(code.breaks_first(coin)) == list(table)
-    with pytest.raises(ValueError, match="one row a model and metric"):
-        code.breaks_first(pd.concat([sharp, sharp]))
+        code.subgroups(study, scores, pd.concat([photographs, photographs.iloc[:1]]), made_results.CARD)
 
 
 MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice)
@@ -517,26 +330,6 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         '[scores["group"], scores["path"]',
         '[scores["label"] * 0, scores["path"]',
         test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph,
-    ),
-    "degraded before the protocol": (
-        'if protocol == "controlled":',
-        "if False:",
-        test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
-    ),
-    "conditions mixed up": (
-        "zip(probability.T, conditions)",
-        "zip(probability.T, reversed(conditions))",
-        test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
-    ),
-    "scores of an older model": (
-        '"made_from") != made_from',
-        '"made_from") is None',
-        test_degraded_scores_are_kept_until_model_or_pictures_change,
-    ),
-    "half of the AUC in place of half of what is above chance": (
-        "(clean[auc.index] + 0.5) / 2",
-        "clean[auc.index] / 2",
-        test_breaks_first_finds_the_mildest_level_below_halfway,
     ),
 }  # fmt: skip
 

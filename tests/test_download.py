@@ -30,7 +30,7 @@ import pytest
 import requests
 from faulty_server import PERMANENT, TRANSIENT, FaultyServer
 
-from src import archives, catalog, config, download, sources, transfer
+from src import archives, catalog, config, download, readers, sources, transfer
 from src.download import DeliveryError, Patience, RemoteFile, extract, fetch, fetch_one
 
 HASTY = Patience(
@@ -507,7 +507,7 @@ def test_a_copy_of_celeba_keeps_persons_and_attributes(study, tmp_path):
     )
     delivery = sources.take_copy(study, "celeba", tables)
     assert "partition" not in delivery.problem and "persons" not in delivery.problem
-    celeba = catalog._celeba(study.data / "raw")
+    celeba = readers.celeba(study.data / "raw")
     assert celeba.groupby("split").size().to_dict() == {"test": 6, "train": 6, "valid": 6}
     train = celeba[celeba["split"] == "train"]
     assert train["person"].tolist() == [f"celeba/{number}" for number in (7, 8, 7, 9, 8, 10)]
@@ -519,7 +519,7 @@ def test_a_copy_of_pictures_only(study, tmp_path):
     tables = copy_of({}, {}, tmp_path / "hub", splits=["train"])
     delivery = sources.take_copy(study, "celeba", tables)
     assert "no partition" in delivery.problem and "no persons" in delivery.problem
-    celeba = catalog._celeba(study.data / "raw")
+    celeba = readers.celeba(study.data / "raw")
     assert len(celeba) == 6 and (celeba[["split", "person", "gender"]] == "").all(axis=None)
     with pytest.raises(DeliveryError, match="holds files already"):
         sources.take_copy(study, "celeba", tables["train"])

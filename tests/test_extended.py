@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_pipeline import records, study  # noqa: F401 (fixtures)
 
-from src import catalog, evaluation, extended, pipeline, training
+from src import catalog, crops, evaluation, extended, training
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_matrix_trains_on_each_and_tests_on_all(few, records):  # noqa: F811
 
 def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):  # noqa: F811
     boxes = pd.DataFrame({"path": records["path"], "left": 0.2, "top": 0.2, "right": 0.8, "bottom": 0.8})
-    monkeypatch.setattr(pipeline, "face_boxes", lambda *_: boxes)
+    monkeypatch.setattr(crops, "face_boxes", lambda *_: boxes)
     monkeypatch.setattr(extended, "PROTOCOLS", ("controlled",))
     extended.several_seeds(few, records)
     results = evaluation.read_results(few).query("metric == 'auc' and seed == 1")

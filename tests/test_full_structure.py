@@ -18,7 +18,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from src import catalog, config, download, images, simulate, sources
+from src import catalog, config, download, images, readers, simulate, sources
 from src.config import ROOT, Simulation
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 30, 28, 30
@@ -113,13 +113,13 @@ def test_records_are_those_of_the_truth(outcome):
     is_told = records["gender"] != ""
     assert (records["gender"] == truth.loc[records.index, "gender"])[is_told].all()
     assert is_told[records["dataset"].isin(["wiki", "celeba"])].mean() > 0.9
-    boxes = records[catalog.BOX].dropna()
+    boxes = records[readers.BOX].dropna()
     generators = records.loc[boxes.index, "generator"]
     assert set(generators) == {"real", "inpainting", "insight"}
     shared = boxes[generators != "inpainting"]  # an inpainting's new face may fill its mask otherwise
-    assert abs(shared - truth.loc[shared.index, catalog.BOX]).max(axis=None) < 1e-6
+    assert abs(shared - truth.loc[shared.index, readers.BOX]).max(axis=None) < 1e-6
     celeba = records[records["dataset"] == "celeba"]
-    error = celeba[catalog.LANDMARKS] - truth.loc[celeba.index, catalog.LANDMARKS]
+    error = celeba[readers.LANDMARKS] - truth.loc[celeba.index, readers.LANDMARKS]
     assert abs(error).max(axis=None) < 0.5 / 178 + 1e-9
 
 

@@ -7,7 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import catalog, charts, config, download, evaluation, images, leaks, models, pipeline, sources, training
+from src import (
+    catalog,
+    charts,
+    config,
+    crops,
+    download,
+    evaluation,
+    images,
+    leaks,
+    models,
+    pipeline,
+    sources,
+    training,
+)
 from src.config import PROTOCOLS
 
 
@@ -186,21 +199,21 @@ def test_reconstruction_errors_are_a_plain_loops(study):
     faces = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
     model = models.build_autoencoder(Autoencoder(filters=(4, 4), latent=8), 16)
     expected = [((model.predict(face[None], verbose=0)[0] - face / 255) ** 2).mean() for face in faces]
-    np.testing.assert_allclose(pipeline.reconstruction_errors(model, faces, batch_size=2), expected, rtol=1e-5)
+    np.testing.assert_allclose(crops.reconstruction_errors(model, faces, batch_size=2), expected, rtol=1e-5)
 
 
 def test_faces(study, records):
-    needed = pipeline.face_records(study, records)
+    needed = crops.face_records(study, records)
     assert {"celeba", "wiki", "inpainting"} <= set(needed["dataset"])
     boxes = pd.DataFrame({"path": needed["path"], "left": 0.25, "top": 0.25, "right": 0.75, "bottom": 0.75})
     boxes.loc[boxes["path"] == needed.query("dataset == 'celeba'")["path"].iloc[0], "left"] = np.nan
-    faces = pipeline.prepare_faces(study, records, boxes)
+    faces = crops.prepare_faces(study, records, boxes)
     assert sum(map(len, faces.rows.values())) == len(faces.pixels) == (records["dataset"] == "celeba").sum() - 1
     shown = pipeline.prepare(study, records, "controlled", ("crop", f"resize:{study.face_size}"), boxes.iloc[5:])
     assert not set(shown.table["path"]) & set(boxes["path"].iloc[:5])
     other = dataclasses.replace(study, autoencoder=dataclasses.replace(study.autoencoder, train_dataset="ffhq"))
     with pytest.raises(ValueError, match="'ffhq', of which there is no record"):
-        pipeline.face_records(other, records)
+        crops.face_records(other, records)
 
 
 @pytest.fixture
@@ -216,11 +229,11 @@ def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
     monkeypatch.setattr(pipeline.audit, "_boosting", lambda seed: DecisionTreeClassifier(random_state=seed))  # few rows
     steps = ("crop", f"resize:{study.face_size}")
     pictures = pipeline.prepare(study, records, "controlled", steps, boxes)
-    rows = pipeline.score_boxes(study, pictures, boxes)
+    rows = crops.score_boxes(study, pictures, boxes)
     auc = rows[(rows["metric"] == "auc") & (rows["real_source"] == rows["test_set"].map(study.test_sets))]
     assert (auc["value"] == 1).all() and len(auc) == 4 and set(rows["model"]) == {"Face_box"}
     same = boxes.assign(left=0.2, right=0.8)
-    rows = pipeline.score_boxes(study, pictures, same)
+    rows = crops.score_boxes(study, pictures, same)
     assert (rows.query("metric == 'auc'")["value"] == 0.5).all()
 
 
@@ -231,13 +244,13 @@ def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypa
         seen["steps"] = dict(zip([file.relative_to(root).as_posix() for file in files], steps))
         return pd.DataFrame({"path": list(seen["steps"]), "left": 0.4, "top": 0.4, "right": 0.6, "bottom": 0.6})
 
-    monkeypatch.setattr(pipeline.faces, "detect", detect)
-    table = pipeline.face_boxes(study, records, "controlled")
+    monkeypatch.setattr(crops.faces, "detect", detect)
+    table = crops.face_boxes(study, records, "controlled")
     np.testing.assert_allclose(table[["left", "bottom"]], [[0.36, 0.64]] * len(table))
     datasets = records.set_index("path")["dataset"]
     of = {name: {steps for path, steps in seen["steps"].items() if datasets[path] == name} for name in set(datasets)}
     assert of["wiki"] == {"squash:64 jpeg:75 jpeg:75"} and of["inpainting"] <= {"", "squash:64"}
-    pipeline.face_boxes(study, records, "report")
+    crops.face_boxes(study, records, "report")
     assert set(seen["steps"].values()) == {""}
 
 

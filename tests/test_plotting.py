@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import src.config
-from src import charts, plotting
+from src import charts, plotting, result_charts
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def _bins():
 
 
 def test_reliability_diagrams_place_each_bin_and_state_the_error():
-    figure = charts.reliability_diagrams({"A": _bins(), "B": _bins()})
+    figure = result_charts.reliability_diagrams({"A": _bins(), "B": _bins()})
     assert len(figure.axes) == 4 and not plt.get_fignums()
     texts = _texts(figure)
     assert texts.count("ECE 0.20 → 0.25") == 4
@@ -225,7 +225,7 @@ def test_false_alarm_bars_are_percent_and_name_every_source():
         [("valid", "wiki", 0.1, 0.05, 0.2, 50), ("test", "wiki", 0.2, 0.1, 0.3, 40), ("test", "celeba", 0.6, 0.5, 0.7, 30)],
         columns=["split", "real_source", "value", "ci_low", "ci_high", "num_real"],
     )  # fmt: skip
-    figure = charts.false_alarm_bars({"A": table, "B": table.assign(num_real=table["num_real"] - 1)[:2]})
+    figure = result_charts.false_alarm_bars({"A": table, "B": table.assign(num_real=table["num_real"] - 1)[:2]})
     bars = [[bar.get_width() for bar in container] for container in figure.axes[0].containers]
     np.testing.assert_allclose(bars[0], [20, 60])
     assert bars[1][0] == pytest.approx(20) and np.isnan(bars[1][1])
@@ -243,7 +243,7 @@ def _rows(values):
 
 def test_subgroup_dots_name_subgroups_and_count_their_images():
     rows = _rows({"auc": 0.8, "auc@gender:female": 0.7, "auc@size:<0.3": 0.9, "auc@gender:male": 0.6, "ece": 0.1})
-    figure = charts.subgroup_dots(pd.concat([rows, rows[rows["metric"] == "auc"].assign(test_set="insight")]))
+    figure = result_charts.subgroup_dots(pd.concat([rows, rows[rows["metric"] == "auc"].assign(test_set="insight")]))
     axis = figure.axes[0]
     names = ["all", "gender: female", "gender: male", "size < 0.3"]
     assert [text.get_text() for text in axis.get_yticklabels()] == names
@@ -254,13 +254,13 @@ def test_subgroup_dots_name_subgroups_and_count_their_images():
 
 def test_robustness_curves_start_from_clean_pictures():
     rows = _rows({"auc": 0.9, "auc@jpeg:90": 0.8, "auc@jpeg:50": 0.6, "auc@noise:2": 0.7, "auc@gender:male": 0.1})
-    figure = charts.robustness_curves(rows)
+    figure = result_charts.robustness_curves(rows)
     assert [axis.get_title() for axis in figure.axes] == ["JPEG quality", "noise (σ, grey levels)"]
     first, second = figure.axes
     assert [text.get_text() for text in first.get_xticklabels()] == ["clean", "90", "50"]
     assert first.lines[1].get_ydata().tolist() == [0.9, 0.8, 0.6] and second.lines[1].get_ydata().tolist() == [0.9, 0.7]
     colors = {line.get_color() for line in first.lines[1:]}
     assert len(colors) == 2 and first.lines[1].get_color() == second.lines[1].get_color()
-    assert charts.robustness_curves(rows.iloc[::-1]).axes[0].lines[2].get_color() == first.lines[1].get_color()
+    assert result_charts.robustness_curves(rows.iloc[::-1]).axes[0].lines[2].get_color() == first.lines[1].get_color()
     with pytest.raises(ValueError, match="colours for 9 detectors, received 10"):
-        charts.robustness_curves(pd.concat([rows.assign(model=str(number)) for number in range(10)]))
+        result_charts.robustness_curves(pd.concat([rows.assign(model=str(number)) for number in range(10)]))
