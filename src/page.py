@@ -68,7 +68,7 @@ $numbers
 
 **Which seeds?** $seeds
 
-**What did the backbones start from?** $cards
+**What was trained, and from what?** $cards
 
 **Was anything tuned on the test set?** Nothing is chosen by results on test pictures: the epoch is kept by validation
 loss, threshold and temperature are fitted on validation pictures, and the network that speaks for the others above is,
@@ -147,7 +147,7 @@ def summary(study: Study, results: pd.DataFrame) -> str:
         pictures=_pictures(study, auc, records),
         threshold=_threshold(study, scores, cards),
         seeds=_seeds(study, results),
-        cards=_cards(cards),
+        cards=_cards(study, cards),
         beside_the_report=tables.beside_the_report(study, results),
         figures=_figures(study),
         missing=_missing(study, auc, [heading for heading, (table, _) in numbers.items() if not table]),
@@ -251,15 +251,31 @@ def _seeds(study: Study, results: pd.DataFrame) -> str:
     return f"{text} Beside it: {found}; only the table “Several seeds” shows these."
 
 
-def _cards(cards: dict[str, dict]) -> str:
+def _cards(study: Study, cards: dict[str, dict]) -> str:
     rows = [
         {"model": escape(name), "weights before training": card.get("starts_from", "not recorded")}
-        | {key: card.get(key) for key in ("seed", "threshold", "temperature", "device")}
+        | {key: card.get(key) for key in ("seed", "threshold", "temperature")}
+        | _training(study.models / f"{name}.history.csv")
+        | {"device": card.get("device")}
         for name, card in cards.items()
     ]
     if not rows:
         return "Not answered here: the model cards are not on the machine that wrote this page."
-    return "As their cards say:\n\n" + to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), decimals=3)
+    table = to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), decimals=3)
+    return f"As their cards and histories say; of a frozen backbone only the head was trained:\n\n{table}"
+
+
+def _training(history: Path) -> dict[str, str]:
+    """Which epoch was kept, and what all took; empty if the history is not there."""
+    if not history.is_file():
+        return {"epoch kept": "", "training": "", "images/s": ""}
+    table = pd.read_csv(history)
+    kept, rate = table["epoch"][table["val_loss"].idxmin()], table["images_per_second"].median()
+    return {
+        "epoch kept": f"{kept} of {len(table)}",
+        "training": f"{table['seconds'].sum():,.0f} s",
+        "images/s": f"{rate:,.0f}",
+    }
 
 
 # What else is on the page ----------------------------------------------------------------------------------------

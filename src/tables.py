@@ -175,12 +175,16 @@ def _varying(rows: pd.DataFrame) -> list[str]:
 
 
 def attention(study: Study, results: pd.DataFrame) -> str:
-    """Share of a detector's heat inside the altered region / the share that chance gives."""
+    """Share of a detector's heat inside the altered region / by area / inside the regions of other pictures."""
     rows, keys = with_texts(headline(study, results), chance=None), [*_DETECTOR, "test_set"]
-    heat, chance = (rows[rows["metric"] == f"cam_in_region{suffix}"] for suffix in ("", "_chance"))
-    both = heat.merge(chance[[*keys, "value"]], on=keys, suffixes=("", "_chance"))
-    texts = [f"{text} / {share:.2f}" for text, share in zip(both["text"], both["value_chance"])]
-    return pivot(both, texts, _DETECTOR)
+    heat, area, elsewhere, excess = (
+        rows.loc[rows["metric"] == f"cam_in_region{suffix}", [*keys, "value", "ci_low", "text"]].add_suffix(suffix)
+        for suffix in ("", "_chance", "_elsewhere", "_excess")
+    )
+    for other, suffix in ((area, "_chance"), (elsewhere, "_elsewhere"), (excess, "_excess")):
+        heat = heat.merge(other, left_on=keys, right_on=[f"{key}{suffix}" for key in keys])
+    texts = [f"{row.text} / {row.value_chance:.2f} / {row.value_elsewhere:.2f}" for row in heat.itertuples()]
+    return pivot(heat, in_bold(texts, heat["ci_low_excess"] > 0), _DETECTOR)
 
 
 # The report ------------------------------------------------------------------------------------------------------
@@ -243,6 +247,7 @@ TABLES = {  # heading → the table, and how to read it
     "Parts of the test set": (subgroups,
         "AUC on parts of the test set, n pictures each: parts whose intervals do not overlap are not served alike."),
     "Where the networks look": (attention,
-        "Share of the Grad-CAM heat inside the altered region / the share that chance puts there: no more than chance "
-        "means that the network does not look at what was altered."),
+        "Share of the Grad-CAM heat inside the altered region / the share of its area / the share of the same heat inside "
+        "the regions altered in other pictures, which whoever looks at the middle of every picture has, too. **In bold** "
+        "where the first is clearly more than the last: only then does the network find what was altered."),
 }  # fmt: skip

@@ -111,9 +111,12 @@ def test_robustness_and_parts_of_the_test_set(study):
     assert cells == [["controlled", "VGG16_V3", "0.60 (0.55–0.65)", "0.70 (0.65–0.75)"]]
 
 
-def test_attention_beside_chance(study):
-    rows = made_rows(metric=["cam_in_region", "cam_in_region_chance"], value=[0.4, 0.1])
-    assert cells_of(tables.attention(study, rows))[1] == [["controlled", "VGG16_V3", "0.40 (0.35–0.45) / 0.10"]]
+def test_attention_beside_area_and_other_pictures(study):
+    names = [f"cam_in_region{suffix}" for suffix in ("", "_chance", "_elsewhere", "_excess")]
+    rows = made_rows(metric=names, value=[0.4, 0.1, 0.3, 0.1])
+    text = "0.40 (0.35–0.45) / 0.10 / 0.30"
+    assert cells_of(tables.attention(study, rows))[1] == [["controlled", "VGG16_V3", f"**{text}**"]]
+    assert cells_of(tables.attention(study, rows.assign(ci_low=-0.01)))[1][0][2].startswith("0.40 (")
     assert tables.attention(study, rows.iloc[:1]) == ""
 
 
