@@ -181,14 +181,6 @@ def fetch(
             raise
 
 
-def fetch_one(file: RemoteFile, archives: Path, raw: Path, **options) -> Delivery:
-    """Fetch and extract one archive, with the options of `fetch`; raise `DeliveryError` if it cannot be had."""
-    [delivery] = fetch([file], archives, raw, **options)
-    if delivery.folder is None:
-        raise DeliveryError(delivery.problem)
-    return delivery
-
-
 def _deliver(file, archives, raw, keep_archives, patience, progress) -> Delivery:
     """Find, or obtain and extract, one dataset."""
     folder, archive = raw / file.name, archives / file.archive

@@ -31,7 +31,7 @@ import requests
 from faulty_server import PERMANENT, TRANSIENT, FaultyServer
 
 from src import archives, catalog, config, download, readers, sources, transfer
-from src.download import DeliveryError, Patience, RemoteFile, extract, fetch, fetch_one
+from src.download import DeliveryError, Patience, RemoteFile, extract, fetch
 
 HASTY = Patience(
     connect_timeout=2, read_timeout=0.15, num_attempts=6, backoff=0.001, longest_wait=0.01, chunk_bytes=512
@@ -77,6 +77,14 @@ def remote(server, name, content, archive=None, algorithm="sha256", **fields):
     fields.setdefault("num_bytes", len(content))
     fields.setdefault("digest", f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
     return RemoteFile(name, f"{server.url}/{archive}", **fields)
+
+
+def fetch_one(file, archives, raw, **options):
+    """Fetch and extract one archive, with the options of `fetch`; raise if it cannot be had."""
+    [delivery] = fetch([file], archives, raw, **options)
+    if delivery.folder is None:
+        raise DeliveryError(delivery.problem)
+    return delivery
 
 
 def read_tree(folder):
@@ -736,8 +744,8 @@ for line in sys.stdin:
                 file = download.RemoteFile(**order["file"])
                 patience = download.Patience(backoff=0.001, chunk_bytes=512)
                 folders = order["home"] + "/archives", order["home"] + "/raw"
-                download.fetch_one(file, *folders, patience=patience)
-                code = min(events, 254)
+                [delivery] = download.fetch([file], *folders, patience=patience)
+                code = min(events, 254) if delivery.folder else 255
             finally:
                 os._exit(code)
     print(json.dumps(children), flush=True)
