@@ -215,9 +215,11 @@ def _run_stage(titles: dict[Path, str], targets: dict[Path, Path], num_jobs: int
             path = tasks[task]
             try:
                 seconds[path] = task.result()
-            except CellExecutionError as error:
+            except (CellExecutionError, DeadKernelError) as error:
                 pool.shutdown(wait=False, cancel_futures=True)
-                message = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}")
+                message = f"{error}. Most often memory was short; with --jobs 1 notebooks run one at a time."
+                if isinstance(error, CellExecutionError):
+                    message = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}")
                 where = f"The whole traceback: {_shown(targets[path])}"
                 print(f"\n{path.name} stopped.\n{message}\n{where}\n{_KEPT}", file=sys.stderr)
             except CancelledError:

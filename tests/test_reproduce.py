@@ -77,6 +77,13 @@ def test_one_that_stops_beside_others_is_explained_and_what_follows_does_not_beg
     assert "ran to its end" in captured.out and "never" not in captured.out
 
 
+def test_a_kernel_that_dies_is_explained(project, capfd):
+    project("01_a.ipynb", "import os, sys; print('last words', file=sys.__stderr__, flush=True); os._exit(9)")
+    assert reproduce.main([]) == 1
+    error = capfd.readouterr().err
+    assert "01_a.ipynb stopped.\nKernel died. Most often memory was short" in error and "last words" in error
+
+
 def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys):
     screen = reproduce.Screen(width=40)
     for name, text in [("03", "\r 10%"), ("04", "\r 1"), ("03", "\r 50%"), ("04", "%"), ("03", "\r100%\ndone")]:
