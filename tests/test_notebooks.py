@@ -1,5 +1,6 @@
 """The notebooks: their style, and that they run: from the root, from their own folder, and the first one alone."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 from src import notebooks
@@ -113,6 +116,19 @@ def test_all_run_and_leave_what_the_contract_says(home):
     for path in sorted((home / "data" / "tiny" / "notebooks").glob("*.ipynb")):
         outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output.get("name") == "stderr"], path.name
+
+
+def test_what_was_validated_is_what_was_saved_and_scored(home):
+    """The loss by which the epoch was kept, computed anew from the scores of the network as it lies on the disk."""
+    cards = [path for path in (home / "models" / "tiny").glob("*.json") if "scored" in json.loads(path.read_text())]
+    assert len(cards) == 17
+    for card in cards:
+        scores = pd.read_parquet(home / "data" / "tiny" / "scores" / f"{card.stem}.parquet")
+        valid = scores[(scores["split"] == "valid") & (scores["test_set"] == "inpainting")]
+        score = valid["score"].astype(float).clip(1e-7, 1 - 1e-7)
+        loss = -np.log(np.where(valid["label"] == 1, score, 1 - score)).mean()
+        history = pd.read_csv(card.with_name(f"{card.stem}.history.csv"))
+        assert loss == pytest.approx(history["val_loss"].min(), rel=1e-3, abs=1e-4), card.stem
 
 
 def test_a_second_run_from_the_notebooks_folder_reuses_what_is_done(home):

@@ -347,6 +347,27 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
         cached_features(extractor, batches(), path)
 
 
+def test_features_of_another_scaling_are_others_and_those_of_a_twin_are_not(tmp_path, monkeypatch):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype="uint8")
+    network = Network("X", "vgg16", True, 4, 0.05, 8, 3, None, widths=(4, 4, 4, 4, 4))
+
+    def extractor(**changes):
+        training.seed(0)
+        return split_frozen(build_direct(replace(network, **changes), 32))[0]
+
+    first, twin, other = extractor(), extractor(), extractor(scaling="imagenet")
+    for one, another in zip(first.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)  # nothing but the scaling tells them apart
+    path = tmp_path / "features.npy"
+    features = np.array(cached_features(first, pictures, path))
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("computed again"))
+        cached_features(twin, pictures, path)  # its layers have other names
+    changed = cached_features(other, pictures, path)
+    np.testing.assert_allclose(changed, other.predict(pictures, verbose=0), atol=1e-5)
+    assert np.abs(changed - features).max() > 0.01
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_mixed_precision_is_saved_in_single_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
