@@ -111,6 +111,7 @@ class Study:
         from_manifest: Whether the pictures are those of a `manifest.csv` in the folder `FACES`.
         paired_batches: Whether a fake and the photograph it was made from share a training batch. Not the study's
             way; a few hundred steps from random weights learn little without it.
+        num_jobs: Notebooks that `make reproduce` runs at a time, where they do not need each other.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Study:
     unseen_reals: tuple[str, ...] = ()
     from_manifest: bool = False
     paired_batches: bool = False
+    num_jobs: int = 1
 
     @property
     def train_sets(self) -> tuple[str, ...]:
@@ -269,6 +271,7 @@ _DEMO = replace(
     square_size=256,
     num_resamples=1000,
     paired_batches=True,
+    num_jobs=2,
     direct=_DEMO_DIRECT,
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),

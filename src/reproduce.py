@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.reproduce", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", help="numbers or names, for example 03 (default: all)")
     parser.add_argument("--in-place", action="store_true", help="overwrite the notebooks with their executed selves")
-    parser.add_argument("--jobs", type=int, help="notebooks at a time (default: 2 on simulated data, else 1)")
+    parser.add_argument("--jobs", type=int, help="notebooks at a time (default: 2 for the demo, else 1)")
     options = parser.parse_args(arguments)
     try:
         study = get_study(os.environ.get("STUDY") or "demo")
@@ -250,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not paths:
         print(f"No notebook matches {' '.join(options.notebooks)}.", file=sys.stderr)
         return 1
-    num_jobs = max(options.jobs or (2 if study.simulation and (os.cpu_count() or 1) > 1 else 1), 1)
+    num_jobs = max(options.jobs or min(study.num_jobs, os.cpu_count() or 1), 1)
     side_by_side = f", {num_jobs} at a time where they can" if num_jobs > 1 else ""
     print(f"Study {study.name!r}: {study.description}. {len(paths)} notebooks{side_by_side}.", flush=True)
     targets = {path: path if options.in_place else study.data / "notebooks" / path.name for path in paths}
