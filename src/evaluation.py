@@ -69,6 +69,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def scores_file(study: Study, model_id: str) -> Path:
+    """Where the scores of a detector lie."""
+    return study.data / "scores" / f"{model_id}.parquet"
+
+
 def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
     """Writes a detector's scores per image, from which every metric is computed.
 
@@ -86,7 +91,7 @@ def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
             generator, an image occurs twice in a test set, or a group lies in two splits.
     """
     frame = _checked_scores(frame, f"The scores of {model_id!r}")
-    path = study.data / "scores" / f"{model_id}.parquet"
+    path = scores_file(study, model_id)
     return write_atomically(path, lambda beside: frame.to_parquet(beside, index=False))
 
 
@@ -97,7 +102,7 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
         FileNotFoundError: If there are none.
     """
     folder = study.data / "scores"
-    paths = sorted(folder.glob("[!.]*.parquet")) if model_id is None else [folder / f"{model_id}.parquet"]
+    paths = sorted(folder.glob("[!.]*.parquet")) if model_id is None else [scores_file(study, model_id)]
     if not paths or not paths[0].is_file():
         found = ", ".join(sorted(path.stem for path in folder.glob("[!.]*.parquet"))) or "none"
         raise FileNotFoundError(

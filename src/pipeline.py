@@ -37,6 +37,12 @@ class Pictures:
     fingerprint: str
     variant: str = ""
 
+    @property
+    def identity(self) -> str:
+        """Of all that scores of the pictures depend on or repeat: `fingerprint`, and which are of one group."""
+        hashed = pd.util.hash_pandas_object(self.table[["path", "group"]], index=False).to_numpy().sum()
+        return f"{self.fingerprint}-{hashed:016x}"
+
     def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
         """The same pictures for another training: with another seed, or on other generators."""
         if seed is not None:
@@ -248,17 +254,20 @@ def fit(
         The model at its best epoch, and its history (see `training.train`).
     """
     study = pictures.study
-    trained, pixels = model, None
+    trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
+    if study.paired_batches:
+        data += "/paired"
     if network.frozen:
         extractor, trained = models.split_frozen(model)
         file = study.data / "features" / f"{extractor.name}-{pictures.fingerprint}.npy"
         pixels = training.cached_features(extractor, pictures.pixels, file, data=pictures.fingerprint)
+        data += f"/{training.identity(extractor)}"
     settings = training.Settings(
         network.learning_rate,
         network.epochs,
         study.seed,
         config=network,
-        data=f"{pictures.fingerprint}/{study.train_set}",
+        data=data,
         decay=network.decay,
     )
     return training.train(
@@ -294,8 +303,8 @@ def score(
     study, model_id = pictures.study, pictures.model_id(name)
     stem = study.models / model_id
     card = training.read_card(stem)
-    scored = f"{card['fingerprint']}-{pictures.fingerprint}"
-    if card.get("scored") != scored:
+    scored = f"{training.identity(model)}-{pictures.identity}"
+    if card.get("scored") != scored or not evaluation.scores_file(study, model_id).is_file():
         table = pictures.table[pictures.table["split"] != "train"]
         rows = np.unique(table["row"])
         probability = np.full(len(pictures.pixels), np.nan, np.float32)

@@ -69,9 +69,8 @@ def score_degraded(
     test_set = test_set or study.train_set
     conditions = list(conditions or (step for _, _, step in all_conditions()))
     scores, tables = {}, {}
-    for model_id, (_, pictures) in detectors.items():
-        fingerprint = training.read_card(study.models / model_id)["fingerprint"]
-        made_from = " ".join([fingerprint, pictures.fingerprint, test_set, *conditions])
+    for model_id, (model, pictures) in detectors.items():
+        made_from = " ".join([training.identity(model), pictures.identity, test_set, *conditions])
         file = _degraded_file(study, model_id)
         scores[model_id] = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
         if scores[model_id].attrs.get("made_from") != made_from:

@@ -222,7 +222,7 @@ def cached_features(extractor: keras.Model, pixels, path: Path, data: str = "", 
         raise ValueError("Received shuffled batches; expected shuffle=False, so that features and rows stay aligned.")
     num_images = _count(pixels) if batched else len(pixels)
     shape = (num_images, *extractor.output.shape[1:])
-    key = {"weights": _hash(*extractor.get_weights()), "layers": _wiring(extractor), "data": data, "shape": shape}
+    key = {"extractor": identity(extractor), "data": data, "shape": shape}
     key = json.loads(json.dumps(key))
     card = path.with_suffix(".json")
     if path.exists() and card.exists() and json.loads(card.read_text(encoding="utf-8")) == key:
@@ -242,6 +242,18 @@ def cached_features(extractor: keras.Model, pixels, path: Path, data: str = "", 
     os.replace(part, path)
     _write_json(card, key)
     return np.load(path, mmap_mode="r")
+
+
+def identity(model: keras.Model) -> str:
+    """A hash of all that a model computes: its weights and what its layers do, whatever they are called.
+
+    Of two networks with equal weights and shapes one may scale its pictures otherwise.
+    """
+    config = json.dumps(model.get_config(), sort_keys=True, default=str)
+    values = re.sub(r'("name": |"keras_history": \[|put_layers": \[+)"[^"]+"', r"\1", config)
+    for number, name in enumerate(dict.fromkeys(re.findall(r'"name": ("[^"]+")', config))):
+        config = config.replace(name, str(number))  # Keras counts its names on
+    return _hash(config, values, *model.get_weights())
 
 
 class _Clock(keras.callbacks.Callback):
@@ -339,17 +351,6 @@ def _layers(model: keras.Model) -> list:
         shapes = [list(weight.shape) for weight in layer.weights]
         described.append([type(layer).__name__, shapes, bool(layer.trainable), inner])
     return described
-
-
-def _wiring(model: keras.Model) -> str:
-    """Hash of everything that a model does beside its weights, without the numbers Keras appends to names.
-
-    Of two extractors with equal weights and shapes one may scale its pictures otherwise.
-    """
-    config = json.dumps(model.get_config(), sort_keys=True, default=str)
-    for number, name in enumerate(dict.fromkeys(re.findall(r'"name": ("[^"]+")', config))):
-        config = config.replace(name, str(number))
-    return _hash(config)
 
 
 def _hash(*parts) -> str:
