@@ -129,6 +129,25 @@ def test_fit_and_score_a_detector_and_reuse_it(study, pictures):
         again = pipeline.score(model, pictures["controlled"], approach="direct", name=name, starts_from="x")
         assert stem.with_suffix(".json").stat().st_mtime_ns == changed  # nothing was scored anew
         pd.testing.assert_frame_equal(again, results)
+        evaluation.scores_file(study, stem.name).unlink()  # as when somebody makes room on the disk
+        again = pipeline.score(model, pictures["controlled"], approach="direct", name=name, starts_from="random values")
+        pd.testing.assert_frame_equal(again, results)
+        shown = pictures["controlled"]
+        apart = dataclasses.replace(shown, table=shown.table.assign(group=shown.table["path"]))
+        pipeline.score(model, apart, approach="direct", name=name, starts_from="random values")
+        assert set(evaluation.read_scores(study, stem.name)["group"]) <= set(shown.table["path"])
+
+
+def test_a_head_is_trained_anew_on_another_extractor(study, pictures):
+    network = dataclasses.replace(study.direct[0], epochs=1)
+    for seed in (0, 1):
+        training.seed(seed)
+        model = models.build_direct(network, study.image_size)
+        extractor, _ = models.split_frozen(model)
+        weights = extractor.get_weights()
+        pipeline.fit(model, network, pictures["controlled"], "twice", verbose=False)
+        for before, after in zip(weights, extractor.get_weights(), strict=True):
+            np.testing.assert_array_equal(before, after)  # not those of the other one, read back with its head
 
 
 def test_frozen_features_are_computed_once_for_two_heads(study, pictures):
