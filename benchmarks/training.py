@@ -9,7 +9,7 @@ frozen: the study's frozen detectors at full size, each trained twice by `traini
 backbone is then run anew in every epoch, and its head alone, on features computed once. Seconds are those of an epoch
 with its validation, the first epoch, which compiles, left out; the fastest counts. A picture costs the autoencoder's
 small encoder 96 million multiplications, and the larger of its heads 6.5 million in a training step: by that count the
-gain is 18 at most. Keras adds some 0.2 s to every epoch, however short.
+gain is 18 at most.
 
 Pictures are noise: times do not depend on what they show. About five minutes on two CPU cores.
 """

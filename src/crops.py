@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from . import audit, catalog, faces, images, models, pipeline, training
+from . import audit, catalog, faces, images, models, pipeline, readers, training
 from .batches import Batches
 from .config import SPLITS, Autoencoder, Study
 
@@ -31,7 +31,7 @@ def face_boxes(study: Study, records: pd.DataFrame, protocol: str, margin: float
     steps = plans.reindex(needed["path"]).fillna("").tolist()
     files, root = catalog.files(study, needed), catalog.root(study)
     boxes = faces.detect(files, study.data / "boxes.parquet", root=root, steps=steps)
-    return boxes.assign(**dict(zip(faces.BOX, faces.expand(boxes, margin).T)))
+    return boxes.assign(**dict(zip(readers.BOX, faces.expand(boxes, margin).T)))
 
 
 def score_boxes(study: Study, pictures: pipeline.Pictures, boxes: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def score_boxes(study: Study, pictures: pipeline.Pictures, boxes: pd.DataFrame) 
         Its rows of `results.csv`.
     """
     table = pictures.table
-    corners = boxes.drop_duplicates("path").set_index("path")[faces.BOX].loc[table["path"]].to_numpy()
+    corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].loc[table["path"]].to_numpy()
     left, top, right, bottom = corners.T
     traits = pd.DataFrame({"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top})
     traits["aspect"] = traits["width"] / traits["height"]
@@ -80,7 +80,7 @@ def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> F
         records: From `catalog.load`.
         boxes: As for `prepare`.
     """
-    corners = boxes.drop_duplicates("path").set_index("path")[["left", "top", "right", "bottom"]].dropna()
+    corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
     chosen = records[_is_learnt(study, records) & records["path"].isin(corners.index)].reset_index(drop=True)
     store = images.prepare(
         catalog.files(study, chosen),

@@ -46,7 +46,7 @@ def several_seeds(study: Study, records: pd.DataFrame) -> None:
     """Trains the headline detectors anew with each of `study.extra_seeds`, under both protocols."""
     networks = {network.name: network for network in study.direct}
     for name in study.headline:
-        for seed in set(study.extra_seeds) - {study.seed}:
+        for seed in (seed for seed in study.extra_seeds if seed != study.seed):
             for protocol in PROTOCOLS:
                 if name in networks:
                     steps, approach, build = (), "direct", models.build_direct

@@ -161,7 +161,7 @@ def prepare(
     """
     table = task_steps(study, records, protocol, last_steps)
     if boxes is not None:
-        corners = boxes.drop_duplicates("path").set_index("path")[["left", "top", "right", "bottom"]].dropna()
+        corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
         table = table[table["path"].isin(corners.index)].reset_index(drop=True)
     once = table.drop_duplicates(["path", "steps"])[["path", "steps"]].reset_index(drop=True)
     table["row"] = pd.MultiIndex.from_frame(once).get_indexer(pd.MultiIndex.from_frame(table[["path", "steps"]]))

@@ -217,7 +217,7 @@ def _run_stage(titles: dict[Path, str], targets: dict[Path, Path], num_jobs: int
                 seconds[path] = task.result()
             except (CellExecutionError, DeadKernelError) as error:
                 pool.shutdown(wait=False, cancel_futures=True)
-                message = f"{error}. Most often memory was short; with --jobs 1 notebooks run one at a time."
+                message = f"{error}. Most often memory was short{'; try --jobs 1' if num_jobs > 1 else ''}."
                 if isinstance(error, CellExecutionError):
                     message = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}")
                 where = f"The whole traceback: {_shown(targets[path])}"

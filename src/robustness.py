@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import catalog, evaluation, faces, steps, training
+from . import catalog, evaluation, readers, steps, training
 from .batches import Batches
 from .comparisons import is_tested, rows_under
 from .config import Study
@@ -165,7 +165,7 @@ def _predict_degraded(study, models, tables, conditions, boxes, num_threads) -> 
         return {}
     plans = pd.concat(tables.values())[["path", "before", "after"]].drop_duplicates()
     root, plans_of = catalog.root(study), dict(list(plans.groupby("path", sort=False)))
-    corners = {} if boxes is None else boxes.drop_duplicates("path").set_index("path")[faces.BOX].T.to_dict("list")
+    corners = {} if boxes is None else boxes.drop_duplicates("path").set_index("path")[readers.BOX].T.to_dict("list")
 
     def degrade(path: str) -> dict[tuple[str, str], np.ndarray]:
         """Plan → pixels of all conditions."""

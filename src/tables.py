@@ -177,14 +177,12 @@ def _varying(rows: pd.DataFrame) -> list[str]:
 def attention(study: Study, results: pd.DataFrame) -> str:
     """Share of a detector's heat inside the altered region / by area / inside the regions of other pictures."""
     rows, keys = with_texts(headline(study, results), chance=None), [*_DETECTOR, "test_set"]
-    heat, area, elsewhere, excess = (
-        rows.loc[rows["metric"] == f"cam_in_region{suffix}", [*keys, "value", "ci_low", "text"]].add_suffix(suffix)
-        for suffix in ("", "_chance", "_elsewhere", "_excess")
-    )
-    for other, suffix in ((area, "_chance"), (elsewhere, "_elsewhere"), (excess, "_excess")):
-        heat = heat.merge(other, left_on=keys, right_on=[f"{key}{suffix}" for key in keys])
-    texts = [f"{row.text} / {row.value_chance:.2f} / {row.value_elsewhere:.2f}" for row in heat.itertuples()]
-    return pivot(heat, in_bold(texts, heat["ci_low_excess"] > 0), _DETECTOR)
+    parts = [rows[rows["metric"] == f"cam_in_region{name}"] for name in ("", "_chance", "_elsewhere", "_excess")]
+    heat, area, elsewhere, excess = (part.set_index(keys) for part in parts)
+    heat = heat.loc[heat.index.intersection(excess.index, sort=False)]
+    area, elsewhere, excess = (part.reindex(heat.index) for part in (area, elsewhere, excess))
+    texts = [f"{text} / {a:.2f} / {b:.2f}" for text, a, b in zip(heat["text"], area["value"], elsewhere["value"])]
+    return pivot(heat.reset_index(), in_bold(texts, excess["ci_low"] > 0), _DETECTOR)
 
 
 # The report ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,13 @@ def plant(module_name: str, old: str, new: str) -> types.ModuleType:
     return mutant
 
 
+def must_be_noticed(module_name: str, bug: tuple, *fixtures) -> None:
+    """Fails unless the check of `bug` fails on the module with it; gives the check as many fixtures as it takes."""
+    old, new, check = bug
+    arguments = (plant(module_name, old, new), *fixtures)[: check.__code__.co_argcount]
+    assert noticed(check, *arguments), f"{check.__name__} passes in spite of it."
+
+
 def noticed(check, *arguments) -> bool:
     """Whether the check fails; a crash is noticed as well as a wrong number."""
     try:

@@ -336,7 +336,4 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
 
 @pytest.mark.parametrize("bug", MUTANTS)
 def test_checks_notice_a_planted_bug(study, monkeypatch, bug):
-    old, new, check = MUTANTS[bug]
-    mutant = mutants.plant("src.comparisons", old, new)
-    arguments = (mutant, study, monkeypatch)[: check.__code__.co_argcount]
-    assert mutants.noticed(check, *arguments), f"{check.__name__} passes in spite of it."
+    mutants.must_be_noticed("src.comparisons", MUTANTS[bug], study, monkeypatch)

@@ -457,5 +457,4 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
 
 @pytest.mark.parametrize("bug", MUTANTS)
 def test_checks_notice_a_planted_bug(bug):
-    old, new, check = MUTANTS[bug]
-    assert mutants.noticed(check, mutants.plant("src.metrics", old, new)), f"{check.__name__} passes in spite of it."
+    mutants.must_be_noticed("src.metrics", MUTANTS[bug])
