@@ -9,8 +9,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JAX := .venv-jax
-JAX_TESTS := $(foreach name,models spectra training batches,src/$(name).py) \
-	$(foreach name,models spectra training images,tests/test_$(name).py)
+JAX_TESTS := $(foreach name,detectors/models pictures/spectrum detectors/training pictures/batches,src/$(name).py) \
+	$(foreach name,detectors/models pictures/spectrum detectors/training pictures/store,tests/$(dir $(name))test_$(notdir $(name)).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 export STUDY FACES
@@ -18,16 +18,16 @@ export STUDY FACES
 .PHONY: reproduce extended test test-jax lint notebooks clean
 
 reproduce: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
-	@$(BIN)/python -m src.reproduce
+	@$(BIN)/python -m tools.run_notebooks
 
 extended: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
-	@$(BIN)/python -m src.extended
-	@$(BIN)/python -m src.reproduce 06
+	@$(BIN)/python -m src.detectors.extended
+	@$(BIN)/python -m tools.run_notebooks 06
 
 # The notebooks as committed: executed on the demo, in place.
 notebooks: $(VENV)/installed
-	@STUDY=demo $(BIN)/python -m src.reproduce --in-place
-	@$(BIN)/python -m src.notebooks
+	@STUDY=demo $(BIN)/python -m tools.run_notebooks --in-place
+	@$(BIN)/python -m tools.check_notebooks
 
 test: $(VENV)/installed $(VENV)/installed-dev
 	@env -u STUDY -u FACES $(BIN)/python -m pytest -n 2 --dist loadfile --cov=src --cov-report=term

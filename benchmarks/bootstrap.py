@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.metrics import METRICS, evaluate
+from src.evaluation.metrics import METRICS, estimate
 
 NUM_IMAGES, NUM_RESAMPLES, NUM_LOOPED = 10_000, 2_000, 20
 
@@ -25,9 +25,11 @@ def main():
 
     for names in (METRICS, ("auc",), ("accuracy", "f1")):
         start = time.process_time()
-        evaluate(labels, scores, groups, num_resamples=NUM_RESAMPLES, names=names)
+        estimate(labels, scores, groups, num_resamples=NUM_RESAMPLES, names=names)
         seconds = time.process_time() - start
-        print(f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all resamples at once")
+        print(
+            f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all resamples at once"
+        )
 
     start = time.process_time()
     for _ in range(NUM_LOOPED):
@@ -35,7 +37,9 @@ def main():
         rows = (drawn[:, None] * 2 + [0, 1]).ravel()
         roc_auc_score(labels[rows], scores[rows])
     seconds = (time.process_time() - start) * NUM_RESAMPLES / NUM_LOOPED
-    print(f"{seconds:6.2f} s  1 metric (auc), scikit-learn in a loop ({NUM_LOOPED} resamples, scaled up)")
+    print(
+        f"{seconds:6.2f} s  1 metric (auc), scikit-learn in a loop ({NUM_LOOPED} resamples, scaled up)"
+    )
 
 
 if __name__ == "__main__":

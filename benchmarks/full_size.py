@@ -24,16 +24,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import numpy as np
 
-from src import models, training
+from simulator.generators import clean
+from simulator.portraits import draw_identity, draw_scene, face_box, generator_for, render
 from src.config import get_study
-from src.generators import clean
-from src.pipeline import as_network
-from src.portraits import draw_identity, draw_scene, face_box, generator_for, render
-from src.steps import apply
+from src.detectors import models, training
+from src.detectors.autoencoder import as_network
+from src.pictures.steps import apply
 
 NUM_PORTRAITS, NUM_LATER = 8, 2
 STUDY = get_study("full")
-NETWORKS = {network.name: replace(network, weights=None) for network in (*STUDY.direct, STUDY.fourier)}
+NETWORKS = {
+    network.name: replace(network, weights=None) for network in (*STUDY.direct, STUDY.fourier)
+}
 NAMES = (*NETWORKS, "Autoencoder", "Autoencoder_classifier")
 
 
@@ -57,7 +59,12 @@ def build(name: str) -> tuple[keras.Model, training.Settings, int, tuple[str, ..
     face_steps = ("crop", f"resize:{STUDY.face_size}")
     if name == "Autoencoder":
         settings = training.Settings(config.learning_rate, config.epochs, STUDY.seed, loss="mse")
-        return models.build_autoencoder(config, STUDY.face_size), settings, config.batch_size, face_steps
+        return (
+            models.build_autoencoder(config, STUDY.face_size),
+            settings,
+            config.batch_size,
+            face_steps,
+        )
     if name == "Autoencoder_classifier":
         network, steps = as_network(config), face_steps
         encoder = models.build_autoencoder(config, STUDY.face_size).get_layer("encoder")
@@ -80,7 +87,11 @@ def measure(name: str) -> dict:
     frozen = name == "Autoencoder_classifier" or name in NETWORKS and NETWORKS[name].frozen
     extractor, trained = models.split_frozen(model) if frozen else (None, model)
     training._compile(trained, settings, num_steps=1 + NUM_LATER)
-    targets = np.float32(np.arange(batch_size) % 2)[:, None] if settings.loss != "mse" else inputs / np.float32(255)
+    targets = (
+        np.float32(np.arange(batch_size) % 2)[:, None]
+        if settings.loss != "mse"
+        else inputs / np.float32(255)
+    )
     seconds, losses = [], []
     for _ in range(1 + NUM_LATER):
         start = time.perf_counter()
@@ -89,7 +100,12 @@ def measure(name: str) -> dict:
         seconds.append(time.perf_counter() - start)
     if not np.isfinite(losses).all():
         raise FloatingPointError(f"{name}: losses {losses}")
-    row |= {"first": seconds[0], "later": min(seconds[1:]), "batch": batch_size, "input": list(inputs.shape[1:])}
+    row |= {
+        "first": seconds[0],
+        "later": min(seconds[1:]),
+        "batch": batch_size,
+        "input": list(inputs.shape[1:]),
+    }
     row |= {"parameters": model.count_params(), "loss": losses[-1]}
     row["trainable"] = sum(int(np.prod(weight.shape)) for weight in trained.trainable_weights)
     return row | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
@@ -99,8 +115,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--measure"]:
         print(json.dumps(measure(sys.argv[2])))
         return
-    print(f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}")
-    print("network                 input        batch  build s  first s  later s  pictures/s  peak GB  parameters")
+    print(
+        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}"
+    )
+    print(
+        "network                 input        batch  build s  first s  later s  pictures/s  peak GB  parameters"
+    )
     for name in sys.argv[1:] or NAMES:
         command = [sys.executable, __file__, "--measure", name]
         child = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -111,7 +131,10 @@ def main() -> None:
         row = json.loads(child.stdout.splitlines()[-1])
         cells = f"{row['build']:7.1f}  {row['first']:7.1f}  {row['later']:7.1f}  {row['batch'] / row['later']:10.1f}"
         sizes = f"{row['peak']:7.1f}  {row['parameters']:10,}, {row['trainable']:,} trained"
-        print(f"{name:22}  {'x'.join(map(str, row['input'])):11}  {row['batch']:5}  {cells}  {sizes}", flush=True)
+        print(
+            f"{name:22}  {'x'.join(map(str, row['input'])):11}  {row['batch']:5}  {cells}  {sizes}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.batches import Batches
-from src.images import apply, decode, prepare, protocol_steps
+from src.pictures.batches import Batches
+from src.pictures.decoding import decode
+from src.pictures.steps import apply, protocol_steps
+from src.pictures.store import prepare
 
 
 def draw(folder: Path, num_images: int) -> None:
@@ -27,7 +29,9 @@ def draw(folder: Path, num_images: int) -> None:
     rng = np.random.default_rng(0)
     slope = np.add.outer(np.arange(512), np.arange(512))[..., None] // 5
     for index in range(num_images):
-        pixels = (slope + rng.integers(0, 40, (512, 512, 3)) + index % 20).clip(0, 255).astype(np.uint8)
+        pixels = (
+            (slope + rng.integers(0, 40, (512, 512, 3)) + index % 20).clip(0, 255).astype(np.uint8)
+        )
         Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=75)
 
 
@@ -54,7 +58,9 @@ def seconds(function, *args) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--size", type=int, default=224)
@@ -67,7 +73,9 @@ def main() -> None:
             folder = scratch / "drawn"
             folder.mkdir()
             draw(folder, min(options.num, 500))
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+        files = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
+        )
         files = files[:: max(len(files) // options.num, 1)][: options.num]
         if not files:
             parser.error(f"{folder} holds no JPEG or PNG files")
@@ -82,19 +90,25 @@ def main() -> None:
         }
         wall, cpu = {name: [] for name in loops}, {name: [] for name in loops}
         for repeat in range(options.repeats):
-            for name in list(loops)[:: 1 if repeat % 2 else -1]:  # by turns first: neither gets the quieter machine
+            for name in list(loops)[
+                :: 1 if repeat % 2 else -1
+            ]:  # by turns first: neither gets the quieter machine
                 start = time.process_time()
                 wall[name].append(seconds(loops[name], repeat))
                 cpu[name].append(time.process_time() - start)
         store = prepare(files, all_steps, scratch / "0")
-        assert np.array_equal(store.pixels, bare_loop(files, options.size, steps)), "the store differs from the loop"
+        assert np.array_equal(store.pixels, bare_loop(files, options.size, steps)), (
+            "the store differs from the loop"
+        )
         print(f"{len(files)} files, {options.protocol}, {options.size}×{options.size}, two threads")
         for name in loops:
             rate, share = len(files) / min(wall[name]), min(wall["bare loop"]) / min(wall[name])
             print(
                 f"{name:22}  {rate:8,.0f} images/s  {share:4.0%}  {1000 * min(cpu[name]) / len(files):.2f} CPU ms/image"
             )
-        print(f"open a finished store   {1000 * seconds(prepare, files, all_steps, scratch / '0'):8,.1f} ms")
+        print(
+            f"open a finished store   {1000 * seconds(prepare, files, all_steps, scratch / '0'):8,.1f} ms"
+        )
 
         # The batches are kept: fresh memory for each, as in training; one reused buffer would look far faster.
         rows = np.tile(np.arange(len(files)), -(-3200 // len(files)))

@@ -25,8 +25,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.images import prepare
-from src.spectra import magnitude_spectrum, to_uint8
+from src.pictures.spectrum import magnitude_spectrum, to_uint8
+from src.pictures.store import prepare
 
 NUM_TURNS, NUM_STUDY, SIDE = 6, 30, 512
 PLANS = {"ours, 512x512": ("spectrum", "resize:512"), "ours, 224x224": ("spectrum", "resize:224")}
@@ -70,7 +70,9 @@ def main() -> None:
         for turn in range(NUM_TURNS):
             taken["study's loop"].append(np.divide(timed(study, some), len(some)))
             for name, steps in PLANS.items():
-                taken[name].append(np.divide(timed(prepare, files, steps, folder / str(turn)), num_pictures))
+                taken[name].append(
+                    np.divide(timed(prepare, files, steps, folder / str(turn)), num_pictures)
+                )
         size["study's loop"] = np.mean([file.with_suffix(".png").stat().st_size for file in some])
         for name, steps in PLANS.items():
             size[name] = prepare(files, steps, folder / "0").pixels[0].nbytes
@@ -79,7 +81,9 @@ def main() -> None:
         written = cv2.imread(str(files[0].with_suffix(".png")), cv2.IMREAD_GRAYSCALE)
         grey = cv2.cvtColor(cv2.imread(str(files[0])), cv2.COLOR_BGR2GRAY)
         difference = np.abs(written.astype(int) - to_uint8(magnitude_spectrum(grey)))
-    print(f"{num_pictures} JPEG files of {SIDE}x{SIDE}, {jpeg / 1000:.0f} kB each; {os.cpu_count()} cores")
+    print(
+        f"{num_pictures} JPEG files of {SIDE}x{SIDE}, {jpeg / 1000:.0f} kB each; {os.cpu_count()} cores"
+    )
     (base, base_processor), base_size = np.min(taken["study's loop"], axis=0), size["study's loop"]
     print("               pictures/s (slowest)   ratio  CPU ms  ratio   kB each  ratio")
     for name in taken:

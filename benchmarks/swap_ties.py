@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.leaks import GRID, match_backgrounds, near_duplicates, swap_ties
+from src.data.ties import GRID, match_backgrounds, swap_ties
+from src.evaluation.audit import near_duplicates
 
 NUM_DRAWN, SIDE = 300, 512
 
@@ -38,14 +39,24 @@ def draw_files(folder: Path) -> tuple[list[Path], list[Path], np.ndarray]:
     photographs = [folder / f"photograph{index:03d}.jpg" for index in range(NUM_DRAWN)]
     for file in photographs:
         draw_photograph(random).save(file, quality=int(random.integers(60, 96)))
-    swaps, behind = [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)], random.permutation(NUM_DRAWN)
+    swaps, behind = (
+        [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)],
+        random.permutation(NUM_DRAWN),
+    )
     for index, file in enumerate(swaps):
-        Image.open(photographs[behind[index]]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, quality=75)
-        picture, face = Image.open(file).convert("RGB"), Image.open(photographs[index]).resize((SIDE, SIDE))
+        Image.open(photographs[behind[index]]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
+            file, quality=75
+        )
+        picture, face = (
+            Image.open(file).convert("RGB"),
+            Image.open(photographs[index]).resize((SIDE, SIDE)),
+        )
         radius = SIDE * np.sqrt(random.uniform(0.05, 0.25) / np.pi)
         x, y = SIDE / 2 + random.uniform(-100, 100, 2)
         mask = Image.new("L", picture.size)
-        ImageDraw.Draw(mask).ellipse((x - 0.85 * radius, y - radius / 0.85, x + 0.85 * radius, y + radius / 0.85), 255)
+        ImageDraw.Draw(mask).ellipse(
+            (x - 0.85 * radius, y - radius / 0.85, x + 0.85 * radius, y + radius / 0.85), 255
+        )
         picture.paste(face, (0, 0), mask)
         picture.save(file, quality=75)
     return swaps, photographs, behind
@@ -61,17 +72,28 @@ def main() -> None:
         ties = swap_ties(swaps, photographs[:delivered])
         seconds = time.perf_counter() - start
     tied = ties["background"].notna().to_numpy()
-    right = np.array([found == photographs[truth] for found, truth in zip(ties["background"], behind)])
-    print(f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs, from their files")
-    print(f"           recall {right[behind < delivered].mean():.4f}, precision {right[tied].mean():.4f}")
+    right = np.array(
+        [found == photographs[truth] for found, truth in zip(ties["background"], behind)]
+    )
+    print(
+        f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs, from their files"
+    )
+    print(
+        f"           recall {right[behind < delivered].mean():.4f}, precision {right[tied].mean():.4f}"
+    )
 
     random, shape = np.random.default_rng(0), (num_thumbnails, GRID, GRID)
     swaps, photographs = (random.integers(0, 256, shape, dtype=np.uint8) for _ in range(2))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
     match_backgrounds(swaps, photographs)
-    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; peak {after:.2f} GiB, {before:.2f} before")
+    seconds, after = (
+        time.perf_counter() - start,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    )
+    print(
+        f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; peak {after:.2f} GiB, {before:.2f} before"
+    )
 
     hashes = random.integers(0, 2**64, num_thumbnails, dtype=np.uint64)
     start = time.perf_counter()

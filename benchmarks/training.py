@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import numpy as np
 
-from src import models, training
-from src.batches import Batches
 from src.config import Network, get_study
-from src.pipeline import as_network
+from src.detectors import models, training
+from src.detectors.autoencoder import as_network
+from src.pictures.batches import Batches
 
 NUM_PICTURES, NUM_TURNS = 448, 8
 
@@ -65,14 +65,19 @@ class Ready(keras.utils.PyDataset):
 def draw(folder: Path, num_pictures: int, side: int) -> np.ndarray:
     """A store of noise, mapped from the disk."""
     file = folder / f"{side}-{num_pictures}.npy"
-    np.save(file, np.random.default_rng(0).integers(0, 256, (num_pictures, side, side, 3), dtype="uint8"))
+    np.save(
+        file,
+        np.random.default_rng(0).integers(0, 256, (num_pictures, side, side, 3), dtype="uint8"),
+    )
     return np.load(file, mmap_mode="r")
 
 
 def waiting(folder: Path) -> None:
     study = get_study("demo")
     pixels = draw(folder, NUM_PICTURES, study.image_size)
-    print(f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, the best of {NUM_TURNS} turns")
+    print(
+        f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, the best of {NUM_TURNS} turns"
+    )
     print("network      batch  ms/step (store)  ms/step (ready)  share  share of __getitem__")
     for name in ("VGG16_V3", "DenseNet_V2"):
         network = next(network for network in study.direct if network.name == name)
@@ -91,18 +96,30 @@ def waiting(folder: Path) -> None:
                     taken[kind].append(time.perf_counter() - start)
             real, fixed = (1000 * min(taken[kind]) / len(store) for kind in ("store", "ready"))
             inside = store.seconds / sum(taken["store"])
-            print(f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%}  {inside:20.2%}")
+            print(
+                f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%}  {inside:20.2%}"
+            )
 
 
 def frozen(folder: Path) -> None:
     study = get_study("full")
-    vgg16 = replace(next(network for network in study.direct if network.name == "VGG16_V1"), weights=None)
+    vgg16 = replace(
+        next(network for network in study.direct if network.name == "VGG16_V1"), weights=None
+    )
     compare(folder, vgg16, models.build_direct(vgg16, 96), num_train=800)
     encoder = models.build_autoencoder(study.autoencoder, study.face_size).get_layer("encoder")
     network = as_network(study.autoencoder)
-    for hidden in ((), study.autoencoder.head):  # the one unit of the study's report, the three layers of its notebook
+    for hidden in (
+        (),
+        study.autoencoder.head,
+    ):  # the one unit of the study's report, the three layers of its notebook
         head = models.build_embedding_classifier(study.autoencoder.latent, hidden)
-        compare(folder, replace(network, name=f"Autoencoder_{len(hidden) + 1}"), models.join(encoder, head), 4000)
+        compare(
+            folder,
+            replace(network, name=f"Autoencoder_{len(hidden) + 1}"),
+            models.join(encoder, head),
+            4000,
+        )
 
 
 def compare(folder: Path, network: Network, model: keras.Model, num_train: int) -> None:
@@ -111,11 +128,20 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
     pixels = draw(folder, num_train * 5 // 4, side)
     labels, rows = np.arange(len(pixels)) % 2, np.split(np.arange(len(pixels)), [num_train])
 
-    def fit(name: str, part: keras.Model, inputs: np.ndarray, whole: keras.Model) -> tuple[float, np.ndarray]:
-        made = [Batches(inputs, labels, some, batch_size=network.batch_size, shuffle=False) for some in rows]
+    def fit(
+        name: str, part: keras.Model, inputs: np.ndarray, whole: keras.Model
+    ) -> tuple[float, np.ndarray]:
+        made = [
+            Batches(inputs, labels, some, batch_size=network.batch_size, shuffle=False)
+            for some in rows
+        ]
         settings = training.Settings(network.learning_rate, epochs=3, seed=0, config=network)
-        history = training.train(part, *made, folder / f"{network.name}-{name}", settings, whole, verbose=False)[1]
-        scores = whole.predict(Batches(pixels, rows=rows[1], batch_size=64, shuffle=False), verbose=0)
+        history = training.train(
+            part, *made, folder / f"{network.name}-{name}", settings, whole, verbose=False
+        )[1]
+        scores = whole.predict(
+            Batches(pixels, rows=rows[1], batch_size=64, shuffle=False), verbose=0
+        )
         return history["seconds"][1:].min(), scores
 
     initial = model.get_weights()
@@ -127,14 +153,22 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
     once = time.perf_counter() - start
     fast, scores = fit("once", head, features, model)
     difference, span = np.abs(scores - expected).max(), np.ptp(expected)
-    print(f"{network.name}, {side} px, {num_train} + {len(rows[1])} pictures, batches of {network.batch_size}")
-    print(f"  {slow:6.2f} s an epoch with the backbone, {fast:.2f} s on its features: {slow / fast:.1f} times as fast")
-    print(f"  {once:6.2f} s once for the features; predictions span {span:.2f}, differ by {difference:.0e} at most")
+    print(
+        f"{network.name}, {side} px, {num_train} + {len(rows[1])} pictures, batches of {network.batch_size}"
+    )
+    print(
+        f"  {slow:6.2f} s an epoch with the backbone, {fast:.2f} s on its features: {slow / fast:.1f} times as fast"
+    )
+    print(
+        f"  {once:6.2f} s once for the features; predictions span {span:.2f}, differ by {difference:.0e} at most"
+    )
 
 
 def main() -> None:
     parts = {"waiting": waiting, "frozen": frozen}
-    print(f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}")
+    print(
+        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or parts:
             parts[name](Path(folder))

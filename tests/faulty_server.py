@@ -39,8 +39,22 @@ class FaultyServer:
         num_bytes: Bytes of content sent so far.
     """
 
-    def __init__(self, files, plan=lambda name: None, *, randint=lambda low, high: high, silence=0.3, pause=0.0):
-        self.files, self.plan, self.randint, self.silence, self.pause = files, plan, randint, silence, pause
+    def __init__(
+        self,
+        files,
+        plan=lambda name: None,
+        *,
+        randint=lambda low, high: high,
+        silence=0.3,
+        pause=0.0,
+    ):
+        self.files, self.plan, self.randint, self.silence, self.pause = (
+            files,
+            plan,
+            randint,
+            silence,
+            pause,
+        )
         self.requests, self.num_bytes, self.retry_after = [], 0, "0"
         self.lock, self.closing = threading.Lock(), threading.Event()
 

@@ -15,7 +15,9 @@ import pytest
 def plant(module_name: str, old: str, new: str) -> types.ModuleType:
     """A copy of the module in which `old` reads `new`; `old` must occur exactly once."""
     source = Path(importlib.util.find_spec(module_name).origin).read_text(encoding="utf-8")
-    assert source.count(old) == 1, f"{old!r} occurs {source.count(old)} times in {module_name}; update the mutant."
+    assert source.count(old) == 1, (
+        f"{old!r} occurs {source.count(old)} times in {module_name}; update the mutant."
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mutant.py")
         path.write_text(source.replace(old, new), encoding="utf-8")

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from src import config
+from src.data import catalog
 
 
 def test_unknown_study_lists_the_valid_ones():
@@ -25,7 +26,10 @@ def test_every_study_is_named_frozen_and_serialisable(name):
 
 def test_full_is_the_report_to_the_letter():
     study = config.get_study("full")
-    rows = [(n.name, n.frozen, n.head, n.learning_rate, n.batch_size, n.epochs, n.weights) for n in study.direct]
+    rows = [
+        (n.name, n.frozen, n.head, n.learning_rate, n.batch_size, n.epochs, n.weights)
+        for n in study.direct
+    ]
     assert rows == [
         ("VGG16_V1", True, 256, 1e-3, 128, 10, "imagenet"),
         ("VGG16_V2", True, 2048, 1e-3, 128, 10, "imagenet"),
@@ -53,12 +57,22 @@ def test_faces_folder_says_what_is_wrong_and_what_to_do(make, message, tmp_path,
     if make:
         monkeypatch.setenv("FACES", str(make(tmp_path)))
     with pytest.raises(FileNotFoundError, match=f"{message}(.|\n)*STUDY=sample FACES="):
-        config.faces_folder()
+        catalog.faces_folder()
 
 
 def test_the_rehearsal_is_full_but_for_data_weights_and_epochs():
     full, rehearsal = config.get_study("full"), config.get_study("rehearsal")
-    same = ("train_set", "test_sets", "image_size", "square_size", "face_size", "paired_batches", "headline")
+    same = (
+        "train_set",
+        "test_sets",
+        "image_size",
+        "square_size",
+        "face_size",
+        "paired_batches",
+        "headline",
+    )
     assert all(getattr(full, name) == getattr(rehearsal, name) for name in same)
-    for network, rehearsed in zip((*full.direct, full.fourier), (*rehearsal.direct, rehearsal.fourier), strict=True):
+    for network, rehearsed in zip(
+        (*full.direct, full.fourier), (*rehearsal.direct, rehearsal.fourier), strict=True
+    ):
         assert rehearsed == dataclasses.replace(network, weights=None, epochs=1)

@@ -1,0 +1,1 @@
+"""Which pictures there are: sources, delivery, records, ties, faces."""

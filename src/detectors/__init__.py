@@ -1,0 +1,1 @@
+"""The networks: models, training, scoring, explanations, robustness."""

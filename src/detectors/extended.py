@@ -1,0 +1,99 @@
+"""What takes longer than a first run: several seeds, and the generator matrix. `python -m src.extended`.
+
+After the notebooks 01 to 05; notebook 06 then shows what it finds. Models, scores and rows of `results.csv` are written
+as the notebooks write them; what is done is read back, and an interrupted run goes on where it was.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import keras
+import pandas as pd
+
+from src import setup
+
+from ..config import PROTOCOLS, Network, Study
+from ..data import catalog, faces
+from . import autoencoder, models, scoring, training
+
+
+def train_sets(generators: Sequence[str]) -> list[str]:
+    """What the matrix trains on: every generator alone, then all but one.
+
+    Example:
+
+    >>> train_sets(["a", "b", "c"])
+    ['a', 'b', 'c', 'b+c', 'a+c', 'a+b']
+    """
+    return [
+        *generators,
+        *("+".join(name for name in generators if name != left_out) for left_out in generators),
+    ]
+
+
+def generator_matrix(study: Study, records: pd.DataFrame) -> None:
+    """Trains `study.matrix` on every entry of `train_sets`, under `controlled`, and tests on all generators.
+
+    Whoever sees three generators has three times the pictures and gets a third of the epochs: as many steps.
+    """
+    every = catalog.every_generator(study, records)
+    for network in study.matrix:
+        pictures = scoring.prepare(every, records, "controlled", network.approach)
+        for train_set in train_sets(every.train_sets):
+            as_many_steps = replace(
+                network, epochs=max(1, round(network.epochs / len(train_set.split("+"))))
+            )
+            _train(as_many_steps, pictures.retrained(train_set=train_set))
+
+
+def several_seeds(study: Study, records: pd.DataFrame) -> None:
+    """Trains the headline detectors anew with each of `study.extra_seeds`, under both protocols."""
+    networks = {network.name: network for network in (*study.direct, study.fourier)}
+    for name in study.headline:
+        for seed in (seed for seed in study.extra_seeds if seed != study.seed):
+            for protocol in PROTOCOLS:
+                if name in networks:
+                    pictures = scoring.prepare(study, records, protocol, networks[name].approach)
+                    _train(networks[name], pictures.retrained(seed=seed))
+                else:
+                    _train_classifier(study, records, seed, protocol)
+
+
+def _train(network: Network, pictures: scoring.Pictures) -> None:
+    """Trains and scores one network."""
+    training.seed(pictures.study.seed)
+    model = models.build(network, pictures.pixels.shape[1])
+    model, _ = scoring.fit(model, network, pictures)
+    scoring.score(model, network, pictures)
+    keras.backend.clear_session()  # or dozens of networks fill the memory
+
+
+def _train_classifier(study: Study, records: pd.DataFrame, seed: int, protocol: str) -> None:
+    """The autoencoder and the classifier on its embeddings, both with another seed."""
+    config, boxes = study.autoencoder, faces.face_boxes(study, records, protocol)
+    pictures = scoring.prepare(study, records, protocol, "autoencoder", boxes).retrained(seed=seed)
+    learnt = autoencoder.prepare_faces(study, records, faces.face_boxes(study, records, "report"))
+    trained, _ = autoencoder.fit_autoencoder(
+        pictures.study, learnt, config, f"Autoencoder{pictures.variant}"
+    )
+    training.seed(seed)
+    head = models.build_embedding_classifier(config.latent, config.head)
+    model = models.join(trained.get_layer("encoder"), head)
+    model, _ = scoring.fit(model, config.classifier, pictures)
+    scoring.score(model, config.classifier, pictures)
+
+
+def main() -> None:
+    study = setup(os.environ.get("STUDY", "demo"))
+    records = catalog.load(study)
+    print("Several seeds of", ", ".join(study.headline), flush=True)
+    several_seeds(study, records)
+    print("Every generator in turn, and all but one", flush=True)
+    generator_matrix(study, records)
+    print("Done. Notebook 06 shows it.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""From records to results: the way that every detector of notebooks 03, 04 and 05 goes.
+
+records → `prepare` (pictures of all tasks under one protocol) → `fit` (a model) → `score` (scores per image, threshold
+and temperature from validation, rows of `results.csv`).
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ..config import LABELS, Network, Study
+from ..data import catalog, readers
+from ..evaluation.results import (
+    calibrate,
+    read_scores,
+    result_rows,
+    scores_file,
+    write_results,
+    write_scores,
+)
+from ..pictures import store
+from ..pictures.batches import Batches
+from . import models, training
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The prepared pictures of all tasks of a study under one protocol.
+
+    Args:
+        study: Whose tasks.
+        protocol: `"report"` or `"controlled"`.
+        table: The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`, its place in
+            `pixels`. One picture may serve several tasks.
+        pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
+        fingerprint: Of pictures, labels and splits together.
+        variant: Tells apart detectors of one name: empty for the study's own training, else see `retrained`.
+    """
+
+    study: Study
+    protocol: str
+    table: pd.DataFrame
+    pixels: np.ndarray
+    fingerprint: str
+    variant: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Of all that scores of the pictures depend on or repeat: `fingerprint`, and which are of one group."""
+        hashed = (
+            pd.util.hash_pandas_object(self.table[["path", "group"]], index=False).to_numpy().sum()
+        )
+        return f"{self.fingerprint}-{hashed:016x}"
+
+    def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
+        """The same pictures for another training: with another seed, or on other generators."""
+        if seed is not None:
+            return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
+        return replace(
+            self, study=replace(self.study, train_set=train_set), variant=f"-{train_set}"
+        )
+
+    def model_id(self, name: str) -> str:
+        """What the files of a detector are called."""
+        return f"{name}-{self.protocol}{self.variant}"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of every row of `pixels`, `(num_pictures,)` `int8`: fake = 1."""
+        labels = np.zeros(len(self.pixels), np.int8)
+        labels[self.table["row"]] = self.table["label"] == "fake"
+        return labels
+
+    def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
+        """Places in `pixels` of one split of a task (default: the training tasks), perhaps of one label."""
+        wanted = [task] if task else self.study.train_sets
+        table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
+        return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
+
+    def groups(self) -> np.ndarray:
+        """Group of every row of `pixels`."""
+        groups = np.empty(len(self.pixels), object)
+        groups[self.table["row"]] = self.table["group"]
+        return groups
+
+    def photographs(self) -> np.ndarray:
+        """File name of every row of `pixels`: a fake bears the name of the photograph it was made from."""
+        names = np.empty(len(self.pixels), object)
+        names[self.table["row"]] = self.table["path"].str.rsplit("/", n=1).str[-1]
+        return names.astype(str)
+
+    def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
+        """Batches of one split of the training task, shuffled for training; `pixels` may be features instead."""
+        return Batches(
+            self.pixels if pixels is None else pixels,
+            self.labels,
+            self.rows(split),
+            batch_size=batch_size,
+            shuffle=split == "train",
+            seed=self.study.seed,
+            together=self.photographs() if self.study.paired_batches else None,
+        )
+
+
+def last_steps(study: Study, approach: str) -> tuple[str, ...]:
+    """What follows a protocol's own steps before a network of the approach sees a picture: the one table of it."""
+    return {
+        "direct": (f"resize:{study.image_size}",),
+        "fourier": ("spectrum", f"resize:{study.image_size}"),
+        "autoencoder": ("crop", f"resize:{study.face_size}"),
+    }[approach]
+
+
+def prepare(
+    study: Study,
+    records: pd.DataFrame,
+    protocol: str,
+    approach: str,
+    boxes: pd.DataFrame | None = None,
+    *,
+    steps: tuple[str, ...] | None = None,
+) -> Pictures:
+    """Decodes the pictures of all tasks under one protocol into a pixel store.
+
+    Args:
+        study: Gives the tasks and the square that `controlled` squashes to.
+        records: From `catalog.load`.
+        protocol: `"report"` or `"controlled"`.
+        approach: `"direct"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
+        boxes: Face boxes by `path` (columns left, top, right, bottom as fractions) for the step `"crop"`; pictures
+            without one are left out.
+        steps: Used in place of `last_steps`, where an experiment prepares pictures in another way.
+
+    Returns:
+        `Pictures`.
+    """
+    table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach))
+    if boxes is not None:
+        corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
+        table = table[table["path"].isin(corners.index)].reset_index(drop=True)
+    once = table.drop_duplicates(["path", "steps"])[["path", "steps"]].reset_index(drop=True)
+    table["row"] = pd.MultiIndex.from_frame(once).get_indexer(
+        pd.MultiIndex.from_frame(table[["path", "steps"]])
+    )
+    prepared = store.prepare(
+        catalog.files(study, once),
+        [tuple(steps.split()) for steps in once["steps"]],
+        study.data / "store",
+        boxes=None if boxes is None else corners.loc[once["path"]].to_numpy(),
+        description=f"Preparing {protocol}",
+    )
+    columns = table[["path", "label", "split", "test_set", "real_source", "row"]]
+    hashed = pd.util.hash_pandas_object(columns, index=False).to_numpy().sum()
+    return Pictures(
+        study, protocol, table, prepared.pixels, f"{prepared.folder.name}-{hashed:016x}"
+    )
+
+
+def fit(
+    model: keras.Model, network: Network, pictures: Pictures, verbose: bool = True
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Trains a detector on the training task and keeps its best epoch by validation loss.
+
+    A frozen backbone is run once per picture and only the head is trained, on its features; what is saved is the
+    whole network.
+
+    Args:
+        model: From `models.build_direct`, `models.build_fourier` or `models.join`, not compiled.
+        network: How to train it, and the name to save it by.
+        pictures: From `prepare`.
+        verbose: Whether to show a bar over the epochs.
+
+    Returns:
+        The model at its best epoch, and its history (see `training.train`).
+    """
+    study = pictures.study
+    trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
+    if study.paired_batches:
+        data += "/paired"
+    if network.frozen:
+        extractor, trained = models.split_frozen(model)
+        file = study.data / "features" / f"{extractor.name}-{pictures.fingerprint}.npy"
+        pixels = training.cached_features(
+            extractor, pictures.pixels, file, data=pictures.fingerprint
+        )
+        data += f"/{training.identity(extractor)}"
+    settings = training.Settings(
+        network.learning_rate,
+        network.epochs,
+        study.seed,
+        config=network,
+        data=data,
+        decay=network.decay,
+    )
+    return training.train(
+        trained,
+        pictures.batches("train", network.batch_size, pixels),
+        pictures.batches("valid", network.batch_size, pixels),
+        study.models / pictures.model_id(network.name),
+        settings,
+        whole=model,
+        verbose=verbose,
+    )
+
+
+def score(
+    model: keras.Model, network: Network, pictures: Pictures, batch_size: int = 64
+) -> pd.DataFrame:
+    """Scores every validation and test picture, and writes scores, card and results.
+
+    Threshold and temperature are taken from the validation split of the training task, and stored in the model's
+    card. Scores of an unchanged model on unchanged pictures are read back.
+
+    Args:
+        model: From pictures `uint8` to the probability of fake.
+        network: Its name, approach and start, for the card.
+        pictures: From `prepare`.
+        batch_size: Pictures per step.
+
+    Returns:
+        The detector's rows of `results.csv`.
+    """
+    study, model_id = pictures.study, pictures.model_id(network.name)
+    stem = study.models / model_id
+    card = training.read_card(stem)
+    scored = f"{training.identity(model)}-{pictures.identity}"
+    if card.get("scored") != scored or not scores_file(study, model_id).is_file():
+        table = pictures.table[pictures.table["split"] != "train"]
+        rows = np.unique(table["row"])
+        probability = np.full(len(pictures.pixels), np.nan, np.float32)
+        probability[rows] = model.predict(
+            Batches(pictures.pixels, rows=rows, batch_size=batch_size, shuffle=False), verbose=0
+        ).ravel()
+        scores = table.assign(
+            label=(table["label"] == "fake").astype("int8"), score=probability[table["row"]]
+        )
+        write_scores(study, model_id, scores)
+        training.update_card(
+            stem,
+            approach=network.approach,
+            model=network.name,
+            protocol=pictures.protocol,
+            study=study.name,
+            train_set=study.train_set,
+            seed=study.seed,
+            starts_from=network.start,
+            scored=scored,
+            **calibrate(read_scores(study, model_id), study.train_set),
+        )
+    return write_result_rows(study, stem)
+
+
+def write_result_rows(study: Study, stem: Path) -> pd.DataFrame:
+    """Recomputes a detector's rows of `results.csv` from its scores and its card, and merges them in."""
+    card = training.read_card(stem)
+    results = result_rows(
+        study,
+        read_scores(study, stem.name),
+        approach=card["approach"],
+        model=card["model"],
+        protocol=card["protocol"],
+        card=card,
+    )
+    write_results(study, results)
+    return results
+
+
+def is_detector(card: Path) -> bool:
+    """Whether a model card is that of a detector that has been scored (the autoencoder's own is not)."""
+    return "scored" in training.read_card(card.with_suffix(""))

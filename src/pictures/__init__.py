@@ -1,0 +1,1 @@
+"""How a file becomes pixels: decoding, steps, the store, batches, the spectrum."""

@@ -1,0 +1,274 @@
+"""Face boxes: the choice of a face, the cache, geometry; and MTCNN itself on a few pictures."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src.data import faces
+from src.data.faces import box_agreement, detect, expand, iou
+from src.data.readers import BOX
+from src.pictures.decoding import UnreadableImage
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "faces"
+
+
+class Detector:
+    """Stands in for MTCNN: the face is the bright rectangle; remembers the shapes of the batches it saw."""
+
+    def __init__(self):
+        self.batches = []
+
+    def detect_faces(self, pictures, **_):
+        self.batches.append((len(pictures), *pictures[0].shape))
+        found = []
+        for index, picture in enumerate(pictures):
+            assert picture.dtype == np.float32 and picture.shape == pictures[0].shape
+            rows, columns = np.nonzero(picture[..., 1] > 200)
+            if len(rows):
+                found.append(
+                    [
+                        index,
+                        columns.min(),
+                        rows.min(),
+                        columns.max() + 1,
+                        rows.max() + 1,
+                        0.99,
+                        *[0] * 10,
+                    ]
+                )
+        return np.array(found).reshape(-1, 16)
+
+    @property
+    def num_pictures(self):
+        return sum(batch[0] for batch in self.batches)
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    detector = Detector()
+    monkeypatch.setattr(faces, "_detector", lambda: detector)
+    return detector
+
+
+def drawn(file, width, height, box=None):
+    """A dark picture with a bright rectangle at `box` (fractions)."""
+    pixels = np.full((height, width, 3), 30, np.uint8)
+    if box is not None:
+        left, top, right, bottom = np.rint(np.multiply(box, [width, height] * 2)).astype(int)
+        pixels[top:bottom, left:right] = 250
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def test_boxes_are_fractions_of_the_stored_picture_at_any_size(tmp_path, detector):
+    box = (0.25, 0.5, 0.5, 0.75)
+    sizes = [(64, 64), (300, 200), (200, 300), (640, 480), (1000, 40), (33, 20)]
+    files = [
+        drawn(tmp_path / "a é" / f"{index}.png", *size, box) for index, size in enumerate(sizes)
+    ]
+    table = detect(files, tmp_path / "boxes.parquet", root=tmp_path)
+    assert list(table) == ["path", *BOX, "confidence", "num_faces"]
+    assert table["path"].tolist() == [f"a é/{index}.png" for index in range(6)]
+    for row, (width, height) in enumerate(sizes):
+        pixel = max(width, height, 320) / 320 / np.array([width, height] * 2)
+        assert np.all(np.abs(table.loc[row, BOX].to_numpy(float) - box) <= 1.5 * pixel), sizes[row]
+    assert all(max(batch[1:3]) <= 320 and batch[1] == batch[2] for batch in detector.batches)
+
+
+def test_pictures_without_a_face_do_not_shift_the_others(tmp_path, detector):
+    box = (0.25, 0.25, 0.75, 0.75)
+    files = [
+        drawn(
+            tmp_path / f"{index}.png", 100 + 40 * (index % 3), 120, None if index % 4 == 0 else box
+        )
+        for index in range(9)
+    ]
+    table = detect(files, tmp_path / "boxes.parquet", root=tmp_path, batch_size=2)
+    empty = np.arange(9) % 4 == 0
+    assert (table["num_faces"] == ~empty).all() and table["num_faces"].dtype == np.int64
+    assert table.loc[empty, [*BOX, "confidence"]].isna().all(axis=None)
+    assert np.allclose(table.loc[~empty, BOX], box, atol=0.01)
+    assert max(batch[0] for batch in detector.batches) == 2
+
+
+def test_only_new_and_changed_pictures_are_looked_at(tmp_path, detector):
+    files = [
+        drawn(tmp_path / "in" / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(4)
+    ]
+    cache = tmp_path / "deep" / "boxes.parquet"
+    first = detect(files[:3], cache, root=tmp_path)
+    assert detector.num_pictures == 3
+    again = detect(files[2::-1], cache, root=tmp_path)
+    assert detector.num_pictures == 3
+    pd.testing.assert_frame_equal(again, first[::-1].reset_index(drop=True))
+    drawn(files[0], 64, 64, (0.5, 0.5, 1, 1))
+    os.utime(files[0], ns=(0, 1))
+    table = detect([*files, files[0]], cache, root=tmp_path)
+    assert detector.num_pictures == 5
+    assert table["left"].tolist() == [0.5, 0, 0, 0, 0.5]
+    assert len(pd.read_parquet(cache)) == 4
+
+
+def test_faces_are_found_after_the_steps(tmp_path, detector):
+    file = drawn(tmp_path / "wide.png", 200, 100, (0.25, 0.25, 0.75, 0.75))
+    cache, turned = tmp_path / "boxes.parquet", ["", "squash:64", "squash:64 jpeg:75"]
+    table = detect([file] * 3, cache, root=tmp_path, steps=turned)
+    assert np.allclose(
+        table[BOX], (0.25, 0.25, 0.75, 0.75), atol=0.03
+    )  # fractions of what the steps leave
+    assert {batch[1] for batch in detector.batches} == {256, 64} and detector.num_pictures == 3
+    again = detect([file, file], cache, root=tmp_path, steps=turned[1:])
+    assert detector.num_pictures == 3
+    pd.testing.assert_frame_equal(again, table[1:].reset_index(drop=True))
+    with pytest.raises(ValueError, match="each of 1 files, received 2"):
+        detect([file], cache, root=tmp_path, steps=["", ""])
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, detector, monkeypatch):
+    monkeypatch.setattr(faces, "_SAVE_EVERY", 3)
+    files = [drawn(tmp_path / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(8)]
+    whole = files[4].read_bytes()
+    files[4].write_bytes(whole[:60])
+    with pytest.raises(UnreadableImage, match=r"4\.png"):
+        detect(files, tmp_path / "boxes.parquet", root=tmp_path)
+    assert len(pd.read_parquet(tmp_path / "boxes.parquet")) == 3
+    files[4].write_bytes(whole)
+    assert len(detect(files, tmp_path / "boxes.parquet", root=tmp_path)) == 8
+    assert detector.num_pictures == 8
+
+
+def test_errors_say_what_to_do(tmp_path, detector):
+    file = drawn(tmp_path / "in" / "a.png", 64, 64)
+    with pytest.raises(ValueError, match="does not lie below root"):
+        detect([file], tmp_path / "boxes.parquet", root=tmp_path / "other")
+    with pytest.raises(UnreadableImage, match="missing"):
+        detect([tmp_path / "none.png"], tmp_path / "boxes.parquet", root=tmp_path)
+    with pytest.raises(ValueError, match="no files"):
+        detect([], tmp_path / "boxes.parquet", root=tmp_path)
+    (tmp_path / "boxes.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="Delete it"):
+        detect([file], tmp_path / "boxes.parquet", root=tmp_path)
+
+
+def test_another_backend_is_told_how_to_get_boxes(monkeypatch):
+    keras = pytest.importorskip("keras")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(RuntimeError, match="KERAS_BACKEND=tensorflow"):
+        faces._detector.__wrapped__()
+
+
+def test_the_surest_face_is_kept_then_the_largest():
+    def best(*rows):
+        return faces._best(np.array(rows, float).reshape(-1, 5), 100, 200)
+
+    small, large, unsure = [0, 0, 20, 20, 0.999], [50, 10, 150, 90, 0.996], [0, 0, 200, 100, 0.9]
+    for rows in ((small, large, unsure), (unsure, large, small)):
+        assert best(*rows).tolist() == [0.25, 0.1, 0.75, 0.9, 0.996, 3]
+    assert best(small, unsure).tolist() == [0, 0, 0.1, 0.2, 0.999, 2]
+    off, over = [210, 0, 250, 50, 0.99], [-20, -10, 100, 120, 0.95]
+    assert best(off, over).tolist() == [0, 0, 0.5, 1, 0.95, 1]
+    for rows in ((), (off,)):
+        assert np.isnan(best(*rows)[:5]).all() and best(*rows)[5] == 0
+
+
+def test_expand():
+    boxes = np.array([[0.4, 0.4, 0.6, 0.5], [0, 0.5, 1, 1], [np.nan] * 4])
+    expected = [[0.35, 0.375, 0.65, 0.525], [0, 0.375, 1, 1], [np.nan] * 4]
+    assert np.allclose(expand(boxes, 0.25), expected, equal_nan=True)
+    assert np.allclose(expand(boxes, 0), boxes, equal_nan=True)
+    table = pd.DataFrame(boxes, columns=BOX).assign(path="x", num_faces=1)
+    assert np.allclose(expand(table, 0.25), expected, equal_nan=True)
+
+
+def test_iou_against_counted_cells():
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 12, (20, 2, 2, 2))
+    boxes = np.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)  # (20, 2, 4)
+    for a, b in boxes:
+        cells = np.zeros((2, 12, 12), bool)
+        for index, (left, top, right, bottom) in enumerate((a, b)):
+            cells[index, top:bottom, left:right] = True
+        union = cells.any(axis=0).sum()
+        assert iou(a, b) == pytest.approx(cells.all(axis=0).sum() / union if union else 0)
+    pairs = iou(boxes[:, None, 0], boxes[None, :, 1])
+    assert pairs.shape == (20, 20) and np.allclose(pairs.diagonal(), iou(boxes[:, 0], boxes[:, 1]))
+    assert np.isnan(iou(np.full(4, np.nan), boxes[0, 0]))
+
+
+def test_box_agreement_against_a_loop():
+    rng = np.random.default_rng(0)
+
+    def table(paths, share_known):
+        corners = np.sort(rng.random((len(paths), 2, 2)), axis=1).reshape(-1, 4)[:, [0, 1, 2, 3]]
+        corners[rng.random(len(paths)) > share_known] = np.nan
+        return pd.DataFrame(corners, columns=BOX).assign(path=paths, confidence=1.0)
+
+    boxes, known = (
+        table([f"{n}" for n in range(80)], 0.7),
+        table([f"{n}" for n in range(40, 140)][::-1], 0.8),
+    )
+    by_path, shared, num_compared = known.set_index("path")[BOX], [], 0
+    for _, row in boxes.iterrows():
+        if row["path"] in by_path.index and by_path.loc[row["path"]].notna().all():
+            num_compared += 1
+            if not np.isnan(row["left"]):
+                shared.append(iou(row[BOX].to_numpy(float), by_path.loc[row["path"]].to_numpy()))
+    found = box_agreement(boxes, known)
+    assert found["compared"] == num_compared and found["found"] == pytest.approx(
+        len(shared) / num_compared
+    )
+    assert found["median"] == pytest.approx(np.median(shared))
+    assert found["at_least_half"] == pytest.approx(np.mean(np.array(shared) >= 0.5))
+    itself = box_agreement(boxes, boxes.iloc[::-1])
+    assert itself.drop("compared").eq(1).all() and itself["compared"] == boxes["left"].notna().sum()
+    nothing = box_agreement(boxes, known.iloc[:0])
+    assert nothing["compared"] == 0 and nothing.drop("compared").isna().all()
+    unseen = box_agreement(boxes.assign(**dict.fromkeys(BOX, np.nan)), known)
+    assert unseen["found"] == 0 and np.isnan(unseen["median"])
+
+
+# MTCNN itself
+
+
+def test_mtcnn_finds_no_face_where_there_is_none(tmp_path):
+    pytest.importorskip("mtcnn")
+    rng = np.random.default_rng(0)
+    files = [drawn(tmp_path / f"{side}.png", side, side // 2 + 1) for side in (1, 12, 65, 320, 500)]
+    Image.fromarray(rng.integers(0, 256, (64, 90, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
+    table = detect([*files, tmp_path / "noise.png"], tmp_path / "boxes.parquet", root=tmp_path)
+    assert (table["num_faces"] == 0).all() and table[BOX].isna().all(axis=None)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample of real photographs")
+def test_mtcnn_finds_the_same_face_at_any_size_and_place(tmp_path):
+    pytest.importorskip("mtcnn")
+    source = Image.open(min(SHARED.glob("140k/**/real/*.jpg")))
+    assert source.size == (256, 256)
+    places = {
+        (256, 256): (0, 0, 256),
+        (600, 256): (300, 0, 256),
+        (300, 900): (0, 500, 300),
+        (320, 192): (9, 3, 180),
+    }
+    files, alone = [], None
+    for (width, height), (left, top, side) in places.items():
+        canvas = Image.new("RGB", (width, height), (90, 120, 90))
+        canvas.paste(source.resize((side, side)), (left, top))
+        canvas.save(tmp_path / f"{width}.png")
+        files.append(tmp_path / f"{width}.png")
+    files.insert(2, drawn(tmp_path / "none.png", 310, 310))
+    table = detect(files, tmp_path / "boxes.parquet", root=tmp_path)
+    assert (table["num_faces"] > 0).tolist() == [True, True, False, True, True]
+    table = table[table["num_faces"] > 0].reset_index()
+    for row, ((width, height), (left, top, side)) in enumerate(places.items()):
+        box = (
+            table.loc[row, BOX].to_numpy(float) * [width, height, width, height]
+            - [left, top, left, top]
+        ) / side
+        alone = box if alone is None else alone
+        assert iou(box, alone) > 0.75, (width, height)

@@ -1,0 +1,57 @@
+"""Several seeds and the generator matrix, on a study smaller than any other."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+from test_pipeline import records, study  # noqa: F401 (fixtures)
+
+from src.data import catalog
+from src.detectors import autoencoder, extended, training
+from src.evaluation.results import read_results, read_scores
+
+
+@pytest.fixture
+def few(study):  # noqa: F811
+    """Two generators, one small network an approach."""
+    test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
+    return dataclasses.replace(
+        study, test_sets=test_sets, foreign_reals={}, unseen_reals=(), num_resamples=5
+    )
+
+
+def test_the_matrix_trains_on_each_and_tests_on_all(few, records):  # noqa: F811
+    three = dataclasses.replace(
+        few, test_sets=few.test_sets | {"text2img": "wiki"}, matrix=few.matrix[:1]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extended, "train_sets", lambda generators: ["gan140k", "inpainting+text2img"])
+        extended.generator_matrix(three, records)
+    results = read_results(three).query("metric == 'auc' and model == 'Matrix_direct'")
+    assert len(results) == 6 and set(results["protocol"]) == {"controlled"}
+    assert results.groupby("train_set")["test_set"].nunique().to_dict() == {
+        "gan140k": 3,
+        "inpainting+text2img": 3,
+    }
+    card = training.read_card(three.models / "Matrix_direct-controlled-inpainting+text2img")
+    assert card["train_set"] == "inpainting+text2img" and 0 <= card["threshold"] <= 1
+    scores = read_scores(three, "Matrix_direct-controlled-gan140k")
+    assert set(scores.query("test_set == 'inpainting'")["split"]) == {"valid", "test"}
+
+
+def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):  # noqa: F811
+    boxes = pd.DataFrame(
+        {"path": records["path"], "left": 0.2, "top": 0.2, "right": 0.8, "bottom": 0.8}
+    )
+    monkeypatch.setattr(autoencoder, "face_boxes", lambda *_: boxes)
+    monkeypatch.setattr(extended, "PROTOCOLS", ("controlled",))
+    extended.several_seeds(few, records)
+    results = read_results(few).query("metric == 'auc' and seed == 1")
+    assert set(results["model"]) == set(few.headline) and set(results["test_set"]) == set(
+        few.test_sets
+    )
+    for name in few.headline:
+        card = training.read_card(few.models / f"{name}-controlled-seed1")
+        assert card["seed"] == 1 and card["train_set"] == few.train_set
+    assert not (few.models / "VGG16_V3-controlled.keras").exists()
+    assert catalog.load(few).equals(records)

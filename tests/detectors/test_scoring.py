@@ -1,0 +1,438 @@
+"""From archives to results in one process, on a study smaller than any other."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import config
+from src.config import PROTOCOLS, Autoencoder
+from src.data import catalog, faces, sources, ties
+from src.data.fetch import MIRROR, SOURCES, fetch_archives
+from src.detectors import autoencoder, models, scoring, training
+from src.evaluation import audit, comparisons, pca
+from src.evaluation.results import RESULT_COLUMNS, read_scores, score_baseline, scores_file
+from src.pictures.decoding import decode, inspect_all
+from src.pictures.steps import apply
+from src.report import charts, style
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(config, "HOME", tmp_path_factory.mktemp("hôme with spaces"))
+    tiny = config.get_study("tiny")
+    small = dataclasses.replace(tiny, simulation=config.Simulation(30, 14, 10), num_resamples=20)
+    yield small
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def records(study):
+    files = sources.remote_files(study)
+    assert len(files) == 7 and all("simulated" in file.licence for file in files)
+    with sources.served(study):
+        deliveries = fetch_archives(files, study.data / "archives", study.data / "raw")
+    assert all(delivery.folder and not delivery.problem for delivery in deliveries)
+    records = catalog.collect(study)
+    facts = inspect_all(catalog.files(study, records))
+    whole = facts["reason"].isna().to_numpy()
+    assert 0 < (~whole).sum() < 8
+    records = records.assign(width=facts["width"], height=facts["height"])[whole].reset_index(
+        drop=True
+    )
+    ties = ties.find_swap_ties(records, catalog.root(study))
+    pairs = ties.swap_pairs(records, ties)
+    records["group"] = ties.tie_groups(records["group"], pairs.to_numpy(), max_size=10)
+    # Thirty photographs would leave some split empty by chance: here splits go round the groups.
+    groups = records["group"].unique()
+    turn = ["train", "valid", "test", "train"]
+    split = {group: turn[index % 4] for index, group in enumerate(groups)}
+    records["split"] = records["split"].where(records["split"] != "", records["group"].map(split))
+    records, _ = ties.drop_torn_swaps(records, ties)
+    catalog.save(study, records, pd.DataFrame(columns=["path", "reason"]))
+    return catalog.load(study)
+
+
+@pytest.fixture(scope="module")
+def pictures(study, records):
+    steps = (f"resize:{study.image_size}",)
+    return {protocol: scoring.prepare(study, records, protocol, steps) for protocol in PROTOCOLS}
+
+
+def test_sources_of_real_studies():
+    assert sources.remote_files(config.get_study("full")) == SOURCES
+    assert sources.remote_files(config.get_study("sample")) == ()
+    with sources.served(config.get_study("full")):
+        pass
+
+
+def test_the_mirror_is_put_back(study, records, monkeypatch):
+    monkeypatch.setenv(MIRROR, "http://elsewhere.invalid")
+    import os
+
+    with sources.served(study):
+        assert os.environ[MIRROR].startswith("http://127.0.0.1")
+    assert os.environ[MIRROR] == "http://elsewhere.invalid"
+
+
+def test_pictures_are_what_their_steps_say(study, records, pictures):
+    for shown in pictures.values():
+        for row in shown.table.sample(12, random_state=0).itertuples():
+            made = apply(decode(catalog.root(study) / row.path), tuple(row.steps.split()))
+            np.testing.assert_array_equal(shown.pixels[row.row], made)
+        assert (shown.labels[shown.table["row"]] == (shown.table["label"] == "fake")).all()
+        assert (shown.groups()[shown.table["row"]] == shown.table["group"]).all()
+    real = pictures["controlled"].table.query("label == 'real' and test_set == 'inpainting'")
+    assert real["steps"].str.startswith("squash:64 jpeg:75 jpeg:75").all()
+    assert not pictures["report"].table["steps"].str.contains("jpeg").any()
+
+
+def test_no_picture_of_a_training_group_is_tested(pictures):
+    table = pictures["report"].table
+    assert not set(table.loc[table["split"] == "train", "group"]) & set(
+        table.loc[table["split"] == "test", "group"]
+    )
+    trained = set(pictures["report"].rows("train")) | set(pictures["report"].rows("valid"))
+    assert not trained & {
+        row for name in table["test_set"].unique() for row in pictures["report"].rows("test", name)
+    }
+
+
+def test_fit_and_score_a_detector_and_reuse_it(study, pictures):
+    network = dataclasses.replace(study.direct[0], epochs=1)
+    for frozen in (True, False):
+        name = f"VGG_{frozen}"
+        network = dataclasses.replace(network, frozen=frozen)
+        training.seed(0)
+        model = models.build_direct(network, study.image_size)
+        model, history = scoring.fit(model, network, pictures["controlled"], name, verbose=False)
+        assert len(history) == 1
+        results = scoring.score(
+            model,
+            pictures["controlled"],
+            approach="direct",
+            name=name,
+            starts_from=scoring.starts_from(network),
+        )
+        assert set(results["test_set"]) == set(study.test_sets) and list(results) == list(
+            RESULT_COLUMNS
+        )
+        stem = study.models / f"{name}-controlled"
+        card = training.read_card(stem)
+        assert card["starts_from"] == "random values" and 0 <= card["threshold"] <= 1
+        assert scoring.is_detector(stem.with_name(f"{stem.name}.json"))
+        scores = read_scores(study, stem.name)
+        row = scores.iloc[3]
+        table = pictures["controlled"].table
+        place = table.query(
+            "path == @row.path and test_set == @row.test_set and real_source == @row.real_source"
+        )["row"].item()
+        alone = model.predict(pictures["controlled"].pixels[place : place + 1], verbose=0).item()
+        assert alone == pytest.approx(row["score"], abs=1e-4)
+        changed = stem.with_suffix(".json").stat().st_mtime_ns
+        again = scoring.score(
+            model, pictures["controlled"], approach="direct", name=name, starts_from="x"
+        )
+        assert stem.with_suffix(".json").stat().st_mtime_ns == changed  # nothing was scored anew
+        pd.testing.assert_frame_equal(again, results)
+        scores_file(study, stem.name).unlink()  # as when somebody makes room on the disk
+        again = scoring.score(
+            model, pictures["controlled"], approach="direct", name=name, starts_from="random values"
+        )
+        pd.testing.assert_frame_equal(again, results)
+        shown = pictures["controlled"]
+        apart = dataclasses.replace(shown, table=shown.table.assign(group=shown.table["path"]))
+        scoring.score(model, apart, approach="direct", name=name, starts_from="random values")
+        assert set(read_scores(study, stem.name)["group"]) <= set(shown.table["path"])
+
+
+def test_a_head_is_trained_anew_on_another_extractor(study, pictures):
+    network = dataclasses.replace(study.direct[0], epochs=1)
+    for seed in (0, 1):
+        training.seed(seed)
+        model = models.build_direct(network, study.image_size)
+        extractor, _ = models.split_frozen(model)
+        weights = extractor.get_weights()
+        scoring.fit(model, network, pictures["controlled"], "twice", verbose=False)
+        for before, after in zip(weights, extractor.get_weights(), strict=True):
+            np.testing.assert_array_equal(
+                before, after
+            )  # not those of the other one, read back with its head
+
+
+def test_frozen_features_are_computed_once_for_two_heads(study, pictures):
+    first, second = study.direct[:2]
+    for network in (first, second):
+        training.seed(study.seed)
+        model = models.build_direct(dataclasses.replace(network, epochs=1), study.image_size)
+        scoring.fit(
+            model,
+            dataclasses.replace(network, epochs=1),
+            pictures["report"],
+            network.name,
+            verbose=False,
+        )
+    files = list((study.data / "features").glob(f"*{pictures['report'].fingerprint}*.npy"))
+    assert len(files) == 1
+
+
+def test_metadata_baseline_before_and_after_control(study, records):
+
+    for protocol in PROTOCOLS:
+        table = catalog.task_steps(study, records, protocol)
+        traits = audit.traits_after_steps(study, table)
+        assert len(traits) == len(table)
+        labels = (table["label"] == "fake").to_numpy()
+        train = ((table["split"] == "train") & (table["task"] == study.train_set)).to_numpy()
+        scores = audit.metadata_scores(traits[train], labels[train], traits)
+        rows = score_baseline(
+            study, table, scores, approach="metadata", name="Metadata", protocol=protocol
+        )
+        assert set(rows["test_set"]) == set(study.test_sets) and set(rows["approach"]) == {
+            "metadata"
+        }
+        square = (traits["width"] == study.square_size) & (traits["height"] == study.square_size)
+        photographs = table["task"].isin(["inpainting", "text2img", "insight"])
+        if protocol == "report":
+            assert (square == labels)[photographs].all()
+        else:
+            assert square[photographs].all()
+        task = (table["task"] == study.train_set).to_numpy()
+        header = traits[task].drop(columns="bytes_per_pixel")
+        single = audit.trait_table(
+            header, labels[task], table["group"][task], num_resamples=20
+        ).set_index("trait")["auc"]
+        assert (
+            single["luminance_table"] > 0.99
+            if protocol == "report"
+            else (single[header.columns] == 0.5).all()
+        )
+
+
+def test_tasks_beside_the_main_ones(study, records):
+    table = catalog.tasks(records, study)
+    assert list(table["task"].unique()) == [*study.test_sets, "gan140k / wiki", "celeba"]
+    foreign, unseen = table[table["task"] == "gan140k / wiki"], table[table["task"] == "celeba"]
+    assert set(foreign["split"]) == set(unseen["split"]) == {"test"}
+    assert set(foreign.query("label == 'real'")["dataset"]) == {"wiki"} and set(
+        foreign["num_jpeg"]
+    ) == {1}
+    assert set(unseen["label"]) == {"real"} and set(unseen["num_jpeg"]) == {2}
+    every = catalog.every_generator(study, records)
+    whole = catalog.tasks(records, every)
+    assert (whole.groupby("task")["split"].nunique() == 3).all() and list(
+        whole["task"].unique()
+    ) == list(study.test_sets)
+
+
+def test_retrained_pictures(study, pictures):
+    shown = pictures["controlled"]
+    assert shown.model_id("VGG16_V3") == "VGG16_V3-controlled"
+    seeded = shown.retrained(seed=5)
+    assert seeded.model_id("VGG16_V3") == "VGG16_V3-controlled-seed5" and seeded.study.seed == 5
+    np.testing.assert_array_equal(seeded.rows("train"), shown.rows("train"))
+    both = shown.retrained(train_set="text2img+gan140k")
+    assert both.model_id("x") == "x-controlled-text2img+gan140k"
+    union = [*shown.rows("test", "text2img"), *shown.rows("test", "gan140k")]
+    np.testing.assert_array_equal(both.rows("test"), union)
+
+
+def test_reconstruction_errors_are_a_plain_loops(study):
+
+    faces = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    model = models.build_autoencoder(Autoencoder(filters=(4, 4), latent=8), 16)
+    expected = [
+        ((model.predict(face[None], verbose=0)[0] - face / 255) ** 2).mean() for face in faces
+    ]
+    np.testing.assert_allclose(
+        autoencoder.reconstruction_errors(model, faces, batch_size=2), expected, rtol=1e-5
+    )
+
+
+def test_faces(study, records):
+    needed = faces.face_records(study, records)
+    assert {"celeba", "wiki", "inpainting"} <= set(needed["dataset"])
+    boxes = pd.DataFrame(
+        {"path": needed["path"], "left": 0.25, "top": 0.25, "right": 0.75, "bottom": 0.75}
+    )
+    boxes.loc[boxes["path"] == needed.query("dataset == 'celeba'")["path"].iloc[0], "left"] = np.nan
+    faces = autoencoder.prepare_faces(study, records, boxes)
+    assert (
+        sum(map(len, faces.rows.values()))
+        == len(faces.pixels)
+        == (records["dataset"] == "celeba").sum() - 1
+    )
+    shown = scoring.prepare(
+        study, records, "controlled", ("crop", f"resize:{study.face_size}"), boxes.iloc[5:]
+    )
+    assert not set(shown.table["path"]) & set(boxes["path"].iloc[:5])
+    other = dataclasses.replace(
+        study, autoencoder=dataclasses.replace(study.autoencoder, train_dataset="ffhq")
+    )
+    with pytest.raises(ValueError, match="'ffhq', of which there is no record"):
+        faces.face_records(other, records)
+
+
+@pytest.fixture
+def boxes(records):
+    """A wide box in photographs, a narrow one in fakes."""
+    half = np.where(records["label"] == "real", 0.4, 0.2)
+    return pd.DataFrame(
+        {
+            "path": records["path"],
+            "left": 0.5 - half,
+            "top": 0.2,
+            "right": 0.5 + half,
+            "bottom": 0.8,
+        }
+    )
+
+
+def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
+    from sklearn.tree import DecisionTreeClassifier
+
+    monkeypatch.setattr(
+        scoring.audit, "_boosting", lambda seed: DecisionTreeClassifier(random_state=seed)
+    )  # few rows
+    steps = ("crop", f"resize:{study.face_size}")
+    pictures = scoring.prepare(study, records, "controlled", steps, boxes)
+    rows = audit.score_boxes(study, pictures, boxes)
+    auc = rows[
+        (rows["metric"] == "auc") & (rows["real_source"] == rows["test_set"].map(study.test_sets))
+    ]
+    assert (auc["value"] == 1).all() and len(auc) == 4 and set(rows["model"]) == {"Face_box"}
+    same = boxes.assign(left=0.2, right=0.8)
+    rows = audit.score_boxes(study, pictures, same)
+    assert (rows.query("metric == 'auc'")["value"] == 0.5).all()
+
+
+def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypatch):
+    seen = {}
+
+    def detect(files, cache, *, root, steps):
+        seen["steps"] = dict(zip([file.relative_to(root).as_posix() for file in files], steps))
+        return pd.DataFrame(
+            {"path": list(seen["steps"]), "left": 0.4, "top": 0.4, "right": 0.6, "bottom": 0.6}
+        )
+
+    monkeypatch.setattr(autoencoder.faces, "detect", detect)
+    table = faces.face_boxes(study, records, "controlled")
+    np.testing.assert_allclose(table[["left", "bottom"]], [[0.36, 0.64]] * len(table))
+    datasets = records.set_index("path")["dataset"]
+    of = {
+        name: {steps for path, steps in seen["steps"].items() if datasets[path] == name}
+        for name in set(datasets)
+    }
+    assert of["wiki"] == {"squash:64 jpeg:75 jpeg:75"} and of["inpainting"] <= {"", "squash:64"}
+    faces.face_boxes(study, records, "report")
+    assert set(seen["steps"].values()) == {""}
+
+
+def test_attributes_of_photographs(study, records, boxes):
+    table = comparisons.attributes(study, records, boxes)
+    labels = records.set_index("path").loc[table.index]
+    assert (labels["label"] == "real").all() and (labels["split"] != "train").all()
+    assert set(table["gender"].dropna()) <= {"male", "female"} and set(table["colour"]) <= {
+        "grey",
+        "colour",
+    }
+    np.testing.assert_allclose(table["face_size"], 0.8 * 0.6)
+    assert table["jpeg_quality"].between(1, 100).all()
+    bare = comparisons.attributes(study, records)
+    assert bare["face_size"].notna().any()  # what wiki.mat says
+
+
+def test_altered_boxes(study, records):
+    table = catalog.task_steps(study, records, "controlled")
+    altered = sources.altered_boxes(study, table)
+    partly = table["generator"].isin(["inpainting", "insight"]).to_numpy()
+    assert np.isfinite(altered[partly]).all() and np.isnan(altered[~partly]).all()
+    real_data = dataclasses.replace(study, simulation=None)
+    assert np.isnan(sources.altered_boxes(real_data, table)).all()
+
+
+def test_radial_profiles_and_charts(study, records):
+
+    table = catalog.task_steps(study, records, "controlled").query("split == 'test'")
+    profiles = {}
+    for name in ("inpainting", "gan140k"):
+        parts = dict(iter(table[table["test_set"] == name].groupby("label")))
+        profiles[name] = (
+            study.test_sets[name],
+            *(audit.radial_profiles(study, parts[label]) for label in config.LABELS),
+        )
+    assert len({values.shape[1] for _, *both in profiles.values() for values in both}) == 1
+    labels = np.arange(40) % 2
+    traits = audit.trait_table(
+        pd.DataFrame({"a": labels, "b": np.arange(40)}), labels, np.arange(40), num_resamples=20
+    )
+    points = np.random.default_rng(0).normal(size=(40, 5))
+    probe = pca.linear_probe(
+        points, labels, np.arange(40), (2, 5), num_permutations=2, num_resamples=20
+    )
+    leaking = audit.leak_test(
+        pd.DataFrame({"path": list("ab"), "split": ["train", "test"], "group": ["x", "x"]})
+    )
+    means = {
+        (p, label): np.full((8, 8), place)
+        for p in PROTOCOLS
+        for place, label in enumerate(config.LABELS)
+    }
+    figures = {
+        "profiles": charts.radial_profiles(profiles, title="Profiles"),
+        "traits": charts.trait_bars({"report": traits, "controlled": traits}, title="Traits"),
+        "probe": charts.probe_curves({"report": probe}, title="Probe"),
+        "leaks": charts.leak_bars(
+            pd.concat([leaking.assign(split="ours"), leaking.assign(split="theirs")])
+        ),
+        "spectra": charts.mean_spectra(means, title="Means"),
+        "maps": charts.trait_maps(
+            {"report": traits.set_index("trait")[["auc", "ci_low", "ci_high"]]}, title="Traits"
+        ),
+        "scree": charts.scree(np.array([0.5, 0.3, 0.1])),
+        "errors": charts.error_histograms(
+            pd.DataFrame(
+                {
+                    "task": ["a", "b"] * 20,
+                    "label": ["real"] * 20 + ["fake"] * 20,
+                    "error": np.arange(40) / 40,
+                }
+            )
+        ),
+        "shortcut": charts.shortcut(
+            {
+                "as they lie": (
+                    pd.DataFrame(
+                        {"width": [9, 8], "height": [5, 8], "luminance_table": [4.0, np.nan]}
+                    ),
+                    np.array([0, 1]),
+                    pd.DataFrame(
+                        {"generator": ["gan140k"], "auc": [0.9], "ci_low": [0.8], "ci_high": [1.0]}
+                    ),
+                )
+            }
+        ),
+    }
+    for name, figure in figures.items():
+        assert style.save_figure(figure, study, name).stat().st_size > 5000
+    texts = [text.get_text() for axis in figures["leaks"].axes for text in axis.texts]
+    assert texts.count(" 100 %") == 2
+    low, high = charts.heat([np.zeros((2, 3)), np.full((2, 3), 0.2)])
+    assert low.dtype == np.uint8 and low.shape == (2, 3, 3) and high.sum() > 10 * low.sum()
+
+
+def test_the_pca_projection_repeats_the_fit(pictures):
+
+    pixels = pictures["report"].pixels[:20]
+    fitted = pca.joint_pca(pixels, 4)
+    np.testing.assert_allclose(
+        pca.project(fitted, pixels), fitted.scores, atol=0.05 * np.abs(fitted.scores).max()
+    )
+
+
+def test_cards_are_plain(study):
+    for path in study.models.glob("*.json"):
+        assert str(config.HOME) not in json.dumps(json.loads(path.read_text()))

@@ -1,0 +1,421 @@
+from dataclasses import replace
+
+import made_results
+import mutants
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics
+from scipy import special
+
+from src import config
+from src.evaluation import results
+from src.evaluation.metrics import apply_temperature, compare, compute, delong, rate
+from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
+
+
+@pytest.fixture
+def code():
+    return src.comparisons
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
+    return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
+
+
+def _write(study, **scores):
+    for model_id, frame in scores.items():
+        write_scores(study, model_id.replace("__", "-"), frame)
+
+
+def test_holm_rejects_step_by_step(code, study):
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        p_values = generator.random(6).round(2) ** 2
+        adjusted = code.holm(p_values)
+        for alpha in (0.01, 0.05, 0.2, 0.5):
+            rejected = set()
+            for step, place in enumerate(np.argsort(p_values, kind="stable")):
+                if p_values[place] * (6 - step) >= alpha:
+                    break
+                rejected.add(place)
+            assert rejected == set(np.flatnonzero(adjusted < alpha))
+    assert code.holm([0.9, 0.9]).tolist() == [1, 1] and code.holm([0.02]).tolist() == [0.02]
+
+
+def test_differences_are_those_of_paired_tests_on_each_set(code, study):
+    first, second = (
+        made_results.scores(1.0),
+        made_results.scores(0.2, seed=1).sample(frac=1, random_state=0),
+    )
+    _write(study, A=first, B=second, C=made_results.scores(1.0, seed=2))
+    table = code.differences(study, [("A", "B"), ("A", "C")])
+    assert (
+        table["test_set"].tolist() == list(study.test_sets) * 2
+        and table["real_source"][2] == "gan140k"
+    )
+    row = table.iloc[0]
+    paired = made_results.tested(first).merge(
+        made_results.tested(second), on=["path", "label", "group"], suffixes=("_1", "_2")
+    )
+    arrays = paired["label"], paired["score_1"], paired["score_2"], paired["group"]
+    areas = [
+        sklearn.metrics.roc_auc_score(paired["label"], paired[f"score_{number}"])
+        for number in (1, 2)
+    ]
+    assert row[["auc_first", "auc_second", "difference"]].tolist() == pytest.approx(
+        [*areas, areas[0] - areas[1]]
+    )
+    assert row["p_value"] == delong(*arrays)["p_value"]
+    interval = compare(*arrays, num_resamples=60, seed=0).iloc[0]
+    assert row[["ci_low", "ci_high"]].tolist() == interval[["ci_low", "ci_high"]].tolist()
+    assert row[["num_real", "num_fake", "num_left_out"]].tolist() == [120, 120, 0]
+    np.testing.assert_array_equal(table["p_adjusted"], code.holm(table["p_value"]))
+    assert table["real"].tolist() == [True] * 3 + [False] * 3
+
+
+def test_a_difference_is_real_only_beside_the_whole_family(code, study):
+    first = made_results.scores(0.5)
+    other = special.expit(
+        special.logit(first["score"]) + 0.12 * (2 * first["label"] - 1) * (first["test_set"] != "x")
+    )
+    noise = np.random.default_rng(3).normal(size=len(first))
+    second = first.assign(score=special.expit(special.logit(other) + 0.5 * noise))
+    _write(
+        study,
+        A=first,
+        B=second,
+        **{f"C{number}": made_results.scores(0.5, seed=number) for number in range(9, 16)},
+    )
+    alone = code.differences(replace(study, test_sets={"inpainting": "wiki"}), [("B", "A")])
+    family = [("B", "A"), *((f"C{number}", "A") for number in range(9, 16))]
+    among = code.differences(replace(study, test_sets={"inpainting": "wiki"}), family)
+    assert (
+        alone["p_value"][0] == among["p_value"][0]
+        and alone["p_adjusted"][0] < among["p_adjusted"][0]
+    )
+    assert (among["p_adjusted"] >= among["p_value"]).all() and not (
+        among["real"] & (among["p_adjusted"] >= 0.05)
+    ).any()
+
+
+def test_copies_in_their_group_change_no_difference(code, study):
+    first, second = made_results.scores(0.6), made_results.scores(0.4, seed=1)
+    four = [
+        pd.concat(
+            [frame.assign(path=frame["path"].str.replace("/", f"/{copy}")) for copy in range(4)]
+        )
+        for frame in (first, second)
+    ]
+    _write(study, A=first, B=second, A4=four[0], B4=four[1])
+    once, often = (code.differences(study, [pair]) for pair in (("A", "B"), ("A4", "B4")))
+    columns = ["difference", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    np.testing.assert_allclose(once[columns], often[columns], atol=1e-12)
+
+
+def test_an_interval_that_holds_zero_is_no_real_difference(code, study, monkeypatch):
+    _write(study, A=made_results.scores(1.0), B=made_results.scores(0.2, seed=1))
+    assert code.differences(study, [("A", "B")])["real"].all()
+    wide = pd.DataFrame([{"ci_low": -0.1, "ci_high": 0.3, "num_real": 1, "num_fake": 1}])
+    monkeypatch.setattr(results, "compare", lambda *arrays, **options: wide)
+    assert not code.differences(study, [("A", "B")])["real"].any()
+
+
+def test_differences_count_what_only_one_has_scored(code, study):
+    first = made_results.scores()
+    fewer = first.drop(made_results.tested(first).index[:5])
+    _write(
+        study,
+        A=first,
+        B=fewer.query("test_set != 'gan140k'"),
+        C=fewer.query("test_set != 'gan140k'"),
+    )
+    table = code.differences(study, [("B", "C")])  # a set that could not be had is in neither
+    assert table["test_set"].tolist() == ["inpainting", "insight"]
+    with pytest.raises(ValueError, match="120 and 0 test rows|240 and 0 test rows"):
+        code.differences(study, [("A", "B")])
+    _write(study, B=fewer)
+    table = code.differences(study, [("A", "B")])
+    assert table["num_left_out"].tolist() == [5, 0, 0] and table["num_real"].tolist() == [
+        115,
+        120,
+        120,
+    ]
+    assert (
+        (table["difference"] == 0).all()
+        and (table["p_value"] == 1).all()
+        and not table["real"].any()
+    )
+    with pytest.raises(ValueError, match="share a test set of 'tiny'"):
+        code.differences(study, [])
+    with pytest.raises(FileNotFoundError, match="no scores of 'D'"):
+        code.differences(study, [("A", "D")])
+
+
+def test_protocol_differences_are_controlled_minus_report_on_the_same_files(code, study):
+    report, controlled = (
+        made_results.scores(2.0),
+        made_results.scores(0.5, seed=1).sample(frac=1, random_state=1),
+    )
+    _write(study, A__report=report, A__controlled=controlled)
+    table = code.protocol_differences(study, ["A"])
+    area = {
+        name: sklearn.metrics.roc_auc_score(lot["label"], lot["score"])
+        for name, lot in (
+            ("report", made_results.tested(report)),
+            ("controlled", made_results.tested(controlled)),
+        )
+    }
+    row = table.iloc[0]
+    assert row["model"] == "A" and table["real"].all()
+    for name, value in area.items():
+        assert row[f"auc_{name}"] == pytest.approx(value)
+    assert row["difference"] == pytest.approx(area["controlled"] - area["report"])
+    assert (table["ci_high"] < 0).all() and "second" not in table
+
+
+def test_reliability_agrees_with_a_loop_over_bins(code, study):
+    scores = made_results.scores()
+    scores.loc[scores.index[:4], "score"] = 0, 1, 0.5, 1
+    bins = code.reliability(scores, made_results.CARD, num_bins=10)
+    assert bins[["test_set", "real_source"]].drop_duplicates().values.tolist() == [
+        ["inpainting", "wiki"], ["insight", "wiki"], ["gan140k", "gan140k"]
+    ]  # fmt: skip
+    for calibrated, temperature in ((False, 1), (True, 2)):
+        own = bins[(bins["test_set"] == "insight") & (bins["calibrated"] == calibrated)].set_index(
+            "bin"
+        )
+        lot = made_results.tested(scores, "insight")
+        logit = np.log(lot["score"] / (1 - lot["score"])) / temperature
+        value = 1 / (1 + np.exp(-logit))
+        assert own["num_images"].sum() == len(lot)
+        for number, row in own.iterrows():
+            inside = (value >= number / 10) & (value < (number + 1) / 10)
+            oracle = [value[inside].mean(), lot["label"][inside].mean(), inside.sum()]
+            assert row[["mean_score", "share_fake", "num_images"]].tolist() == pytest.approx(oracle)
+    assert bins.groupby("test_set")["in_domain"].first().to_dict() == {
+        "inpainting": True, "insight": False, "gan140k": False
+    }  # fmt: skip
+    several = code.reliability(scores, {**made_results.CARD, "train_set": "inpainting+gan140k"})
+    assert several.groupby("test_set")["in_domain"].first().tolist() == [
+        True,
+        True,
+        False,
+    ]  # gan140k comes first
+
+
+def test_calibration_errors_are_those_of_the_metrics(code, study):
+    scores = made_results.scores(0.3)
+    errors = code.calibration_errors(code.reliability(scores, made_results.CARD)).set_index(
+        "test_set"
+    )
+    assert (
+        errors.index.tolist() == ["inpainting", "insight", "gan140k"]
+        and (errors["num_images"] == 240).all()
+    )
+    for test_set, row in errors.iterrows():
+        lot = made_results.tested(scores, test_set, study.test_sets[test_set])
+        assert row["ece"] == pytest.approx(compute(lot["label"], lot["score"])["ece"])
+        cooled = apply_temperature(lot["score"], 2)
+        assert row["ece_calibrated"] == pytest.approx(compute(lot["label"], cooled)["ece"])
+
+
+def test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card(code, study):
+    scores = made_results.scores(0.3)
+    table = code.false_alarms(scores, made_results.CARD)
+    assert table[["split", "real_source", "num_real"]].values.tolist() == [
+        ["valid", "wiki", 60], ["test", "wiki", 120], ["test", "celeba", 120], ["test", "gan140k", 120]
+    ]  # fmt: skip
+    valid = scores.query("split == 'valid' and label == 0")
+    lots = [valid, *(made_results.tested(scores, *lot).query("label == 0") for lot in
+                     (("inpainting", "wiki"), ("inpainting", "celeba"), ("gan140k", "gan140k")))]  # fmt: skip
+    for row, lot in zip(table.itertuples(), lots):
+        oracle = rate(lot["score"] >= 0.42, lot["group"])
+        assert (row.value, row.ci_low, row.ci_high) == tuple(oracle.values())
+    order = (
+        scores["test_set"]
+        .map({"insight": 0, "gan140k": 1, "inpainting": 2})
+        .sort_values(kind="stable")
+        .index
+    )
+    again = code.false_alarms(
+        scores.loc[order], made_results.CARD
+    )  # the training set's preparation counts, whichever comes first
+    keys = ["split", "real_source"]
+    pd.testing.assert_frame_equal(
+        table.sort_values(keys, ignore_index=True), again.sort_values(keys, ignore_index=True)
+    )
+
+
+def _attributes(scores):
+    """Of photographs only: a gender, a face size, whether it is grey."""
+    paths = scores.loc[scores["label"] == 0, "path"].drop_duplicates().to_numpy()
+    number = np.array([int(path.split("/")[1][:3]) for path in paths])
+    copy = np.array([int(path[-5]) for path in paths])
+    size = np.where(number % 3 == 0, number / 100, number / 150)  # of validation: 0, 0.03, … 0.87
+    return pd.DataFrame(
+        {"gender": np.where(copy, "male", "female"), "face_size": size, "grey": number < 6},
+        index=paths,
+    )
+
+
+def test_subgroups_are_the_rows_of_their_pictures(code, study):
+    scores = made_results.scores()
+    attributes = _attributes(scores)
+    rows, skipped = code.subgroups(study, scores, attributes, made_results.CARD)
+    assert tuple(rows) == RESULT_COLUMNS
+    name = scores["path"].str.split("/").str[1]
+    female = scores[name.str.endswith("_0.jpg")]
+    oracle = result_rows(
+        study,
+        made_results.tested(female, "insight"),
+        approach="direct",
+        model="A",
+        protocol="controlled",
+        card=made_results.CARD,
+    ).set_index("metric")
+    own = rows[rows["test_set"] == "insight"].set_index("metric")
+    for metric in ("auc", "fpr_at_threshold"):
+        columns = ["value", "ci_low", "ci_high", "num_real", "num_fake"]
+        assert (
+            own.loc[f"{metric}@gender:female", columns].tolist()
+            == oracle.loc[metric, columns].tolist()
+        )
+    assert own.loc["auc@gender:male", ["num_real", "num_fake"]].tolist() == [60, 60]
+    sizes = {metric for metric in own.index if metric.startswith("auc@face_size")}
+    assert sizes == {
+        "auc@face_size:<0.435",
+        "auc@face_size:>=0.435",
+    }  # the median of the validation photographs
+    skip = skipped.set_index(["test_set", "real_source", "subgroup"])[["num_real", "num_fake"]]
+    assert skip.loc[("inpainting", "wiki", "grey:True")].tolist() == [8, 8]
+    assert skip.loc[("inpainting", "celeba", "gender:female")].tolist() == [60, 0]
+    assert skip.loc[("gan140k", "gan140k", "grey:True")].tolist() == [8, 8]
+    assert "auc@grey:False" in own.index and not rows["metric"].str.contains("True|unknown").any()
+    write_results(study, rows)
+
+
+def test_the_cut_comes_from_validation_photographs_or_from_the_caller(code, study):
+    scores = made_results.scores()
+    attributes = _attributes(scores)
+    tested = attributes.index.isin(made_results.tested(scores)["path"])
+    moved = attributes.assign(face_size=attributes["face_size"] + 0.5 * tested)
+    for table, bounds, cut in (
+        (moved, None, "0.435"),
+        (attributes, {"face_size": 0.12345}, "0.123"),
+    ):
+        rows, skipped = code.subgroups(study, scores, table, made_results.CARD, bounds=bounds)
+        found = [*rows["metric"], *("auc@" + skipped["subgroup"])]
+        sizes = {name.split(":")[1] for name in found if "@face_size" in name}
+        assert sizes <= {f"<{cut}", f">={cut}"} and sizes
+    row = rows[rows["metric"] == "auc@face_size:<0.123"].iloc[0]
+    lot = made_results.tested(scores, row["test_set"], row["real_source"])
+    numbers = lot["path"].str.split("/").str[1].str[:3].astype(int)
+    assert row["num_real"] == ((numbers / 150 < 0.123) & (lot["label"] == 0)).sum()
+    unknown = attributes.assign(face_size=attributes["face_size"].where(tested))
+    with pytest.raises(
+        ValueError, match="No validation photograph has a 'face_size'. Say in `bounds`"
+    ):
+        code.subgroups(study, scores, unknown, made_results.CARD)
+
+
+def test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph(code, study):
+    scores = made_results.scores()
+    photographs = _attributes(scores).filter(like="wiki/", axis=0)[["gender"]]
+    fakes = scores.loc[scores["label"] == 1, "path"].drop_duplicates()
+    other = pd.DataFrame({"gender": "other"}, index=fakes[fakes.str.startswith("fake-insight/")])
+    _, skipped = code.subgroups(study, scores, pd.concat([photographs, other]), made_results.CARD)
+    skip = skipped.set_index(["test_set", "subgroup"])[["num_real", "num_fake"]]
+    assert skip.loc[("insight", "gender:other")].tolist() == [0, 120]
+    # A photograph of the same name in another group is another photograph.
+    apart = scores.assign(
+        group=np.where(scores["label"] == 1, "fake/" + scores["group"], scores["group"])
+    )
+    _, skipped = code.subgroups(study, apart, photographs, made_results.CARD)
+    assert (
+        skipped.set_index(["test_set", "subgroup"]).loc[("insight", "gender:unknown"), "num_fake"]
+        == 120
+    )
+    with pytest.raises(
+        ValueError, match="each path once in attributes, received 1 twice, the first: celeba|wiki"
+    ):
+        code.subgroups(
+            study, scores, pd.concat([photographs, photographs.iloc[:1]]), made_results.CARD
+        )
+
+
+MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice)
+    "Holm forgotten": (
+        'table["p_adjusted"] = holm(table["p_value"])',
+        'table["p_adjusted"] = table["p_value"]',
+        test_a_difference_is_real_only_beside_the_whole_family,
+    ),
+    "Holm without its running maximum": (
+        "np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))",
+        "(p_values[order] * np.arange(len(p_values), 0, -1))",
+        test_holm_rejects_step_by_step,
+    ),
+    "images drawn instead of groups": (
+        '("label", "first", "second", "group")',
+        '("label", "first", "second", "path")',
+        test_copies_in_their_group_change_no_difference,
+    ),
+    "unpaired bootstrap": (
+        "evaluation.compare(*arrays,",
+        "evaluation.compare(arrays[0], arrays[1], arrays[2].sample(frac=1, random_state=0), arrays[3],",
+        test_differences_are_those_of_paired_tests_on_each_set,
+    ),
+    "foreign photographs mixed in": (
+        '(table["test_set"] == test_set) & (table["real_source"] == real_source)',
+        '(table["test_set"] == test_set)',
+        test_differences_are_those_of_paired_tests_on_each_set,
+    ),
+    "protocols the wrong way round": (
+        '(f"{model}-controlled", f"{model}-report")',
+        '(f"{model}-report", f"{model}-controlled")',
+        test_protocol_differences_are_controlled_minus_report_on_the_same_files,
+    ),
+    "temperature before and after swapped": (
+        '(False, lot["score"].to_numpy()), (True, cooled)',
+        '(True, lot["score"].to_numpy()), (False, cooled)',
+        test_calibration_errors_are_those_of_the_metrics,
+    ),
+    "validation images in the reliability": (
+        'tested = scores[scores["split"] == "test"]\n    trained',
+        'tested = scores[scores["split"] != "train"]\n    trained',
+        test_calibration_errors_are_those_of_the_metrics,
+    ),
+    "threshold from the test split": (
+        'lot["score"] >= card["threshold"]',
+        'lot["score"] >= evaluation.choose_threshold(tested["label"], tested["score"])',
+        test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card,
+    ),
+    "a photograph counted in every test set": (
+        '.drop_duplicates(["split", "path"])',
+        "",
+        test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card,
+    ),
+    "the cut from test photographs": (
+        'column[valid].median()',
+        'column.median()',
+        test_the_cut_comes_from_validation_photographs_or_from_the_caller,
+    ),
+    "fakes without their photograph": (
+        'np.where(scores["label"] == 1, path, None)',
+        "None",
+        test_subgroups_are_the_rows_of_their_pictures,
+    ),
+    "a namesake taken for the photograph": (
+        '[scores["group"], scores["path"]',
+        '[scores["label"] * 0, scores["path"]',
+        test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_checks_notice_a_planted_bug(study, monkeypatch, bug):
+    mutants.must_be_noticed("src.evaluation.comparisons", MUTANTS[bug], study, monkeypatch)

@@ -1,0 +1,413 @@
+from dataclasses import replace
+
+import mutants
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import config
+from src.evaluation.metrics import choose_threshold, compute
+
+CARD = {"train_set": "inpainting", "seed": 3, "threshold": 0.42, "temperature": 2.0}
+WHO = {"approach": "direct", "model": "VGG16_V3", "protocol": "controlled"}
+
+
+@pytest.fixture
+def code():
+    return src.evaluation
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    return replace(config.get_study("tiny"), num_resamples=40)
+
+
+def _scores(num_groups=60, seed=0):
+    """Scores of reals and two generators, of which `insight` is met with two kinds of reals; all splits."""
+    generator = np.random.default_rng(seed)
+    tables = []
+    for test_set, real_source, shift in (
+        ("inpainting", "wiki", 2),
+        ("insight", "wiki", 0.3),
+        ("insight", "celeba", 4),
+    ):
+        for label, name in ((0, "real"), (1, test_set)):
+            group = [f"{real_source}/{number:03}" for number in range(num_groups)]
+            split = np.array(["train", "valid", "test"])[np.arange(num_groups) % 3]
+            better = np.where(split == "test", 0, 3)  # than on the test split: mixing splits shows
+            score = 1 / (
+                1
+                + np.exp((shift + better) * (0.5 - label) + generator.normal(size=num_groups) - 0.5)
+            )
+            path = [f"{name}/{value}.jpg" for value in group]
+            table = pd.DataFrame(
+                {"path": path, "label": label, "generator": name, "group": group, "split": split}
+            )
+            tables.append(table.assign(score=score, test_set=test_set, real_source=real_source))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_scores_come_back_as_they_were_written(code, study):
+    frame = _scores()
+    path = code.write_scores(study, "VGG16_V3-controlled", frame.assign(extra=1))
+    assert path == study.data / "scores" / "VGG16_V3-controlled.parquet"
+    back = code.read_scores(study, "VGG16_V3-controlled")
+    assert list(back) == ["model_id", *code.SCORE_COLUMNS] and back["label"].dtype == "int8"
+    np.testing.assert_array_equal(back["score"], frame["score"])
+    code.write_scores(study, "A-report", frame.iloc[::-1])
+    assert code.read_scores(study)["model_id"].unique().tolist() == [
+        "A-report",
+        "VGG16_V3-controlled",
+    ]
+    assert sorted(item.name for item in path.parent.iterdir()) == [
+        "A-report.parquet",
+        "VGG16_V3-controlled.parquet",
+    ]
+
+
+def test_missing_scores_are_named_with_what_there_is(code, study):
+    with pytest.raises(FileNotFoundError, match="found: none"):
+        code.read_scores(study)
+    code.write_scores(study, "A-report", _scores())
+    with pytest.raises(FileNotFoundError, match="'B-report'.*found: A-report.*Run the notebook"):
+        code.read_scores(study, "B-report")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="group"), r"lack the columns \['group'\]"),
+        (lambda frame: frame.iloc[:0], "no rows"),
+        (lambda frame: frame.assign(score=frame["score"].where(frame.index != 7)), "1 of 360 rows have a score that is NaN"),
+        (lambda frame: frame.assign(score=frame["score"] * 3 - 1), r"outside \[0, 1\]"),
+        (lambda frame: frame.assign(label=frame["label"] + 1), "label other than"),
+        (lambda frame: frame.assign(label=1 - frame["label"]), "contradicts its generator"),
+        (lambda frame: frame.assign(split="validation"), "a split other than"),
+        (lambda frame: pd.concat([frame, frame.iloc[:1]]), "1 of 361 rows have an image twice"),
+        (lambda frame: frame.assign(split=["train"] * 180 + ["test"] * 180), "a group that lies in several splits"),
+        (lambda frame: frame.assign(group=None), "no value in some column"),
+    ],
+)  # fmt: skip
+def test_says_what_is_wrong_with_scores(code, study, change, message):
+    with pytest.raises(ValueError, match=message):
+        code.write_scores(study, "A-report", change(_scores()))
+    assert not (study.data / "scores").exists()
+
+
+def test_a_flipped_label_is_refused(code, study):
+    with pytest.raises(ValueError, match="contradicts its generator"):
+        code.write_scores(
+            study, "A-report", _scores().assign(label=lambda frame: 1 - frame["label"])
+        )
+
+
+def test_a_group_in_two_splits_is_refused(code, study):
+    with pytest.raises(ValueError, match="several splits"):
+        code.write_scores(
+            study, "A-report", _scores().assign(split=["train"] * 180 + ["test"] * 180)
+        )
+
+
+def test_threshold_and_temperature_come_from_validation_rows_of_the_training_set(code, study):
+    scores = _scores()
+    valid = scores[(scores["split"] == "valid") & (scores["test_set"] == "inpainting")]
+    chosen = code.calibrate(scores, "inpainting")
+    assert chosen["threshold"] == choose_threshold(valid["label"], valid["score"])
+    assert chosen["temperature"] == code.fit_temperature(valid["label"], valid["score"])
+    with pytest.raises(ValueError, match="no validation rows of 'text2img'.*'insight'"):
+        code.calibrate(scores, "text2img")
+
+
+def test_validation_rows_of_several_training_sets_and_of_photographs_alone(code, study):
+    scores = _scores().query("real_source == 'wiki'")
+    valid = scores[scores["split"] == "valid"]
+    pd.testing.assert_frame_equal(code.validation_rows(scores, "inpainting+insight"), valid)
+    alone = valid[(valid["label"] == 0) & (valid["test_set"] == "inpainting")].assign(
+        real_source="celeba"
+    )
+    assert code.calibrate(pd.concat([scores, alone]), "inpainting") == code.calibrate(
+        scores, "inpainting"
+    )
+    with pytest.raises(
+        ValueError, match="one source of photographs.*'insight', received .'wiki', 'celeba'"
+    ):
+        code.validation_rows(_scores(), "insight")
+
+
+def test_result_rows_are_the_metrics_of_each_test_set_alone(code, study):
+    scores = _scores()
+    rows = code.result_rows(study, scores, **WHO, card=CARD)
+    assert tuple(rows) == code.RESULT_COLUMNS
+    assert (rows["ci_low"] <= rows["value"] + 0.1).all() and (
+        rows["ci_low"] <= rows["ci_high"]
+    ).all()
+    assert (rows[["num_real", "num_fake"]] == 20).all(axis=None) and (rows["seed"] == 3).all()
+    for (test_set, real_source), part in rows.groupby(["test_set", "real_source"]):
+        tested = scores.query(
+            "split == 'test' and test_set == @test_set and real_source == @real_source"
+        )
+        values = part.set_index("metric")["value"]
+        for suffix, threshold in (("", 0.5), ("_at_threshold", CARD["threshold"])):
+            oracle = compute(tested["label"], tested["score"], threshold)
+            for name in code.THRESHOLD_METRICS:
+                assert values[name + suffix] == pytest.approx(oracle[name]), (
+                    test_set,
+                    real_source,
+                    name + suffix,
+                )
+        assert values["auc"] == pytest.approx(compute(tested["label"], tested["score"])["auc"])
+        logit = np.log(tested["score"] / (1 - tested["score"])) / CARD["temperature"]
+        cooled = compute(tested["label"], 1 / (1 + np.exp(-logit)))
+        assert values["log_loss_calibrated"] == pytest.approx(cooled["log_loss"])
+        assert values["fpr_at_threshold"] == pytest.approx(1 - values["recall_real_at_threshold"])
+        assert (
+            len(values)
+            == len(code.METRICS) + len(code.THRESHOLD_METRICS) + len(code.CALIBRATION_METRICS) + 1
+        )
+    assert len(rows.groupby(["test_set", "real_source"])) == 3
+
+
+def test_result_rows_depend_on_test_rows_only(code, study):
+    scores = _scores()
+    other = scores.assign(
+        score=scores["score"].where(scores["split"] == "test", 1 - scores["score"])
+    )
+    pd.testing.assert_frame_equal(
+        code.result_rows(study, scores, **WHO, card=CARD),
+        code.result_rows(study, other, **WHO, card=CARD),
+    )
+
+
+def test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else(code, study):
+    scores = _scores()
+    alone = scores[(scores["test_set"] == "inpainting") & (scores["label"] == 0)].assign(
+        real_source="celeba"
+    )
+    rows = code.result_rows(study, pd.concat([scores, alone]), **WHO, card=CARD)
+    row = rows[rows["real_source"].eq("celeba") & rows["test_set"].eq("inpainting")]
+    tested = alone[alone["split"] == "test"]
+    assert row["metric"].tolist() == ["fpr_at_threshold"] and row[
+        ["num_real", "num_fake"]
+    ].values.tolist() == [[20, 0]]
+    assert row["value"].item() == (tested["score"] >= CARD["threshold"]).mean()
+    code.write_results(study, rows)
+    with pytest.raises(ValueError, match="fakes and nothing else"):
+        code.result_rows(study, scores[scores["label"] == 1], **WHO, card=CARD)
+
+
+def test_intervals_in_result_rows_draw_groups(code, study):
+    scores = _scores()
+    tenfold = pd.concat([scores.assign(path=scores["path"] + str(copy)) for copy in range(10)])
+    columns = ["metric", "ci_low", "ci_high"]
+    once, often = (
+        code.result_rows(study, frame, **WHO, card=CARD)[columns] for frame in (scores, tenfold)
+    )
+    chosen = once["metric"].isin(["auc", "accuracy", "f1_at_threshold"])
+    pd.testing.assert_frame_equal(once[chosen], often[chosen])
+
+
+def test_says_what_is_wrong_with_card_or_rows(code, study):
+    scores = _scores()
+    with pytest.raises(ValueError, match=r"lacks \['seed', 'threshold'\]"):
+        code.result_rows(study, scores, **WHO, card={"train_set": "inpainting", "threshold": None})
+    with pytest.raises(ValueError, match="no rows of the test split"):
+        code.result_rows(study, scores[scores["split"] != "test"], **WHO, card=CARD)
+    with pytest.raises(ValueError, match="scores of one detector"):
+        code.result_rows(study, scores.assign(model_id=["a", "b"] * 180), **WHO, card=CARD)
+    with pytest.raises(ValueError, match="no metrics named .'auc_at_threshold'"):
+        code.result_rows(study, scores, **WHO, card=CARD, names=["auc", "auc_at_threshold"])
+    names = ["auc", "accuracy_at_threshold", "fpr_at_threshold", "ece_calibrated"]
+    every, some = (
+        code.result_rows(study, scores, **WHO, card=CARD, names=given) for given in (None, names)
+    )
+    chosen = every[every["metric"].isin(names)].reset_index(drop=True)
+    assert some.sort_values(["test_set", "real_source", "metric"], ignore_index=True).equals(
+        chosen.sort_values(["test_set", "real_source", "metric"], ignore_index=True)
+    )
+    without = code.result_rows(study, scores, **WHO, card={**CARD, "temperature": None})
+    assert not without["metric"].str.endswith("_calibrated").any()
+
+
+def test_results_replace_rows_with_the_same_keys_and_keep_the_others(code, study):
+    scores = _scores()
+    first = code.result_rows(study, scores, **WHO, card=CARD)
+    other_seed = code.result_rows(study, scores, **WHO, card={**CARD, "seed": 4})
+    code.write_results(study, other_seed)
+    path = code.write_results(study, first.sample(frac=1, random_state=0).sort_index())
+    before = path.read_bytes()
+    back = code.read_results(study)
+    assert len(back) == 2 * len(first) and tuple(back) == code.RESULT_COLUMNS
+    code.write_results(study, first)
+    assert path.read_bytes() == before  # the same rows again change nothing
+    part = first[first["test_set"] == "inpainting"].assign(value=0.25)
+    code.write_results(study, part[part["metric"] == "auc"])
+    back = code.read_results(study)
+    replaced = back.query("test_set == 'inpainting' and seed == 3")
+    assert replaced["value"].tolist() == [0.25]  # stale metrics of the replaced detector are gone
+    assert len(back) == 2 * len(first) - len(part) + 1
+    keys = list(code.RESULT_KEYS)
+    assert back[keys].equals(back[keys].sort_values(keys, ignore_index=True))
+
+
+def test_rows_of_another_kind_stay_when_rows_are_replaced(code, study):
+    first = code.result_rows(study, _scores(), **WHO, card=CARD)
+    base = first[first["metric"] == "auc"]
+    names = ["auc@jpeg:90", "auc@jpeg:50", "auc@face_size:<0.31", "cam_in_region"]
+    more = pd.concat(
+        [base.assign(metric=name, value=number / 10) for number, name in enumerate(names)]
+    )
+    path = code.write_results(study, first)
+    code.write_results(study, more)
+    before = path.read_bytes()
+    for rows in (more, first):  # in any order, and again
+        code.write_results(study, rows)
+        assert path.read_bytes() == before
+    path.unlink()
+    code.write_results(study, more)
+    code.write_results(study, first)
+    assert path.read_bytes() == before
+    code.write_results(study, base.assign(metric="auc@face_size:<0.4"))
+    code.write_results(study, base.assign(metric="auc@jpeg:50", value=0.9))
+    back = code.read_results(study)
+    kept = back.loc[back["metric"].str.contains("@|cam"), "metric"]
+    assert set(kept) == {"auc@jpeg:50", "auc@face_size:<0.4", "cam_in_region"}
+    assert len(back) == len(first) + 3 * len(base)
+
+
+def test_says_what_is_wrong_with_results(code, study):
+    rows = code.result_rows(study, _scores(), **WHO, card=CARD)
+    with pytest.raises(FileNotFoundError, match="Run the notebooks"):
+        code.read_results(study)
+    for change, message in (
+        (rows.drop(columns="seed"), "Expected the columns"),
+        (rows.assign(more=1), "Expected the columns"),
+        (rows.assign(value=np.nan), "no finite value"),
+        (rows.assign(study="full"), "of the study 'tiny'"),
+        (pd.concat([rows, rows]), "each row once"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            code.write_results(study, change)
+    assert not study.figures.exists()
+
+
+def test_pairs_the_test_rows_of_two_detectors(code, study):
+    first, second = _scores(), _scores(seed=1).sample(frac=1, random_state=0)
+    paired = code.pair_scores(first, second, "inpainting")
+    assert len(paired) == 40 and set(paired["label"]) == {0, 1}
+    lookup = second.query("test_set == 'inpainting'").set_index("path")["score"]
+    np.testing.assert_array_equal(paired["second"], lookup[paired["path"]])
+    with pytest.raises(ValueError, match="40 and 39 test rows, 39 in common"):
+        code.pair_scores(
+            first,
+            second.drop(second.query("split == 'test' and test_set == 'inpainting'").index[0]),
+            "inpainting",
+        )
+    with pytest.raises(ValueError, match="0 and 0 test rows"):
+        code.pair_scores(first, second, "text2img")
+    with pytest.raises(ValueError, match="0 and 0 test rows"):
+        code.pair_scores(first, second, "text2img", common=True)
+
+
+def test_pairs_what_both_have_scored_and_one_source_at_a_time(code, study):
+    first, second = _scores(), _scores(seed=1)
+    fewer = second.drop(
+        second.query("split == 'test' and test_set == 'insight' and real_source == 'wiki'").index[
+            :3
+        ]
+    )
+    assert len(code.pair_scores(first, fewer, "insight", "wiki", common=True)) == 37
+    paired = code.pair_scores(first, second, "insight", "celeba")
+    assert len(paired) == 40 and set(paired["real_source"]) == {"celeba"}
+    with pytest.raises(ValueError, match="'insight' meets photographs of .'wiki', 'celeba'"):
+        code.pair_scores(first, second, "insight")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(code, study):
+    path = study.figures / "results.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("old")
+
+    def fail(beside):
+        beside.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        code.write_atomically(path, fail)
+    assert [item.name for item in path.parent.iterdir()] == [
+        "results.csv"
+    ] and path.read_text() == "old"
+
+
+MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice)
+    "validation and test rows mixed": (
+        'tested = tested[tested["split"] == "test"]',
+        'tested = tested[tested["split"] != "train"]',
+        test_result_rows_depend_on_test_rows_only,
+    ),
+    "threshold from the test split": (
+        'scores["split"] == "valid"',
+        'scores["split"] == "test"',
+        test_threshold_and_temperature_come_from_validation_rows_of_the_training_set,
+    ),
+    "threshold from every set": (
+        'valid["test_set"].isin(train_set.split("+"))',
+        'valid["test_set"] != ""',
+        test_threshold_and_temperature_come_from_validation_rows_of_the_training_set,
+    ),
+    "threshold chosen anew where it is tested": (
+        'THRESHOLD_METRICS, card["threshold"], 1)',
+        'THRESHOLD_METRICS, choose_threshold(tested["label"], tested["score"]), 1)',
+        test_result_rows_are_the_metrics_of_each_test_set_alone,
+    ),
+    "real sources mixed": (
+        'in tested.groupby(["test_set", "real_source"], sort=False)',
+        'in ((("insight", "wiki"), t) for _, t in tested.groupby("test_set"))',
+        test_result_rows_are_the_metrics_of_each_test_set_alone,
+    ),
+    "images drawn instead of groups": (
+        'rows["group"],',
+        'rows["path"] + rows["generator"],',
+        test_intervals_in_result_rows_draw_groups,
+    ),
+    "flipped labels let through": (
+        '(frame["label"] == 0) != (frame["generator"] == "real")',
+        'frame["label"].isna()',
+        test_a_flipped_label_is_refused,
+    ),
+    "leaking groups let through": (
+        '["split"].transform("nunique") > 1',
+        '["split"].transform("nunique") > 3',
+        test_a_group_in_two_splits_is_refused,
+    ),
+    "temperature forgotten": (
+        'rows["score"] if temperature == 1 else',
+        'rows["score"] if temperature else',
+        test_result_rows_are_the_metrics_of_each_test_set_alone,
+    ),
+    "photographs alone move the threshold": (
+        '["label"].transform("max") == 1',
+        '["label"].transform("max") >= 0',
+        test_validation_rows_of_several_training_sets_and_of_photographs_alone,
+    ),
+    "false alarms at 0.5": (
+        'rate(reals["score"] >= card["threshold"]',
+        'rate(reals["score"] >= 0.5',
+        test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else,
+    ),
+    "conditions wipe the headline": (
+        "condition.partition(\":\")[0] or",
+        "\"\" or",
+        test_rows_of_another_kind_stay_when_rows_are_replaced,
+    ),
+    "seeds replace each other": (
+        "keys = study.figures / \"results.csv\", list(RESULT_KEYS)",
+        "keys = study.figures / \"results.csv\", list(RESULT_KEYS[:-1])",
+        test_results_replace_rows_with_the_same_keys_and_keep_the_others,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_checks_notice_a_planted_bug(study, bug):
+    mutants.must_be_noticed("src.evaluation.results", MUTANTS[bug], study)

@@ -1,0 +1,432 @@
+import base64
+import io
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src import config
+from src.data import catalog
+from src.evaluation.results import RESULT_COLUMNS, choose_threshold, write_results, write_scores
+from src.report import answers, page, reporting, tables
+
+DETECTORS = {
+    "Metadata": "metadata",
+    "PCA_probe": "pca",
+    "VGG16_V1": "direct",
+    "VGG16_V3": "direct",
+    "Fourier_DenseNet": "fourier",
+    "Autoencoder_classifier": "autoencoder",
+    "Autoencoder_error": "autoencoder",
+}
+SOURCES = {"inpainting": "wiki", "text2img": "wiki", "insight": "wiki", "gan140k": "gan140k"}
+COMMON = dict(study="tiny", train_set="inpainting", seed=0, num_real=30, num_fake=28)
+OF_THRESHOLD = (
+    "accuracy",
+    "f1",
+    "accuracy_at_threshold",
+    "f1_at_threshold",
+    "recall_real_at_threshold",
+)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    return config.get_study("tiny")
+
+
+def _row(model, test_set, metric, value, protocol="controlled", width=0.05, **changes):
+    row = COMMON | dict(
+        approach=DETECTORS.get(model),
+        model=model,
+        protocol=protocol,
+        test_set=test_set,
+        metric=metric,
+    )
+    row |= dict(
+        real_source=SOURCES[test_set], value=value, ci_low=value - width, ci_high=value + width
+    )
+    return row | changes
+
+
+def _headline(auc=None, **changes):
+    """Rows of every detector, protocol and test set; `auc` gives values by (model, test set, protocol)."""
+    values = auc or {}
+    return [
+        _row(model, test_set, metric, values.get((model, test_set, protocol), 0.8) if metric == "auc" else 0.7, protocol, **changes)
+        for model in DETECTORS
+        for protocol in ("report", "controlled")
+        for test_set in SOURCES
+        for metric in ("auc", "precision_real", "recall_real", "f1_real", *OF_THRESHOLD)
+    ]  # fmt: skip
+
+
+def _extended():
+    """Rows of all other kinds."""
+    rows = [
+        _row("VGG16_V3", test_set, "auc", 0.9, seed=seed) for seed in (1, 2) for test_set in SOURCES
+    ]
+    for approach in ("direct", "fourier"):
+        for train_set in (*SOURCES, "text2img+insight+gan140k"):
+            changes = dict(approach=approach, train_set=train_set)
+            rows += [
+                _row(f"Matrix_{approach}", test_set, "auc", 0.6, **changes) for test_set in SOURCES
+            ]
+    rows += [_row("VGG16_V3", "gan140k", "auc", 0.3, real_source="wiki")]
+    rows += [
+        _row("VGG16_V3", "inpainting", "fpr_at_threshold", 0.25, real_source="celeba", num_fake=0)
+    ]
+    for condition in ("jpeg:90", "jpeg:50", "noise:5", "grey", "gender:female", "gender:male"):
+        rows += [_row("VGG16_V3", "inpainting", f"auc@{condition}", 0.65)]
+        rows += [_row("VGG16_V3", "inpainting", f"accuracy_at_threshold@{condition}", 0.55)]
+    rows += [
+        _row("VGG16_V3", "inpainting", "cam_in_region", 0.4),
+        _row("VGG16_V3", "inpainting", "cam_in_region_chance", 0.1),
+    ]
+    return rows  # fmt: skip
+
+
+def _frame(rows):
+    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def _history(study, model, val_auc, val_loss=(0.5, 0.4)):
+    study.models.mkdir(parents=True, exist_ok=True)
+    history = pd.DataFrame({"epoch": [1, 2], "val_loss": val_loss, "val_auc": val_auc})
+    history.to_csv(study.models / f"{model}-controlled.history.csv", index=False)
+
+
+def _answers(study, rows):
+    results = reporting.in_reading_order(study, _frame(rows))
+    return answers.five_sentences(
+        study, tables.with_texts(reporting.headline(study, results).query("metric == 'auc'"))
+    )
+
+
+class _Outline(HTMLParser):
+    """Checks that tags are balanced; collects attributes and text."""
+
+    VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert tag in self.VOID or self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def attributes(self, name):
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+def test_a_whole_page(study):
+    write_results(study, _frame(_headline() + _extended()))
+    for model, auc in (("VGG16_V1", 0.7), ("VGG16_V3", 0.9)):
+        _history(study, model, [0.99, auc])
+    Image.new("RGB", (40, 30), "red").save(study.figures / "03_curves.png")
+    markdown, web = page.write_summary(study)
+    assert [markdown.name, web.name] == ["summary.md", "summary.html"]
+    text, outline = markdown.read_text(encoding="utf-8"), _Outline(web.read_text(encoding="utf-8"))
+    assert "> **Simulated data.**" in text and "![curves](03_curves.png)" in text
+    assert " nan" not in text.lower() and "$" not in text and "∅" not in text
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(headings) == len(set(headings)) and "### Several seeds" in headings
+    assert "".join(outline.text).count("Simulated data.") == 1
+    for heading in headings:
+        assert heading.lstrip("# ").replace("`", "") in "".join(outline.text)
+    assert text.count("\n| --- |") == len(outline.attributes("table"))
+    regions = [attrs for attrs in outline.attributes("div") if attrs.get("class") == "table"]
+    assert len(regions) == len(outline.attributes("table"))
+
+
+def test_html_refers_to_nothing_outside_itself(study):
+    write_results(
+        study,
+        _frame(
+            _headline() + [_row("<script>x</script>", "inpainting", "auc", 0.6, approach="direct")]
+        ),
+    )
+    names = ["03_a [b](c) <i>.png", "06_auc_controlled.png", "07_100% “ü” & $x.png"]
+    for name in names:
+        Image.new("RGB", (40, 30), "red").save(study.figures / name)
+    text, outline = (path.read_text(encoding="utf-8") for path in page.write_summary(study))
+    assert "<script" not in outline and "<i>" not in outline and "http" not in outline
+    outline = _Outline(outline)
+    assert not outline.attributes("script") and not outline.attributes("link")
+    images, links = outline.attributes("img"), outline.attributes("a")
+    assert len(images) == 3 and {image["alt"] for image in images} == {
+        "a [b](c) <i>",
+        "auc controlled",
+        "100% “ü” & $x",
+    }
+    for image in images:
+        start, data = image["src"].split(",", 1)
+        assert start == "data:image/png;base64" and Image.open(
+            io.BytesIO(base64.b64decode(data))
+        ).size == (40, 30)
+    assert links and all(link["href"].startswith("#") for link in links)
+    assert {link["href"][1:] for link in links} == {
+        attrs["id"] for attrs in outline.attributes("h2")
+    }
+    assert text.count("](06_auc_controlled.png)") == 1  # shown at the top, and only there
+
+
+def test_real_people_stay_where_they_are(study):
+    real = replace(study, simulation=None, description="photographs")
+    write_results(study, _frame(_headline()))
+    people = "01_samples 03_pictures 03_Mistakes_report 03_explanations 04_spectra 05_errors 05_reconstructions".split()
+    others = (
+        "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
+    )  # on no list: kept out, too
+    plots = "02_pca_scree 03_curves 03_curves_report 04_mean_spectra 05_error_histograms 06_matrix_direct".split()
+    for name in (*people, *others, *plots, "06_auc_controlled"):
+        Image.new("RGB", (40, 30)).save(study.figures / f"{name}.png")
+    text, web = (path.read_text(encoding="utf-8") for path in page.write_summary(real))
+    shown = [name[3:].replace("_", " ") for name in ("06_auc_controlled", *plots)]
+    found = [image["alt"] for image in _Outline(web).attributes("img")]
+    assert found == ["auc controlled", *shown[1:]]
+    assert "![" not in text and "*In `summary.html`: curves*" in text
+    left_out = text[text.index("Left out, since they show people, or may: ") :].split("\n")[0]
+    assert all(f" {name}.png" in left_out for name in (*people, *others))
+    assert not any(f" {name}.png" in left_out for name in plots)
+    assert "imulated" not in text and "Ours are of the pictures of this study." in text
+    assert (
+        len(_Outline(page.write_summary(study)[1].read_text(encoding="utf-8")).attributes("img"))
+        == 19
+    )
+
+
+def test_figures_of_the_notebooks_that_show_nobody(study):
+    stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d 02_pca_scree 03_confusion
+        03_curves_controlled 04_mean_spectra 04_radial_profiles 04_rings 05_loss 05_curves 05_embeddings
+        05_error_histograms 06_auc_report 06_roc 06_differences 06_reliability 06_matrix_direct 06_matrix_fourier
+        06_false_alarms 06_robustness 06_subgroups""".split()
+    assert all(page._shows_nobody(f"{stem}.png") for stem in stems) and page._shows_nobody(
+        page.AT_A_GLANCE
+    )
+
+
+def test_every_word_about_the_file_alone(study):
+    def sentence(before, after):
+        pairs = {
+            ("Metadata", "inpainting", "report"): before,
+            ("Metadata", "inpainting", "controlled"): after,
+        }
+        return _answers(study, _headline(pairs))[0]
+
+    assert (
+        "0.90 (0.85–0.95) under `report` and of 0.50 (0.45–0.55) under `controlled`: the files as"
+        in sentence(0.9, 0.5)
+    )
+    assert sentence(0.9, 0.5).endswith("tell the classes apart, and the control takes that away.")
+    assert "leaves some of it, so that" in sentence(0.9, 0.6) and "leaves some of it" in sentence(
+        0.1, 0.4
+    )
+    assert "no shortcut is found" in sentence(0.52, 0.5)
+    assert "it is the control that leaves" in sentence(0.5, 0.9)
+
+
+def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
+    better_on_test = {
+        ("VGG16_V1", "inpainting", "controlled"): 0.95,
+        ("VGG16_V3", "inpainting", "controlled"): 0.52,
+    }
+    rows = _headline(better_on_test)
+    unchosen = _answers(study, rows)
+    assert (
+        "from 0.52 (0.47–0.57) to 0.95 (0.90–1.00)" in unchosen[1]
+        and "none speaks for the others" in unchosen[1]
+    )
+    assert unchosen[2].endswith(
+        "networks on pixels have 6 of 6 intervals above 0.5 and 0 below it."
+    )
+    _history(study, "VGG16_V1", [0.9, 0.7])
+    assert _answers(study, rows) == unchosen  # one history of two
+    _history(study, "VGG16_V3", [0.6, 0.8])  # both keep epoch 2, of the lower loss
+    sentences = _answers(study, rows)
+    assert (
+        sentences[1].startswith("`VGG16_V3`, which of 2 networks")
+        and "0.52 (0.47–0.57)" in sentences[1]
+    )
+    assert sentences[1].endswith("not told apart from a coin.")
+    assert sentences[2].endswith("there was nothing sure to carry over.")
+    _history(study, "VGG16_V1", [0.9, 0.7], val_loss=[0.3, 0.4])  # keeps epoch 1
+    assert _answers(study, rows)[1].startswith("`VGG16_V1`")
+
+
+def test_what_carries_over_and_how_fourier_compares(study):
+    values = {
+        ("VGG16_V3", name, "controlled"): value
+        for name, value in zip(SOURCES, (0.9, 0.7, 0.2, 0.53))
+    }
+    values |= {
+        ("Fourier_DenseNet", name, "controlled"): value
+        for name, value in zip(SOURCES, (0.7, 0.9, 0.9, 0.6))
+    }
+    for model, auc in (("VGG16_V1", 0.7), ("VGG16_V3", 0.9)):
+        _history(study, model, [auc, auc])
+    _, _, elsewhere, fourier, autoencoder = _answers(study, _headline(values))
+    assert (
+        "reaches 0.48 on average, from 0.20 (0.15–0.25) on insight to 0.70 (0.65–0.75) on text2img"
+        in elsewhere
+    )
+    assert "with 1 of 3 intervals above 0.5 and 1 below it." in elsewhere
+    assert (
+        "better than a coin, below the interval of `VGG16_V3`" in fourier
+        and "0.80 against 0.48" in fourier
+    )
+    assert (
+        autoencoder.count("0.80 (0.75–0.85), better than a coin, and 0.80 on average elsewhere")
+        == 2
+    )
+    values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.93
+    assert "with an interval that overlaps that of" in _answers(study, _headline(values))[3]
+    values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.3
+    assert "worse than a coin, below" in _answers(study, _headline(values))[3]
+
+
+def test_sentences_without_their_numbers_say_so(study):
+    rows = _frame(_headline())
+    assert all("not known" in sentence for sentence in _answers(study, rows.iloc[:0])[:4])
+    assert _answers(study, rows.iloc[:0])[4].count("has no result (notebook 5)") == 2
+    for approach, place in (("metadata", 0), ("direct", 1), ("direct", 2), ("fourier", 3)):
+        sentences = _answers(study, rows[rows["approach"] != approach])
+        assert "is not known" in sentences[place]
+    assert "not known" in _answers(study, rows[rows["protocol"] == "report"])[1]
+    only_home = rows[rows["test_set"] == "inpainting"]
+    assert "not known" in _answers(study, only_home)[2]
+    assert _answers(study, only_home)[3].endswith(
+        "no network on pixels is singled out to set it beside."
+    )
+    for model in ("VGG16_V1", "VGG16_V3"):
+        _history(study, model, [0.8, 0.8])
+    assert _answers(study, only_home)[3].endswith(
+        "how the two compare on other generators is not known."
+    )
+
+
+def test_what_was_not_run_is_named_with_its_command(study):
+    rows = _frame(_headline())
+    write_results(study, rows[~((rows["model"] == "VGG16_V3") & (rows["test_set"] == "gan140k"))])
+    text = page.write_summary(study)[0].read_text(encoding="utf-8")
+    missing = text[text.index("## What was not run") : text.index("## Environment")]
+    assert (
+        "- DenseNet_V1 under `report` on any test set: `make reproduce STUDY=tiny`, notebook 3"
+        in missing
+    )
+    assert "- VGG16_V3 under `controlled` on gan140k: " in missing and "- VGG16_V1" not in missing
+    for title in (
+        "Several seeds",
+        "Trained on every generator in turn",
+        "Robustness",
+        "Parts of the test set",
+        "Where the",
+    ):
+        assert f"### {title}" not in text and f"- {title}" in missing
+    assert missing.count("`make extended STUDY=tiny`") == 2
+    assert "The same fakes against other real photographs: `make reproduce STUDY=tiny`" in missing
+    assert set(page.EXTENDED) <= set(tables.TABLES)
+    none = page.summary(replace(study, unseen_reals=(), foreign_reals={}), rows)
+    assert none.count("the study names none") == 2
+
+
+def test_the_page_of_next_to_nothing(study):
+    write_results(study, _frame([_row("VGG16_V3", "gan140k", "auc", 0.5)]))
+    text, web = (path.read_text(encoding="utf-8") for path in page.write_summary(study))
+    assert "### AUC under `controlled`" in text and "### AUC under `report`" not in text
+    assert "Not answered here" in text and "nan" not in text.lower().replace("nano", "")
+    _Outline(web)
+    with pytest.raises(FileNotFoundError, match="Run the notebooks"):
+        page.write_summary(replace(study, name="empty"))
+
+
+def _write_scores_and_records(study, leak=False):
+    """Scores of one detector, its card, and records; with a leak, one test group is in training, too."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for split, num in (("train", 20), ("valid", 10), ("test", 15)):
+        for label, name in enumerate(("real", "fake")):
+            rows += [
+                dict(path=f"{split}/{name}/{place}.jpg", label=name, group=f"{split}{place}", split=split, dataset="wiki",
+                     generator="inpainting" if label else "real", person=f"p{place}" if split == "test" else "")
+                for place in range(num)
+            ]  # fmt: skip
+    records = pd.DataFrame(rows)
+    scores = records[records["split"] != "train"].assign(test_set="inpainting", real_source="wiki")
+    scores = scores.assign(
+        score=generator.random(len(scores)), label=(scores["label"] == "fake").astype(int)
+    )
+    write_scores(study, "VGG16_V3-controlled", scores)
+    valid = scores[scores["split"] == "valid"]
+    study.models.mkdir(parents=True, exist_ok=True)
+    card = {
+        "threshold": choose_threshold(valid["label"], valid["score"]),
+        "starts_from": "ImageNet",
+        "seed": 0,
+    }
+    (study.models / "VGG16_V3-controlled.json").write_text(json.dumps(card))
+    if leak:
+        records.loc[0, "group"] = "test3"
+        records.loc[1, "person"] = "p7"
+    catalog.save(study, records.assign(width=1, height=1), pd.DataFrame())
+    return scores
+
+
+def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
+    write_results(study, _frame(_headline({("PCA_probe", "inpainting", "report"): 0.2})))
+    _write_scores_and_records(study)
+    text = page.write_summary(study)[0].read_text(encoding="utf-8")
+    assert "**Is there a leak between training and test?** No: of the 15 groups" in text
+    assert (
+        "0 reach into validation and 0 reach into training. Of 15 persons whom the source names, 0 are in"
+        in text
+    )
+    assert "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals" in text
+    assert (
+        "1 of 1 cards hold what is found again" in text
+        and "| VGG16_V3-controlled | ImageNet | 0 |" in text
+    )
+    assert (
+        "has 4 of 4 intervals above 0.5 and 0 below it under `report`, and 4 of 4 intervals" in text
+    )
+    assert "0 of 5 detectors that see pictures have an interval above its AUC" in text
+    assert (
+        "40 of the 40 intervals of detectors that see pictures exclude 0.5; of as many coins about 2 would"
+        in text
+    )
+    card = study.models / "VGG16_V3-controlled.json"
+    card.write_text(json.dumps({"threshold": 0.123}))
+    assert "0 of 1 cards hold" in page.write_summary(study)[0].read_text(encoding="utf-8")
+
+
+def test_leaks_are_called_leaks(study):
+    write_results(study, _frame(_headline()))
+    scores = _write_scores_and_records(study, leak=True)
+    text = page.write_summary(study)[0].read_text(encoding="utf-8")
+    assert (
+        "training and test?** Yes: " in text
+        and "0 reach into validation and 1 reach into training" in text
+    )
+    assert "1 are in training and in test" in text
+    assert page._leak(scores, None).startswith("Not answered here: ")
+    crossing = scores.assign(group="one")
+    crossing.to_parquet(study.data / "scores" / "VGG16_V3-controlled.parquet")
+    with pytest.raises(ValueError, match="a group that lies in several splits"):
+        page.write_summary(study)

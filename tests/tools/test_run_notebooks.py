@@ -1,0 +1,173 @@
+"""The command that runs the notebooks, on notebooks of a line each."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from src import config
+from tools import run_notebooks
+from tools.run_notebooks import Screen, main, slim
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose notebooks are tiny; returns a function that writes one."""
+    monkeypatch.setattr(run_notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    monkeypatch.setenv("STUDY", "tiny")
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+
+    def write(name, *sources):
+        notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+        nbformat.write(notebook, tmp_path / "notebooks" / name)
+
+    return write
+
+
+def test_shows_output_and_says_where_the_results_are(project, tmp_path, capsys):
+    project("01_a.ipynb", "print('one\\r two', end='')\nprint('\\r three')")
+    project("02_b.ipynb", "import sys; print('four')")
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.index("[1/2] 01_a") < out.index("three") < out.index("[2/2] 02_b") < out.index("four")
+    )
+    assert out.rstrip().endswith("summary.md") and "min" in out
+    executed = nbformat.read(tmp_path / "data" / "tiny" / "notebooks" / "01_a.ipynb", as_version=4)
+    assert (
+        executed.cells[0].outputs[0].text == " three\n" and executed.cells[0].execution_count == 1
+    )
+    untouched = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4)
+    assert untouched.cells[0].outputs == []
+
+
+def test_a_failing_cell_stops_and_is_explained(project, tmp_path, capsys):
+    project("01_a.ipynb", "raise FileNotFoundError('no archive; run this first')")
+    project("02_b.ipynb", "print('never')")
+    assert main([]) == 1
+    captured = capsys.readouterr()
+    assert (
+        "FileNotFoundError: no archive; run this first" in captured.err
+        and "goes on from there" in captured.err
+    )
+    assert "never" not in captured.out
+
+
+def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
+    wait = "import pathlib, time\nfor _ in range(300):\n    if pathlib.Path('{}').exists(): break\n    time.sleep(0.1)\n"
+    tell = "pathlib.Path('{}').touch()\n"
+    project("01_a.ipynb", "print('first')")
+    # Each waits for the other: neither would end alone.
+    project(
+        "03_c.ipynb",
+        "import pathlib\n" + tell.format("three"),
+        wait.format("four"),
+        "assert pathlib.Path('four').exists()",
+    )
+    project("04_d.ipynb", wait.format("three") + tell.format("four") + "print('after three')")
+    project("06_f.ipynb", "import pathlib; assert pathlib.Path('four').exists(); print('last')")
+    assert main(["--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.index("first")
+        < out.index("04 | after three")
+        < out.index("[4/4] 06_f")
+        < out.index("last\n")
+    )
+    assert out.index("  03_c") < out.index("  04_d") < out.index("  06_f")
+
+
+def test_one_that_stops_beside_others_is_explained_and_what_follows_does_not_begin(project, capsys):
+    project("02_b.ipynb", "print('ran to its end')")
+    project("03_c.ipynb", "raise ValueError('odd')")
+    project("06_f.ipynb", "print('never')")
+    assert main(["--jobs", "2"]) == 1
+    captured = capsys.readouterr()
+    assert "03_c.ipynb stopped.\nValueError: odd" in captured.err
+    assert "ran to its end" in captured.out and "never" not in captured.out
+
+
+def test_a_kernel_that_dies_is_explained(project, capfd):
+    project(
+        "01_a.ipynb",
+        "import os, sys; print('last words', file=sys.__stderr__, flush=True); os._exit(9)",
+    )
+    assert main([]) == 1
+    error = capfd.readouterr().err
+    assert (
+        "01_a.ipynb stopped.\nKernel died. Most often memory was short" in error
+        and "last words" in error
+    )
+
+
+def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys):
+    screen = Screen(width=40)
+    for name, text in [
+        ("03", "\r 10%"),
+        ("04", "\r 1"),
+        ("03", "\r 50%"),
+        ("04", "%"),
+        ("03", "\r100%\ndone"),
+    ]:
+        screen.write(name, text)
+    pieces = capsys.readouterr().out.split("\r")
+    assert pieces[-1] == f"03 | 100%\n{'03 | done':19} {'04 |  1%':19} "
+    assert [piece for piece in pieces if piece.strip()][-2] == f"{'03 |  50%':19} {'04 |  1%':19} "
+    screen.write("04", "\r    \r")
+    screen.write("03", "\n")
+    assert capsys.readouterr().out.endswith("03 | done\n")
+
+
+def test_in_place_and_by_number(project, tmp_path):
+    project("01_a.ipynb", "1 + 1")
+    project("02_b.ipynb", "raise SystemError")
+    assert main(["01", "--in-place"]) == 0
+    executed = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4)
+    assert executed.cells[0].outputs[0].data["text/plain"] == "2"
+    assert executed.metadata.language_info == {"name": "python"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "message"),
+    [
+        ({"STUDY": "huge"}, [], "Valid names: demo, sample, full, rehearsal, tiny"),
+        ({"STUDY": "sample"}, [], "FACES, which is not set"),
+        ({"STUDY": "tiny"}, ["07"], "No notebook matches 07"),
+    ],
+)
+def test_a_wrong_call_is_answered_before_anything_runs(
+    environment, arguments, message, project, capsys, monkeypatch
+):
+    monkeypatch.delenv("FACES", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_large_pictures_among_the_outputs_become_smaller():
+    import base64
+    import io
+
+    import numpy as np
+    from nbformat.v4 import new_output
+    from PIL import Image
+
+    def encoded(pixels):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        return base64.b64encode(stream.getvalue()).decode()
+
+    photograph = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    cell = new_code_cell("x")
+    cell.outputs = [
+        new_output("display_data", {"image/png": encoded(photograph)}),
+        new_output("display_data", {"image/png": encoded(photograph[:8, :8])}),
+    ]
+    slim(new_notebook(cells=[cell]))
+    large, small = (output["data"] for output in cell.outputs)
+    (data,) = large.values()
+    assert len(data) < 0.75 * len(encoded(photograph)) and set(small) == {"image/png"}
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (200, 200)
