@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from simulator import archives as simulated
+from simulator.server import serve
 
 from ..config import SPLITS, Study
 from ..files import DeliveryError, explain_full_disk, progress
@@ -29,7 +30,7 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
         return SOURCES
     folder = _folder(study)
     archives = simulated.make_archives(
-        folder, study.simulation, square_size=study.square_size, seed=study.seed
+        folder, **vars(study.simulation), square_size=study.square_size, seed=study.seed
     )
     facts = json.loads((folder / "archives.json").read_text())["files"]
     return tuple(
@@ -52,7 +53,7 @@ def served(study: Study) -> Iterator[None]:
         yield
         return
     before = os.environ.get(MIRROR)
-    with simulated.serve(_folder(study)) as address:
+    with serve(_folder(study)) as address:
         os.environ[MIRROR] = address
         try:
             yield

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from simulator.archives import POINTS, _wiki_mat
+from simulator.archives import POINTS, wiki_mat
 from src import config
 from src.data import catalog, readers, ties
 
@@ -167,7 +167,7 @@ def write_wiki_mat(raw, rows):
         blank | dict(zip(names, row)) | {"face_location": np.array([row[3]], float)} for row in rows
     ]
     (raw / "wiki_crop/wiki_crop").mkdir(parents=True)
-    (raw / "wiki_crop/wiki_crop/wiki.mat").write_bytes(_wiki_mat(table))
+    (raw / "wiki_crop/wiki_crop/wiki.mat").write_bytes(wiki_mat(table))
 
 
 def test_what_wiki_mat_tells(study, tree):

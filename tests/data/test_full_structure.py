@@ -18,7 +18,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from simulator.archives import make_archives, serve, truth
+from simulator.archives import make_archives, truth
+from simulator.server import serve
 from src import config
 from src.config import ROOT, Simulation
 from src.data import catalog, fetch, readers, sources
@@ -60,7 +61,7 @@ def outcome(tmp_path_factory):
     home, made = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("made")
     mirror = tmp_path_factory.mktemp("mirror")
     paths = make_archives(
-        made, Simulation(NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA), square_size=64, seed=1
+        made, **vars(Simulation(NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA)), square_size=64, seed=1
     )
     files = []
     for file in SOURCES:
