@@ -34,7 +34,7 @@ def execute(notebook: str, tags: tuple[str, ...], **names) -> dict:
 
 
 def layer_types(model: keras.Model) -> list[str]:
-    """The layers in order, those of models within the model in their place; an activation counts as a layer."""
+    """The layers in order, with those of inner models; a ReLU inside a convolution counts as one."""
     names = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -52,7 +52,7 @@ def assert_equal(shown: keras.Model, built: keras.Model) -> None:
     assert shown.count_params() == built.count_params()
     assert len(shown.trainable_variables) == len(built.trainable_variables)
     random = np.random.default_rng(0)
-    # All different, and of the size of initial weights: outputs are not saturated, variances stay positive.
+    # Near the initial weights: no sigmoid is saturated, and variances stay positive.
     weights = [array + random.normal(0, 0.01, array.shape) for array in built.get_weights()]
     for model in (shown, built):
         model.set_weights(weights)
