@@ -34,7 +34,7 @@ def execute(notebook: str, tags: tuple[str, ...], **names) -> dict:
 
 
 def layer_types(model: keras.Model) -> list[str]:
-    """The layers in order, with those of inner models; a ReLU inside a convolution counts as one."""
+    """The layers in order, with those of inner models; a ReLU within a convolution counts too."""
     names = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
