@@ -12,11 +12,12 @@ from simulator.people import normal
 
 
 def draw_camera(rng: np.random.Generator, kind: str) -> SimpleNamespace:
-    """A camera of a population: `"web"` (all sorts, old and new), `"ffhq"` (good recent ones) or `"press"` (too).
+    """A camera of the population `"web"` (old and new), `"ffhq"` or `"press"` (good recent ones).
 
-    Noise model of Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting", IEEE TIP. Read noise
-    lies between about 2 and 15 electrons in most cameras (Clark, "Digital camera reviews and sensor performance
-    summary", clarkvision.com); saturation is that of small pixels at raised gain.
+    Noise model of Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting", IEEE
+    TIP. Read noise lies between about 2 and 15 electrons in most cameras (Clark, "Digital camera
+    reviews and sensor performance summary", clarkvision.com); saturation is that of small pixels at
+    raised gain.
     """
     good = kind != "web"
     return SimpleNamespace(
@@ -43,7 +44,7 @@ def _expose(light: np.ndarray) -> np.ndarray:
 
 
 def _develop(light: np.ndarray, contrast: float = 0.2, saturation: float = 1.1) -> np.ndarray:
-    """Linear light to display values `uint8`: saturation, an S-shaped curve, the sRGB transfer (IEC 61966-2-1)."""
+    """Linear light to `uint8`: saturation, an S-shaped curve, sRGB transfer (IEC 61966-2-1)."""
     if saturation != 1:
         grey = light.mean(2, keepdims=True)
         light = grey + np.float32(saturation) * (light - grey)
@@ -54,7 +55,7 @@ def _develop(light: np.ndarray, contrast: float = 0.2, saturation: float = 1.1) 
 
 
 def photograph(light: np.ndarray, camera: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
-    """What a camera makes of the light: lens, colour filters, noise, demosaicing, white balance, tone, sharpening."""
+    """Light to photograph: lens, colour filters, noise, demosaicing, white balance, tone."""
     light = _expose(light) * np.float32(2.0 ** np.clip(rng.normal(0, 0.25), -0.6, 0.6))
     light = cv2.GaussianBlur(light, (0, 0), camera.blur)
     gain = np.float32([camera.red, 1, camera.blue])
@@ -91,6 +92,7 @@ def jpeg(image: np.ndarray, quality: int = 75, **options) -> bytes:
 
 
 def decode(content: bytes) -> np.ndarray:
+    """RGB `uint8` of an encoded picture."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # some photographs have damaged EXIF data
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -99,4 +101,5 @@ def decode(content: bytes) -> np.ndarray:
 def resize(
     image: np.ndarray, width: int, height: int, how: Image.Resampling = Image.Resampling.BICUBIC
 ) -> np.ndarray:
+    """The picture at another size."""
     return np.asarray(Image.fromarray(image).resize((width, height), how))

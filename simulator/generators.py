@@ -1,9 +1,10 @@
 """Generators of fakes, each by the mechanism of the real one.
 
-Whatever gives a forgery away comes from its mechanism: a latent encoder and up-convolutions fitted by least squares
-(`inpainting`, `text2img`: Stable Diffusion's part), a face drawn small and blended into another photograph
-(`insight`), another up-sampling ladder with noise at every resolution (`gan140k`). Parameters were set from the
-sources named here, once, and not from any detector's results.
+Whatever gives a forgery away comes from its mechanism: a latent encoder and up-convolutions fitted
+by least squares (`inpainting`, `text2img`: Stable Diffusion's part), a face drawn small and blended
+into another photograph (`insight`), another up-sampling ladder with noise at every resolution
+(`gan140k`). Parameters were set from the sources named here, once, and not from any detector's
+results.
 """
 
 import functools
@@ -70,7 +71,7 @@ def _to_uint8(x: np.ndarray) -> np.ndarray:
 
 
 class _Encoder:
-    """A pyramid of principal components: every level folds 2 x 2 pixels and keeps the strongest channels."""
+    """A pyramid of principal components: a level folds 2 x 2 pixels, keeps the strongest."""
 
     def __init__(self, images: np.ndarray, channels: tuple[int, ...]):
         self.bases: list[np.ndarray] = []
@@ -93,16 +94,17 @@ class _Encoder:
 
 
 class LatentCodec(_Encoder):
-    """Latent space of a diffusion model: a linear encoder to 1/8 of the size and three fitted up-convolutions.
+    """Latent space of a diffusion model: a linear encoder to 1/8, three fitted up-convolutions.
 
-    Each decoder layer is a transposed convolution of stride 2 (3 x 3 coarse neighbours to 2 x 2 fine pixels), fitted
-    by least squares to the encoder's features of its level. Its four output phases have weights, hence errors, of
-    their own: the origin of checkerboards and spectral replicas in up-sampling networks (Odena et al. 2016,
-    "Deconvolution and checkerboard artifacts"; Zhang et al. 2019, "Detecting and simulating artifacts in GAN fake
-    images"; Durall et al. 2020, "Watch your up-convolution"). Layout after Rombach et al. 2022 (latent diffusion):
-    three halvings. A linear code needs more channels than their four; with these it keeps about 32 dB on the
-    portraits, milder than the kl-f8 autoencoder of Stable Diffusion on photographs of all sorts (23.4 dB on COCO 2017,
-    model card of stabilityai/sd-vae-ft-ema-original).
+    Each decoder layer is a transposed convolution of stride 2 (3 x 3 coarse neighbours to 2 x 2
+    fine pixels), fitted by least squares to the encoder's features of its level. Its four output
+    phases have weights, hence errors, of their own: the origin of checkerboards and spectral
+    replicas in up-sampling networks (Odena et al. 2016, "Deconvolution and checkerboard artifacts";
+    Zhang et al. 2019, "Detecting and simulating artifacts in GAN fake images"; Durall et al. 2020,
+    "Watch your up-convolution"). Layout after Rombach et al. 2022 (latent diffusion): three
+    halvings. A linear code needs more channels than their four; with these it keeps about 32 dB on
+    the portraits, milder than the kl-f8 autoencoder of Stable Diffusion on photographs of all sorts
+    (23.4 dB on COCO 2017, model card of stabilityai/sd-vae-ft-ema-original).
     """
 
     RESIDUAL = 0.04  # noise that sampling leaves in the latents, in standard deviations (assumed)
@@ -117,6 +119,7 @@ class LatentCodec(_Encoder):
         self.spread = np.stack([x[3] for x in levels]).std((0, 1, 2))
 
     def decode(self, latents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The picture of a latent code."""
         x = latents + np.float32(self.RESIDUAL) * self.spread * normal(rng, *latents.shape)
         for layer in self.layers:
             x = _unfold(_neighbours(x) @ layer)
@@ -124,12 +127,13 @@ class LatentCodec(_Encoder):
 
 
 class NoisePyramid(_Encoder):
-    """A style-based GAN's synthesis network: smooth up-sampling, 3 x 3 convolutions, noise at every resolution.
+    """A style-based GAN's synthesis network: up-sampling, convolutions, noise at every size.
 
-    Up-sampling by [1, 3, 3, 1] (bilinear), one noise image per resolution scaled per channel, colours summed over
-    resolutions (Karras et al. 2019 and 2020, "A style-based generator architecture", "Analyzing and improving the image
-    quality of StyleGAN"). The noise of a level follows the first principal component of what its convolution leaves
-    unexplained, that is, of the detail it stands in for.
+    Up-sampling by [1, 3, 3, 1] (bilinear), one noise image per resolution scaled per channel,
+    colours summed over resolutions (Karras et al. 2019 and 2020, "A style-based generator
+    architecture", "Analyzing and improving the image quality of StyleGAN"). The noise of a level
+    follows the first principal component of what its convolution leaves unexplained, that is, of
+    the detail it stands in for.
     """
 
     def __init__(self, images: np.ndarray):
@@ -169,14 +173,15 @@ def networks(seed: int) -> tuple[LatentCodec, NoisePyramid]:
     return LatentCodec(images), NoisePyramid(images)
 
 
-# ----------------------------------------------------------------------------------------- forgeries
-# Each gives a picture, the scene it shows and the box that was altered, in fractions of the picture.
+# ---------------------------------------------------------------------------------------- forgeries
+# Each gives a picture, the scene it shows and the box that was altered, in fractions of the
+# picture.
 
 
 def inpaint(
     scene: Scene, content: bytes, side: int, codec: LatentCodec, rng: np.random.Generator
 ) -> tuple[np.ndarray, Scene, np.ndarray]:
-    """Another face in the face box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022, "RePaint")."""
+    """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.12)
     who = scene.people[-1].who
     new, smile = draw_identity(rng, who.gender, who.age), float(rng.uniform(0, 0.7))
@@ -201,7 +206,7 @@ def imagine(
 def swap(
     scene: Scene, content: bytes, side: int, who: SimpleNamespace
 ) -> tuple[np.ndarray, Scene, np.ndarray]:
-    """A face drawn at a quarter of the side (inswapper's 128 of 512), enlarged, blended into a photograph."""
+    """A face of a quarter of the side (inswapper: 128 of 512), blended into a photograph."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.1)
     kept = "hair style volume hairline parting wave glasses chin jaw taper".split()
     swapped = _recast(scene, who, kept)
@@ -216,8 +221,7 @@ def swap(
 
 
 def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
-    """A file as the generators take it in (square, JPEG quality 75), the box that is to be altered, its rows and
-    columns, and the box that these cover."""
+    """A file as a generator takes it (square, JPEG), the box to alter, its rows and columns."""
     image = decode(jpeg(resize(decode(content), side, side))).copy()
     box = face_box(scene, margin)
     left, top, right, bottom = edges = np.clip(np.round(box * side), 0, side).astype(int)
@@ -234,7 +238,7 @@ def _recast(scene: Scene, who: SimpleNamespace, kept: Iterable[str], smile=None)
 
 
 def _match_colours(image: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Gives `image` the mean and spread of each channel of `like` (Reinhard et al. 2001, in display values)."""
+    """Gives `image` the channels' mean and spread of `like` (Reinhard et al. 2001)."""
     image, like = image.astype(np.float32), like.astype(np.float32)
     if not np.ptp(like, axis=2).any():  # a grey photograph
         image = np.repeat(image.mean(2, keepdims=True), 3, 2)

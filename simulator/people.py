@@ -1,7 +1,8 @@
 """Who is portrayed, and where faces lie: people and scenes drawn at random. Nobody in them exists.
 
-Lengths are in half face widths, colours in linear light. The *picture plane* of a person has its origin between
-the ears and turns with the head's roll; the *stored* picture may be a quarter turn away from the upright one.
+Lengths are in half face widths, colours in linear light. The *picture plane* of a person has its
+origin between the ears and turns with the head's roll; the *stored* picture may be a quarter turn
+away from the upright one.
 """
 
 import math
@@ -13,17 +14,19 @@ import numpy as np
 
 
 def generator_for(*key: int | str) -> np.random.Generator:
-    """A generator of its own for every picture and purpose, so the order of work changes nothing."""
+    """A random generator for each picture and purpose: the order of work changes nothing."""
     return np.random.default_rng(
         [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in key]
     )
 
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal random numbers, `float32`."""
     return rng.standard_normal(shape, dtype=np.float32)
 
 
 def colour(*rgb: float) -> np.ndarray:
+    """Linear RGB, `float32`."""
     return np.asarray(rgb, np.float32)
 
 
@@ -94,7 +97,7 @@ def draw_somebody(
 
 @dataclass(frozen=True)
 class Scene:
-    """People (the one portrayed last), light and background, in an upright frame of `width` x `height` pixels."""
+    """People (the one portrayed last), light, background; upright, `width` x `height` pixels."""
 
     width: int
     height: int
@@ -107,13 +110,14 @@ class Scene:
 
     @property
     def stored_size(self) -> tuple[int, int]:
+        """Width and height as stored."""
         return (self.height, self.width) if self.turn % 2 else (self.width, self.height)
 
 
 def _draw_person(
     rng: np.random.Generator, who: SimpleNamespace, x: float, y: float, scale: float, loose: float
 ) -> SimpleNamespace:
-    """A person in one moment, at (x, y) of the upright picture, `scale` pixels a half face width; `wears` is a seed."""
+    """A person at (x, y) of the upright picture; `scale`: pixels of half a face width."""
     smile = float(np.clip(rng.normal(0.4, 0.35), -0.05, 1))
     return SimpleNamespace(
         who=who, x=x, y=y, scale=scale, smile=smile, roll=rng.normal(0, 0.07) * loose,
@@ -127,7 +131,7 @@ def _draw_person(
 def draw_scene(
     rng: np.random.Generator, who: SimpleNamespace, width: int, height: int, frame: str = ""
 ) -> Scene:
-    """Places a person: freely (portraits as people post them), or aligned as in `"ffhq"` or `"celeba"`."""
+    """Places a person freely (as people post them), or aligned as in `"ffhq"`, `"celeba"`."""
     if frame:
         # FFHQ's side is four times the distance of the eyes (the dataset's alignment script);
         # CelebA has the eyes at (69, 111) and (109, 111) of 178 x 218.
@@ -151,7 +155,7 @@ def draw_scene(
     return Scene(width, height, tuple(people), light, key, fill, int(rng.integers(2**31)))
 
 
-# ------------------------------------------------------------------------------------------------- geometry
+# ----------------------------------------------------------------------------------------- geometry
 
 # Fractions of the stored picture to fractions of the upright one.
 _TURNS = {
@@ -165,7 +169,7 @@ _TURNS = {
 def raster_to_upright(
     scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float
 ) -> np.ndarray:
-    """Matrix `(2, 3)` from the pixels of a raster that shows `crop` to fractions of the upright picture."""
+    """Matrix `(2, 3)` from pixels of a raster showing `crop` to fractions of the upright."""
     (left, top), wide, high = crop[:2], (crop[2] - crop[0]) / size[0], (crop[3] - crop[1]) / size[1]
     to_stored = [[wide, 0, left + centre * wide], [0, high, top + centre * high], [0, 0, 1]]
     return np.array(_TURNS[scene.turn], float)[:2] @ np.array(to_stored)
@@ -217,7 +221,7 @@ def landmarks(scene: Scene) -> np.ndarray:
 
 
 def face_box(scene: Scene, margin: float = 0.0) -> np.ndarray:
-    """Tight box from the forehead to the chin: left, top, right, bottom, as fractions of the stored picture."""
+    """Tight box, forehead to chin: left, top, right, bottom in fractions of the stored picture."""
     person = scene.people[-1]
     shift = 0.3 * math.sin(person.yaw)  # a detector's box follows the features, not the skull
     left, top, right, bottom = -0.86 + shift, -1.06, 0.86 + shift, person.who.chin + 0.01

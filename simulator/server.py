@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder, silently, also from a given byte on (RFC 9110, section 14), as resumed downloads ask."""
+    """Files of a folder, also from a given byte on (RFC 9110, section 14)."""
 
     def log_message(self, *_) -> None:
         pass
@@ -40,7 +40,6 @@ def serve(folder: Path) -> Iterator[str]:
     """Serves a folder on this machine for the duration of a `with` block; gives the base address.
 
     Example:
-
     >>> import tempfile, urllib.request
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = (Path(folder) / "a.txt").write_text("picture")

@@ -17,8 +17,9 @@ from PIL import Image
 from scipy.io import loadmat
 
 from simulator import archives, cameras, generators, people
-from simulator.archives import ARCHIVES, POINTS, make_archives
+from simulator.archives import ARCHIVES, make_archives
 from simulator.archives import truth as read_truth
+from simulator.drawing import POINTS
 from simulator.portraits import render
 from simulator.server import serve
 
