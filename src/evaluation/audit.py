@@ -194,6 +194,29 @@ def trait_table(
     return table.iloc[np.argsort(-strength.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
+def traits_by_task(
+    table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int = 1000
+) -> pd.DataFrame:
+    """`trait_table` of every task, one under the other.
+
+    Args:
+        table: From `task_steps`, or `Pictures.table`.
+        traits: One row for each row of `table`.
+        num_resamples: Of the bootstrap behind the intervals.
+
+    Returns:
+        As `trait_table`, with the column `generator`: the task.
+    """
+    tables = []
+    for generator, rows in table.reset_index(drop=True).groupby("task", sort=False):
+        values = traits.iloc[rows.index]
+        scored = trait_table(
+            values, rows["label"] == "fake", rows["group"], num_resamples=num_resamples
+        )
+        tables.append(scored.assign(generator=generator))
+    return pd.concat(tables, ignore_index=True)
+
+
 def out_of_fold_scores(
     traits: pd.DataFrame, labels: np.ndarray, groups: Sequence, *, seed: int = 0
 ) -> np.ndarray:
@@ -505,10 +528,31 @@ def score_boxes(
         {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     )
     traits["aspect"] = traits["width"] / traits["height"]
+    return _score_traits(study, table, traits, "Face_box", protocol)
+
+
+def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Writes scores and results of the baseline `Metadata`: what the headers of the files alone tell.
+
+    The size of the file is left out; it depends on what the picture shows.
+
+    Args:
+        study: Whose tasks.
+        records: From `catalog.load`.
+        protocol: `"report"` or `"controlled"`.
+
+    Returns:
+        Its rows of `results.csv`.
+    """
+    table = catalog.task_steps(study, records, protocol)
+    traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
+    return _score_traits(study, table, traits, "Metadata", protocol)
+
+
+def _score_traits(study, table, traits, name: str, protocol: str) -> pd.DataFrame:
+    """Fits gradient boosting on the training task and scores every row of `table`."""
     train = ((table["split"] == "train") & table["task"].isin(study.train_sets)).to_numpy()
     scores = metadata_scores(
         traits[train], table.loc[train, "label"] == "fake", traits, seed=study.seed
     )
-    return score_baseline(
-        study, table, scores, approach="metadata", name="Face_box", protocol=protocol
-    )
+    return score_baseline(study, table, scores, approach="metadata", name=name, protocol=protocol)

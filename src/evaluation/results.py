@@ -45,6 +45,11 @@ _DETECTOR_METRICS = {  # what `result_rows` may give
 }
 
 
+def model_id(model: str, protocol: str, variant: str = "") -> str:
+    """What the files of a detector are called: `"VGG16_V3-controlled"`, `"VGG16_V3-controlled-seed1"`."""
+    return f"{model}-{protocol}{variant}"
+
+
 def scores_file(study: Study, model_id: str) -> Path:
     """Where the scores of a detector lie."""
     return study.data / "scores" / f"{model_id}.parquet"
@@ -92,6 +97,33 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
         for path in paths
     ]
     return pd.concat(frames, ignore_index=True)[["model_id", *SCORE_COLUMNS]]
+
+
+def test_scores(
+    study: Study, model: str, protocol: str, test_set: str | None = None
+) -> pd.DataFrame:
+    """The test rows of one detector, each generator against its own photographs (`study.test_sets`).
+
+    Args:
+        study: Whose scores.
+        model: For example `"VGG16_V3"`.
+        protocol: `"report"` or `"controlled"`.
+        test_set: The generator wanted; `None` takes all.
+
+    Returns:
+        The columns of `read_scores`.
+
+    Raises:
+        FileNotFoundError: If the detector has no scores.
+    """
+    scores = read_scores(study, model_id(model, protocol))
+    own = scores["real_source"] == scores["test_set"].map(study.test_sets)
+    wanted = (
+        own
+        & (scores["split"] == "test")
+        & scores["test_set"].isin([test_set] if test_set else study.test_sets)
+    )
+    return scores[wanted]
 
 
 def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -385,10 +417,10 @@ def score_baseline(
     Returns:
         Its rows of `results.csv`.
     """
-    model_id = f"{name}-{protocol}"
+    identifier = model_id(name, protocol)
     scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=probability)
-    write_scores(study, model_id, scores[scores["split"] != "train"])
-    scores = read_scores(study, model_id)
+    write_scores(study, identifier, scores[scores["split"] != "train"])
+    scores = read_scores(study, identifier)
     card = dict(train_set=study.train_set, seed=study.seed, **calibrate(scores, study.train_set))
     results = result_rows(
         study, scores, approach=approach, model=name, protocol=protocol, card=card
