@@ -134,7 +134,7 @@ def test_differences_count_what_only_one_has_scored(code, study):
     )
     table = code.differences(study, [("B", "C")])  # a set that could not be had is in neither
     assert table["test_set"].tolist() == ["inpainting", "insight"]
-    with pytest.raises(ValueError, match="120 and 0 test rows"):
+    with pytest.raises(ValueError, match="240 and 0 test rows"):
         code.differences(study, [("A", "B")])
     _write(study, B=fewer)
     table = code.differences(study, [("A", "B")])
