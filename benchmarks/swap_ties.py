@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.data.ties import GRID, match_backgrounds, swap_ties
-from src.evaluation.audit import near_duplicates
+from src.evaluation.leaks import near_duplicates
 
 NUM_DRAWN, SIDE = 300, 512
 
