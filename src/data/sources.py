@@ -1,21 +1,113 @@
-"""What a study fetches, and from where: the datasets' own addresses, copies, or archives drawn on this machine."""
+"""Facts: where the archives of a study come from, and what is known of the pictures in them.
+
+Reads nothing of the real datasets; those of a simulated study are drawn to `data/<study>/mirror`.
+"""
 
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 
-from simulator import archives as simulated
+from simulator import archives as simulator
 from simulator.server import serve
 
-from ..config import SPLITS, Study
-from ..files import DeliveryError, explain_full_disk, progress
-from .archives import clear_beside
-from .fetch import MIRROR, SOURCES, Delivery, RemoteFile
+from ..config import LABELS, SPLITS, Study
+from .readers import BOX
+
+MIRROR = "TRUE_OR_FAKE_MIRROR"  # environment variable: address of a folder with all the archives
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One archive to fetch."""
+
+    name: str  # of the dataset, and of its folder in `raw`
+    url: str
+    num_bytes: int | None = None  # None where none is published
+    digest: str | None = None  # "sha256:<hex>" or "md5:<hex>"; None where none is published
+    licence: str = ""  # as its publisher states it
+    page: str = ""  # where a person reads about it and can download it by hand
+    kaggle: str | None = None  # "owner/slug" of a Kaggle dataset
+    copies: tuple[str, ...] = ()  # Hugging Face datasets of its pictures, for `copies.take_copy`
+    expected: tuple[tuple[str, int], ...] = ()  # (pattern, files); `*` matches any depth
+
+    @property
+    def archive(self) -> str:
+        """File name of the archive: the last part of its URL, or Kaggle's slug with `.zip`."""
+        name = Path(self.kaggle or urlsplit(self.url).path).name
+        return f"{name}.zip" if self.kaggle else name
+
+
+_DFF_PAGE = "https://huggingface.co/datasets/OpenRL/DeepFakeFace"
+_DFF_FILES = f"{_DFF_PAGE}/resolve/eb2a54fbf2567790bd3dc61d09fdaade6bb6c31c"
+_DFF_LICENCE = (
+    "stated differently in three places: OpenRAIL; Apache-2.0; "
+    "source photographs for academic use only"
+)
+_DFF_ZIPS = dict(  # bytes and SHA-256
+    wiki=(1766572515, "e83b55d6692d54e5aad38427531fa831bf30d1051ccc4267d4db90f03aaa7136"),
+    inpainting=(1082027665, "795b751f0967b2d940fbd9825e05c541666ec6f8c634acc7640044542897b7b2"),
+    text2img=(1134392707, "95e628873d1daea2b539a6bdf5036728a6879470ac37d6a487e091208db28f3b"),
+    insight=(1081375437, "3265a6f1eed49c55068c88929608d31c38db4588d942b9679b5f5ed1479ba5d7"),
+)
+DEEPFAKEFACE = tuple(
+    RemoteFile(
+        name,
+        f"{_DFF_FILES}/{name}.zip",
+        num_bytes,
+        f"sha256:{sha256}",
+        _DFF_LICENCE,
+        _DFF_PAGE,
+        expected=((f"{name}/*.jpg", 30_000),),
+    )
+    for name, (num_bytes, sha256) in _DFF_ZIPS.items()
+)
+WIKI_CROP = RemoteFile(
+    "wiki_crop",
+    "https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/static/wiki_crop.tar",
+    digest="md5:f536eb7f5eae229ae8f286184364b42b",
+    licence="IMDB-WIKI: academic research only",
+    page="https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/",
+    expected=(("wiki_crop/*.jpg", 62_328), ("wiki_crop/wiki.mat", 1)),
+)
+# Kaggle packs its zips on demand: neither size nor hash is published.
+_KAGGLE_FILES = "https://www.kaggle.com/api/v1/datasets/download"
+_KAGGLE_PAGES = "https://www.kaggle.com/datasets"
+GAN140K = RemoteFile(
+    "gan140k",
+    f"{_KAGGLE_FILES}/xhlulu/140k-real-and-fake-faces",
+    licence="see its Kaggle page; the real half is FFHQ (CC BY-NC-SA 4.0)",
+    page=f"{_KAGGLE_PAGES}/xhlulu/140k-real-and-fake-faces",
+    kaggle="xhlulu/140k-real-and-fake-faces",
+    copies=("TheKernel01/140k-Real-and-Fake-Faces",),
+    expected=tuple(
+        (f"*{split}/{label}/*.jpg", number)
+        for split, number in zip(SPLITS, (50_000, 10_000, 10_000))
+        for label in LABELS
+    )
+    + tuple((f"*{split}.csv", 1) for split in SPLITS),
+)
+CELEBA = RemoteFile(
+    "celeba",
+    f"{_KAGGLE_FILES}/jessicali9530/celeba-dataset",
+    licence="CelebA: non-commercial research only",
+    page=f"{_KAGGLE_PAGES}/jessicali9530/celeba-dataset",
+    kaggle="jessicali9530/celeba-dataset",
+    copies=("flwrlabs/celeba", "nielsr/CelebA-faces"),
+    expected=(
+        ("*img_align_celeba/*.jpg", 202_599),
+        ("*list_eval_partition.csv", 1),
+        ("*list_attr_celeba.csv", 1),
+        ("*list_landmarks_align_celeba.csv", 1),
+    ),
+)
+SOURCES = (*DEEPFAKEFACE, WIKI_CROP, GAN140K, CELEBA)
 
 
 def remote_files(study: Study) -> tuple[RemoteFile, ...]:
@@ -28,17 +120,17 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
         return ()
     if not study.simulated:
         return SOURCES
-    folder = _folder(study)
-    archives = simulated.make_archives(
+    folder = _drawn(study)
+    archives = simulator.make_archives(
         folder, **vars(study.simulation), square_size=study.square_size, seed=study.seed
     )
     facts = json.loads((folder / "archives.json").read_text())["files"]
     return tuple(
         RemoteFile(
-            name=name,
-            url=f"http://simulated.invalid/{path.name}",  # answered by `served`
-            num_bytes=facts[name]["bytes"],
-            digest=f"sha256:{facts[name]['sha256']}",
+            name,
+            f"http://simulated.invalid/{path.name}",  # answered by `served`
+            facts[name]["bytes"],
+            f"sha256:{facts[name]['sha256']}",
             licence="simulated data, drawn by this project",
             page="simulator/",
         )
@@ -48,178 +140,39 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
 
 @contextmanager
 def served(study: Study) -> Iterator[None]:
-    """While it lasts, a simulated study's archives are served over HTTP on this machine, as a mirror."""
+    """While it lasts, a simulated study's archives are served on this machine, as a mirror."""
     if not study.simulated:
         yield
         return
-    before = os.environ.get(MIRROR)
-    with serve(_folder(study)) as address:
+    before = {MIRROR: os.environ[MIRROR]} if MIRROR in os.environ else {}
+    with serve(_drawn(study)) as address:
         os.environ[MIRROR] = address
         try:
             yield
         finally:
-            os.environ.pop(MIRROR)
-            if before is not None:
-                os.environ[MIRROR] = before
+            del os.environ[MIRROR]
+            os.environ.update(before)
 
 
 def truth(study: Study) -> pd.DataFrame:
-    """What is known of the pictures because they were drawn: see `simulator.archives.truth`; no rows where data are real."""
+    """What is known of drawn pictures, see `simulator.archives.truth`; no rows for real data."""
     if study.simulated:
-        return simulated.truth(_folder(study))
-    return pd.DataFrame(columns=["path", "background", "left", "top", "right", "bottom"])
-
-
-def _folder(study: Study) -> Path:
-    return study.data / "mirror"
-
-
-def take_copy(study: Study, name: str, tables) -> Delivery:
-    """Lays a parquet copy of a Kaggle dataset out as Kaggle's archive is; the bytes of its pictures are not touched.
-
-    Args:
-        study: `raw/<name>` of its data is written, whole or not at all.
-        name: `"gan140k"` or `"celeba"`.
-        tables: A dataset of the Hugging Face hub, `"owner/name"` (see `copies` in `download.SOURCES`), or what
-            `datasets.load_dataset` made of files at hand: tables with a column `image`; for `gan140k` also `label`, a
-            `ClassLabel` whose names decide what is real; for `celeba`, if known, `celeb_id` and attributes as booleans.
-
-    Returns:
-        The delivery; `problem` names what differs from Kaggle's files.
-
-    Raises:
-        DeliveryError: If the folder holds files already, or the copy cannot be fetched.
-        ValueError: If it cannot be told which label is which, or there is no picture.
-    """
-    import datasets
-
-    layouts, folder = (
-        {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba},
-        study.data / "raw" / name,
-    )
-    if name not in layouts:
-        raise ValueError(f"There are copies of {' and '.join(layouts)}; received {name!r}.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DeliveryError(
-            f"{folder} holds files already. Delete it first if the copy is to take its place."
-        )
-    if isinstance(tables, str):
-        try:
-            tables = datasets.load_dataset(tables)
-        except Exception as error:  # noqa: BLE001 (its errors share no base)
-            raise DeliveryError(
-                f"{tables} cannot be fetched ({type(error).__name__}: {error})."
-            ) from error
-    tables = dict(tables) if isinstance(tables, dict) else {"train": tables}
-    encoded, same = datasets.Image(decode=False), {"validation": "valid", "val": "valid"}
-    tables = {
-        same.get(split, split): table.cast_column("image", encoded)
-        for split, table in tables.items()
-    }
-    if unknown := sorted(set(tables) - set(SPLITS)):
-        raise ValueError(
-            f"The copy of {name} has the splits {unknown}; expected are {', '.join(SPLITS)}."
-        )
-    if not any(map(len, tables.values())):
-        raise ValueError(f"The copy of {name} holds no pictures.")
-    growing, _ = clear_beside(folder)
-    try:
-        with explain_full_disk(folder):
-            notes = layouts[name](tables, growing)
-            if folder.is_symlink() or folder.is_dir():
-                folder.unlink() if folder.is_symlink() else folder.rmdir()
-            os.replace(growing, folder)
-    finally:
-        clear_beside(folder)
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    if num_png := sum(path.suffix == ".png" for path in files):
-        notes.append(
-            f"{num_png:,} pictures are PNG where Kaggle has JPEG: decoded and written anew, so what their files and "
-            "their compression tell is lost."
-        )
-    num_bytes = sum(path.stat().st_size for path in files)
-    return Delivery(name, folder, num_bytes, len(files), "copied", " ".join(notes))
-
-
-def _lay_out_gan140k(tables: dict, folder: Path) -> list[str]:
-    """Writes `real_vs_fake/real-vs-fake/<split>/<label>/` and a CSV file a split; says if labels were flipped."""
-    notes = []
-    for split, table in tables.items():
-        names = [name.lower() for name in getattr(table.features.get("label"), "names", [])]
-        if sorted(names) != ["fake", "real"]:
-            raise ValueError(
-                f"The copy of gan140k must name its labels 'real' and 'fake' (a ClassLabel in the column 'label'), or "
-                f"nobody knows which is which; its columns are {dict(table.features)}."
-            )
-        if names.index("real") == 0 and not notes:
-            notes.append(
-                "Labels are the other way round than Kaggle's, where 1 is real: they were taken by name."
-            )
-        rows = []
-        for number, row in enumerate(progress(table, f"Writing {split}", len(table))):
-            label = dict(enumerate(names)).get(row["label"])
-            if label is None:
-                raise ValueError(
-                    f"Row {number} of {split} has the label {row['label']!r}; expected 0 or 1."
-                )
-            file = _write_picture(
-                row["image"], folder / "real_vs_fake/real-vs-fake" / split / label, f"{number:06d}"
-            )
-            rows.append({"id": file.stem, "label": int(label == "real"), "label_str": label,
-                         "path": f"{split}/{label}/{file.name}"})  # fmt: skip
-        pd.DataFrame(rows).to_csv(folder / f"{split}.csv")
-    return notes
-
-
-def _lay_out_celeba(tables: dict, folder: Path) -> list[str]:
-    """Writes `img_align_celeba/img_align_celeba/` and, where the copy knows them, partition, persons and attributes."""
-    rows = []
-    for split, table in tables.items():
-        attributes = [
-            name
-            for name, feature in table.features.items()
-            if getattr(feature, "dtype", "") == "bool"
-        ]
-        for number, row in enumerate(progress(table, f"Writing {split}", len(table))):
-            target = folder / "img_align_celeba/img_align_celeba"
-            file = _write_picture(
-                row["image"], target, f"{split}-{number:06d}"
-            )  # CelebA's own numbers are not told
-            rows.append({"image_id": file.name, "partition": SPLITS.index(split), "celeb_id": row.get("celeb_id"),
-                         **{name: 1 if row[name] else -1 for name in attributes}})  # fmt: skip
-    known = pd.DataFrame(rows).set_index("image_id")
-    notes = []
-    if len(tables) > 1:
-        known[["partition"]].to_csv(folder / "list_eval_partition.csv")
-    else:
-        notes.append("The copy tells no partition: splits follow from the pictures' names.")
-    if known["celeb_id"].notna().all():
-        known["celeb_id"].to_csv(
-            folder / "identity_CelebA.txt", sep=" ", header=False
-        )  # as CelebA's authors have it
-    else:
-        notes.append("The copy tells no persons: two pictures of one may land in two splits.")
-    if len(attributes := known.columns.drop(["partition", "celeb_id"])):
-        known[attributes].to_csv(folder / "list_attr_celeba.csv")
-    return notes
-
-
-def _write_picture(picture: dict, folder: Path, stem: str) -> Path:
-    """Writes an encoded picture as it is, under the name of its format."""
-    content = picture["bytes"] or Path(picture["path"]).read_bytes()
-    file = folder / (stem + (".png" if content.startswith(b"\x89PNG") else ".jpg"))
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
-    return file
+        return simulator.truth(_drawn(study))
+    return pd.DataFrame(columns=["path", "background", *BOX])
 
 
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
-    """Where the generator changed each picture, as far as that is known: in simulated data, of inpainting and swaps.
+    """Where the generator changed each picture: known of inpainting and swaps in simulated data.
 
     Returns:
-        `(N, 4)`: left, top, right, bottom as fractions of the picture; NaN where it is not known, or a real.
+        `(N, 4)`: left, top, right, bottom as fractions of the picture; NaN where it is not known
+        and for reals.
     """
-    columns = [f"altered_{side}" for side in ("left", "top", "right", "bottom")]
+    columns = [f"altered_{side}" for side in BOX]
     partly = table["generator"].isin(["inpainting", "insight"])
-    drawn = truth(study).set_index("path")
-    return drawn.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
+    known = truth(study).set_index("path")
+    return known.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
+
+
+def _drawn(study: Study) -> Path:
+    return study.data / "mirror"

@@ -1,7 +1,7 @@
-"""Which pictures belong together: near-duplicates, leaks between splits, swaps and the photograph behind them.
+"""Which files belong together: face-swaps and the photograph behind them, files of one person.
 
-A detector that has seen one version of a photograph in training knows the other. These functions find such
-pairs in the pixels, count those that a split tears apart, and merge groups so that a split can keep them whole.
+A detector that has seen one version of a photograph in training knows the other. These functions
+find such pairs, and merge groups so that a split can keep them in one part.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,46 +15,47 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from ..files import map_files
 from ..pictures.decoding import read_grey
-from . import readers
+from .readers import BOX
 
 GRID = 64  # side of the grey thumbnails in which backgrounds are compared
+MAX_DISTANCE = 0.5  # true backgrounds: up to 0.3 where a face takes a tenth of the picture, 0.5
+# where it takes a third; other photographs seldom less than 0.55
 
 
-# ------------------------------------------------------------------------------------------- near-duplicates
+def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Finds the photograph of `wiki` whose background each face-swap of `insight` carries.
+
+    Swaps of DeepFakeFace are a photograph squashed to a square with another person's face pasted
+    in, so a photograph squashed likewise agrees with its swap in everything but the face.
+
+    Args:
+        records: With columns `path`, `generator`, `dataset`.
+        root: The folder that the paths are relative to.
+
+    Returns:
+        A row for each swap whose background was found: `path` (of the swap), `background` (path of
+        the photograph), `distance` (see `match_backgrounds`, at most `MAX_DISTANCE`) and `margin`
+        (how much farther the second best is; near 0 where one photograph was delivered twice).
+        Empty where either dataset is missing.
+    """
+    swaps = records.loc[records["generator"] == "insight", "path"].to_numpy()
+    photographs = records.loc[records["dataset"] == "wiki", "path"].to_numpy()
+    if not len(swaps) or not len(photographs):
+        return pd.DataFrame(columns=["path", "background", "distance", "margin"])
+    grids = (thumbnails([root / path for path in paths]) for paths in (swaps, photographs))
+    best, distance, second = match_backgrounds(*grids)
+    table = pd.DataFrame({"path": swaps, "background": photographs[best], "distance": distance})
+    return table.assign(margin=second - distance)[distance <= MAX_DISTANCE]
 
 
-# ------------------------------------------------------------------------------------------------------ leaks
-
-
-# ------------------------------------------------------------------------------------------------------ swaps
-
-
-def thumbnails(
-    files: Sequence[str | Path], *, size: int = GRID, num_threads: int = 2
-) -> np.ndarray:
-    """Every file squashed to a grey square, `(N, size, size)` `uint8`."""
+def thumbnails(files: Sequence[Path]) -> np.ndarray:
+    """Every file squashed to a grey square, `(N, GRID, GRID)` `uint8`."""
 
     def squash(file):
-        return cv2.resize(read_grey(file, size), (size, size), interpolation=cv2.INTER_AREA)
+        return cv2.resize(read_grey(file, GRID), (GRID, GRID), interpolation=cv2.INTER_AREA)
 
-    squashed = map_files(squash, files, num_threads, "thumbnails")
-    return np.stack(squashed) if squashed else np.zeros((0, size, size), np.uint8)
-
-
-def _descriptor(thumbnail: np.ndarray) -> np.ndarray:
-    """Fine structure of a thumbnail's outer zone, evened out over the picture: unit length, `(3 * size**2 / 4,)`."""
-    grey = thumbnail.astype(np.float32)
-    detail = grey - cv2.GaussianBlur(grey, (0, 0), 1.5)
-    detail /= (
-        np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 1.5)) + 1
-    )  # + 1: a flat wall stays flat, noise stays small
-    quarter = len(grey) // 4
-    outside = np.ones(grey.shape, bool)
-    outside[quarter:-quarter, quarter:-quarter] = (
-        False  # where most faces lie, and so most of what was swapped
-    )
-    values = detail[outside]
-    return values / max(np.linalg.norm(values), 1e-6)
+    squashed = map_files(squash, files, 2, "thumbnails")
+    return np.stack(squashed) if squashed else np.zeros((0, GRID, GRID), np.uint8)
 
 
 def match_backgrounds(
@@ -62,18 +63,20 @@ def match_backgrounds(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The photograph whose fine structure outside the middle resembles each swap's most.
 
-    Brightness and large shapes are filtered out and contrast is evened out: two portraits before white walls agree
-    in their grey levels, but no two photographs agree in their details. A swapped face that lies beside the middle
-    only lowers the agreement. All pairs are compared by matrix products, in `12 * M * size**2` bytes for the
-    photographs and `8 * chunk * M` bytes beside.
+    Brightness and large shapes are filtered out and contrast is evened out: two portraits before
+    white walls agree in their grey levels, but no two photographs agree in their details. A swapped
+    face that lies off the middle only lowers the agreement. All pairs are compared by matrix
+    products, in `12 * M * size**2` bytes for the photographs and `8 * chunk * M` bytes more.
 
     Args:
         swaps: `(N, size, size)`, `uint8`, from `thumbnails`.
         photographs: `(M, size, size)`, `uint8`, `M >= 1`.
+        chunk: Swaps compared at a time.
 
     Returns:
-        Position of the best photograph, its distance and the second best's, each `(N,)`. A distance is one minus the
-        correlation: 0 to 2, about 1 for unrelated pictures. The second is 2 where there is only one photograph.
+        Position of the best photograph, its distance and the second best's, each `(N,)`. A distance
+        is one minus the correlation: 0 to 2, about 1 for unrelated pictures. The second is 2 where
+        there is only one photograph.
     """
     if not len(photographs):
         raise ValueError("Expected at least one photograph to compare with, received none.")
@@ -91,60 +94,30 @@ def match_backgrounds(
     return best, first, second
 
 
-def swap_ties(
-    insight_files: Sequence[str | Path],
-    photograph_files: Sequence[str | Path],
-    *,
-    max_distance: float = 0.5,
-    num_threads: int = 2,
-) -> pd.DataFrame:
-    """Finds the photograph whose background each face-swap carries.
-
-    Swaps of DeepFakeFace are a photograph squashed to a square with another person's face pasted in, so a
-    photograph squashed likewise agrees with its swap in everything but the face.
-
-    Args:
-        insight_files: The face-swaps.
-        photograph_files: Photographs of any size, the candidates.
-        max_distance: One minus the correlation of details, see `match_backgrounds`; nothing is tied beyond it. True
-            backgrounds measured up to 0.3 where a face takes a tenth of the picture, 0.5 where it takes a third;
-            other photographs seldom less than 0.55.
-
-    Returns:
-        One row a swap, in order: `insight`, `background` (both as given; `None` if nothing is near enough),
-        `distance` and `margin` (how much farther the second best is). A margin near 0 means that one
-        photograph was delivered twice: `near_duplicates` finds such pairs.
-    """
-    swaps = thumbnails(insight_files, num_threads=num_threads)
-    photographs = thumbnails(photograph_files, num_threads=num_threads)
-    best, distance, second = match_backgrounds(swaps, photographs)
-    found = [
-        photograph_files[b] if d <= max_distance else None
-        for b, d in zip(best, distance, strict=True)
-    ]
-    columns = {"insight": list(insight_files), "background": pd.Series(found, dtype=object)}
-    return pd.DataFrame({**columns, "distance": distance, "margin": second - distance})
+def _descriptor(thumbnail: np.ndarray) -> np.ndarray:
+    """Fine structure of a thumbnail's outer zone: unit length, `(3 * size**2 / 4,)`."""
+    grey = thumbnail.astype(np.float32)
+    detail = grey - cv2.GaussianBlur(grey, (0, 0), 1.5)
+    contrast = np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 1.5))
+    detail /= contrast + 1  # + 1: a flat wall stays flat, noise stays small
+    quarter, outside = len(grey) // 4, np.ones(grey.shape, bool)
+    outside[quarter:-quarter, quarter:-quarter] = False  # where most faces lie
+    values = detail[outside]
+    return values / max(np.linalg.norm(values), 1e-6)
 
 
-def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """`swap_ties` for records: which face-swap of `insight` carries the background of which photograph of `wiki`.
+def swap_pairs(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of groups (columns `group`, `other`) that `find_swap_ties` tied."""
+    group_of = records.set_index("path")["group"]
+    ends = {"group": ties["path"].map(group_of), "other": ties["background"].map(group_of)}
+    return pd.DataFrame(ends)
 
-    Args:
-        records: With columns `path`, `generator`, `dataset`.
-        root: The folder that the paths are relative to.
 
-    Returns:
-        Columns `path` (of the swap), `background` (path of the photograph), `distance` and `margin`; a row for each
-        swap whose background was found. Empty where either dataset is missing.
-    """
-    swaps = records.loc[records["generator"] == "insight", "path"].tolist()
-    photographs = records.loc[records["dataset"] == "wiki", "path"].tolist()
-    if not swaps or not photographs:
-        return pd.DataFrame(columns=["path", "background", "distance", "margin"])
-    found = swap_ties([root / path for path in swaps], [root / path for path in photographs])
-    path_of = {root / path: path for path in photographs}
-    found = found.assign(path=swaps, background=found["background"].map(path_of))
-    return found.loc[found["background"].notna(), ["path", "background", "distance", "margin"]]
+def person_ties(records: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of groups (columns `group`, `other`) of the same person, by the source's names."""
+    named = records.loc[records["person"] != "", ["person", "group"]].drop_duplicates()
+    first = named.groupby("person")["group"].transform("first")
+    return pd.DataFrame({"group": named["group"], "other": first}).query("group != other")
 
 
 def tie_groups(
@@ -152,9 +125,10 @@ def tie_groups(
 ) -> np.ndarray:
     """Merges groups that ties connect, directly or through others.
 
-    Mind what chains do. If every photograph lends its background to a swap at random, the chains join nearly the
-    whole collection into two or three groups, which no split can divide. `max_size` gives up the few ties that hold
-    the large ones together; `catalog.drop_torn_swaps` then leaves out the swaps that were torn.
+    Chains grow large: if every photograph lends its background to a swap at random, they join
+    nearly the complete collection into two or three groups, which no split can divide. `max_size`
+    gives up the few ties that hold the large ones together; `drop_torn_swaps` then leaves out the
+    swaps that were torn.
 
     Args:
         groups: `(N,)`, the group of every record.
@@ -162,7 +136,8 @@ def tie_groups(
         max_size: At most so many of the old groups in a new one; `None` sets no limit.
 
     Returns:
-        `(N,)`: every record's new group, named after the first of the merged groups in sorted order.
+        `(N,)`: every record's new group, named after the first of the merged groups in sorted
+        order.
 
     Example:
         >>> tie_groups(["a", "b", "c", "d"], [("b", "c"), ("c", "a")]).tolist()
@@ -170,32 +145,27 @@ def tie_groups(
     """
     names, codes = np.unique(np.asarray(list(groups), dtype=object), return_inverse=True)
     pairs = np.array([tuple(tie) for tie in ties], dtype=object).reshape(-1, 2)
-    known = set(names)
-    unknown = [name for name in pairs.ravel() if name not in known]
-    if unknown:
-        raise ValueError(
-            f"{len(unknown)} tied groups are not among the groups, such as {unknown[:3]}."
-        )
+    if unknown := sorted(set(pairs.ravel()) - set(names)):
+        text = f"{len(unknown)} tied groups are not among the groups, such as {unknown[:3]}."
+        raise ValueError(text)
     size, ends = len(names), np.searchsorted(names, pairs)
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
+    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(size, size))
     merged = connected_components(graph, directed=False)[1]
     if max_size is not None:
         merged = _cut_components(ends, merged, max_size)
-    first_member = np.unique(merged, return_index=True)[1]
-    return names[first_member[np.unique(merged, return_inverse=True)[1]]][codes]
+    _, first_member, member_of = np.unique(merged, return_index=True, return_inverse=True)
+    return names[first_member[member_of]][codes]
 
 
 def _cut_components(ends: np.ndarray, component: np.ndarray, max_size: int) -> np.ndarray:
-    """Parts of at most `max_size` nodes, cut greedily from the leaves of a spanning tree of every component."""
+    """Parts of at most `max_size` nodes, cut from the leaves of every component's spanning tree."""
     num_nodes = len(component)
     roots = np.unique(component, return_index=True)[1]
-    rows = np.concatenate(
-        [ends[:, 0], np.full(len(roots), num_nodes)]
-    )  # one more node holds all trees together
+    # One more node holds all trees together.
+    rows = np.concatenate([ends[:, 0], np.full(len(roots), num_nodes)])
     columns = np.concatenate([ends[:, 1], roots])
-    graph = coo_array(
-        (np.ones(len(rows)), (rows, columns)), shape=(num_nodes + 1, num_nodes + 1)
-    ).tocsr()
+    shape = (num_nodes + 1, num_nodes + 1)
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
     order, parent = breadth_first_order(graph, num_nodes, directed=False)
     size, joined = np.ones(num_nodes + 1, int), np.zeros(num_nodes + 1, bool)
     for node in order[:0:-1]:  # leaves first
@@ -208,29 +178,16 @@ def _cut_components(ends: np.ndarray, component: np.ndarray, max_size: int) -> n
     return part[:num_nodes]
 
 
-def person_ties(records: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of groups (columns `group`, `other`) that show the same person, by the name the source gives."""
-    named = records.loc[records["person"] != "", ["person", "group"]].drop_duplicates()
-    first = named.groupby("person")["group"].transform("first")
-    return pd.DataFrame({"group": named["group"], "other": first}).query("group != other")
-
-
-def swap_pairs(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of groups (columns `group`, `other`) that face-swaps tie; `ties` is from `leaks.find_swap_ties`."""
-    group_of = records.set_index("path")["group"]
-    return pd.DataFrame(
-        {"group": ties["path"].map(group_of), "other": ties["background"].map(group_of)}
-    )
-
-
 def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
-    """Gives every face-swap the face box of the photograph it was set into (fractions survive the squashing)."""
-    boxes, background = records.set_index("path")[readers.BOX], ties.set_index("path")["background"]
+    """Gives every face-swap the face box of the photograph it was set into.
+
+    A box is a fraction of its picture, so squashing leaves it alone.
+    """
+    boxes, background = records.set_index("path")[BOX], ties.set_index("path")["background"]
     is_tied = records["path"].isin(background.index)
+    photographs = records.loc[is_tied, "path"].map(background)
     records = records.copy()
-    records.loc[is_tied, readers.BOX] = boxes.reindex(
-        records.loc[is_tied, "path"].map(background)
-    ).to_numpy()
+    records.loc[is_tied, BOX] = boxes.reindex(photographs).to_numpy()
     return records
 
 
@@ -238,22 +195,22 @@ def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) 
     """How far the found ties between face-swaps and photographs can be trusted.
 
     Args:
-        ties: From `leaks.find_swap_ties`.
+        ties: From `find_swap_ties`.
         records: What the ties were looked for in.
-        truth: From `sources.truth`: columns `path` and `background`; no rows where nobody knows.
+        truth: From `sources.truth`: columns `path` and `background`; no rows where it is unknown.
 
     Returns:
-        Numbers in `[0, 2]`, none if there is no swap. `distance` and `margin` as in `ties`. `mutual` is the share of
-        ties that go both ways: all of them where photographs exchanged faces in pairs, as in DeepFakeFace's public code
-        (`prompt/wiki.py`). With a truth also `recall`, the share of the swaps whose photograph is among the records
-        that are tied to it, and `precision`, the share of the ties that are true.
+        Numbers in `[0, 2]`, none if there is no swap. `distance` and `margin` as in `ties`.
+        `mutual` is the share of ties that go both ways: all of them where photographs exchanged
+        faces in pairs, as in DeepFakeFace's public code (`prompt/wiki.py`). With a truth also
+        `recall`, the share of the swaps whose photograph is among the records that are tied to it,
+        and `precision`, the share of the ties that are true.
     """
     swaps, values = records.loc[records["generator"] == "insight", "path"], {}
     if len(ties):
-        spread = ties[["distance", "margin"]].agg(["min", "median", "max"])
-        values |= {
-            f"{name}, {part}": spread.at[part, name] for name in spread for part in spread.index
-        }
+        for name in ("distance", "margin"):
+            spread = ties[name].agg(["min", "median", "max"])
+            values |= {f"{name}, {part}": value for part, value in spread.items()}
         ends = [ties[name].str.split("/").str[-2:].str.join("/") for name in ("path", "background")]
         pairs = set(zip(*ends))
         values["mutual"] = np.mean([(background, swap) in pairs for swap, background in pairs])
@@ -267,20 +224,15 @@ def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) 
 def drop_torn_swaps(records: pd.DataFrame, ties: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Leaves out the face-swaps whose background photograph lies in another split.
 
-    In a large collection the swaps chain nearly all photographs together; where `leaks.tie_groups` gave ties up to
-    keep groups small enough to split, the swap itself must go.
-
     Args:
         records: With their splits.
-        ties: From `leaks.find_swap_ties`.
+        ties: From `find_swap_ties`.
 
     Returns:
         The records that stay, and the others with columns `path`, `label`, `reason`.
     """
     split_of = records.set_index("path")["split"]
     torn = ties.loc[ties["path"].map(split_of) != ties["background"].map(split_of), "path"]
-    lost = records["path"].isin(torn)
-    reason = "its background photograph lies in another split"
-    return records[~lost].reset_index(drop=True), records.loc[lost, ["path", "label"]].assign(
-        reason=reason
-    )
+    is_lost, reason = records["path"].isin(torn), "its background photograph lies in another split"
+    lost = records.loc[is_lost, ["path", "label"]].assign(reason=reason)
+    return records[~is_lost].reset_index(drop=True), lost
