@@ -238,6 +238,8 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
     for name, model in detectors.items():
         card = read_card(study.models / pictures.model_id(name))
         for _, rows in table[np.isfinite(boxes).all(axis=1)].groupby("task", sort=False):
+            if len(rows) < 2:
+                continue  # no other picture's region to compare with
             heat, altered = grad_cam(model, pictures.pixels[rows["row"]]), boxes[rows["place"]]
             shares = share_inside(heat, altered), area_of(altered)
             tables.append(region_rows(study, rows, *shares, card, share_elsewhere(heat, altered)))
