@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.data.ties import GRID, match_backgrounds, swap_ties
+from src.data.ties import GRID, match_backgrounds
 from src.evaluation.audit import near_duplicates
 
 NUM_DRAWN, SIDE = 300, 512
@@ -39,10 +40,8 @@ def draw_files(folder: Path) -> tuple[list[Path], list[Path], np.ndarray]:
     photographs = [folder / f"photograph{index:03d}.jpg" for index in range(NUM_DRAWN)]
     for file in photographs:
         draw_photograph(random).save(file, quality=int(random.integers(60, 96)))
-    swaps, behind = (
-        [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)],
-        random.permutation(NUM_DRAWN),
-    )
+    swaps = [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)]
+    behind = random.permutation(NUM_DRAWN)
     for index, file in enumerate(swaps):
         Image.open(photographs[behind[index]]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
             file, quality=75
@@ -69,12 +68,14 @@ def main() -> None:
         swaps, photographs, behind = draw_files(Path(folder))
         delivered = NUM_DRAWN * 4 // 5
         start = time.perf_counter()
-        ties = swap_ties(swaps, photographs[:delivered])
+        paths = [file.name for file in photographs[:delivered] + swaps]
+        records = pd.DataFrame({"path": paths, "generator": "real", "dataset": "wiki"})
+        records.loc[delivered:, ["generator", "dataset"]] = "insight"
+        ties = find_swap_ties(records, Path(folder)).set_index("path")["background"]
         seconds = time.perf_counter() - start
-    tied = ties["background"].notna().to_numpy()
-    right = np.array(
-        [found == photographs[truth] for found, truth in zip(ties["background"], behind)]
-    )
+    found = [ties.get(file.name) for file in swaps]
+    tied = np.array([name is not None for name in found])
+    right = np.array([name == photographs[truth].name for name, truth in zip(found, behind)])
     print(
         f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs, from their files"
     )

@@ -506,6 +506,19 @@ def test_mounted_kaggle_input_is_used_in_place(places, tmp_path, monkeypatch, la
         fetch_one(file, *places)
 
 
+def test_a_mounted_set_that_cannot_be_linked_is_an_error(places, tmp_path, monkeypatch):
+    (tmp_path / "input/faces-set").mkdir(parents=True)
+    monkeypatch.setattr(fetch, "KAGGLE_INPUT", tmp_path / "input")
+
+    def refused(*_, **__):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    file = RemoteFile("gan140k", "http://127.0.0.1:9/x", kaggle="somebody/faces-set")
+    with pytest.raises(DeliveryError, match="faces-set, but no link .*raw/gan140k.*Developer Mode"):
+        fetch_one(file, *places)
+
+
 def test_kagglehub_delivers(places, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "1.jpg").write_bytes(b"x")

@@ -22,14 +22,14 @@ from simulator.archives import make_archives, serve, truth
 from src import config
 from src.config import ROOT, Simulation
 from src.data import catalog, fetch, readers, sources
-from src.data.fetch import MIRROR, SOURCES
+from src.data.sources import MIRROR, SOURCES
 from src.pictures.decoding import decode
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 30, 28, 30
 
 
 def counts(file):
-    """What `download.SOURCES` should expect of the small archives."""
+    """What `sources.SOURCES` should expect of the small archives."""
     splits = {"train": NUM_GAN * 5 // 7, "valid": NUM_GAN // 7, "test": NUM_GAN // 7}
     number = {"gan140k": 0, "celeba": NUM_CELEBA}.get(file.name, NUM_PHOTOGRAPHS)
     for pattern, published in file.expected:
@@ -188,7 +188,7 @@ def test_a_missing_archive_is_explained_and_the_rest_goes_on(outcome):
     }
     assert (
         "6 of 7 archives are here" in notebook.printed
-        and "sources.take_copy(study, 'celeba'" in notebook.printed
+        and "copies.take_copy(study, 'celeba'" in notebook.printed
     )
     left = outcome.records[outcome.records["dataset"] != "celeba"].reset_index(drop=True)
     pd.testing.assert_frame_equal(catalog.load(notebook.study), left)

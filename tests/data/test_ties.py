@@ -249,20 +249,34 @@ def swaps(tmp_path_factory):
     return files, photographs, background
 
 
+def table_of(swaps, photographs):
+    """Their records, and the folder that the paths are relative to."""
+    root = swaps[0].parents[1]
+    table = pd.DataFrame({"path": [f.relative_to(root).as_posix() for f in photographs + swaps]})
+    table["dataset"] = ["wiki"] * len(photographs) + ["insight"] * len(swaps)
+    table["generator"] = ["real"] * len(photographs) + ["insight"] * len(swaps)
+    return table, root
+
+
 def test_swap_ties_find_the_photograph_behind_each_swap(swaps):
     files, photographs, background = swaps
-    ties = ties.swap_ties(files, photographs[:50])
-    assert ties.columns.tolist() == ["insight", "background", "distance", "margin"]
-    assert ties["insight"].tolist() == files
-    assert ties["background"].tolist() == [photographs[b] if b < 50 else None for b in background]
-    assert (ties["margin"][background < 50] > 0.1).all()
+    table, root = table_of(files, photographs[:50])
+    found = ties.find_swap_ties(table, root)
+    assert found.columns.tolist() == ["path", "background", "distance", "margin"]
+    assert dict(zip(found["path"], found["background"])) == {
+        f"insight/{i}.jpg": f"wiki/{b}.jpg" for i, b in enumerate(background) if b < 50
+    }
+    assert (found["margin"] > 0.1).all() and (found["distance"] <= ties.MAX_DISTANCE).all()
+    for dataset in ("wiki", "insight"):
+        empty = ties.find_swap_ties(table[table["dataset"] != dataset], root)
+        assert empty.empty and empty.columns.tolist() == found.columns.tolist()
 
 
 def test_a_photograph_delivered_twice_has_no_margin(swaps):
     files, photographs, background = swaps
-    ties = ties.swap_ties(files[:3], [*photographs, photographs[background[0]]])
-    assert ties.swap_ties([], photographs[:1]).empty
-    assert ties["margin"][0] == pytest.approx(0, abs=1e-6) and (ties["margin"][1:] > 0.1).all()
+    table, root = table_of(files[:3], [*photographs, photographs[background[0]]])
+    margin = ties.find_swap_ties(table, root)["margin"].to_numpy()
+    assert margin[0] == pytest.approx(0, abs=1e-6) and (margin[1:] > 0.1).all()
 
 
 def test_match_backgrounds_against_a_plain_loop():
@@ -290,33 +304,16 @@ def test_swaps_at_the_edges():
     assert ties.thumbnails([]).shape == (0, 64, 64)
 
 
-def test_find_swap_ties_speaks_in_paths(swaps):
-    files, photographs, background = swaps
-    root = files[0].parents[1]
-    table = pd.DataFrame(
-        {"path": [f.relative_to(root).as_posix() for f in photographs[:50] + files]}
-    )
-    table["dataset"] = ["wiki"] * 50 + ["insight"] * 60
-    table["generator"] = ["real"] * 50 + ["insight"] * 60
-    ties = ties.find_swap_ties(table, root)
-    assert dict(zip(ties["path"], ties["background"])) == {
-        f"insight/{i}.jpg": f"wiki/{b}.jpg" for i, b in enumerate(background) if b < 50
-    }
-    for dataset in ("wiki", "insight"):
-        empty = ties.find_swap_ties(table[table["dataset"] != dataset], root)
-        assert empty.empty and empty.columns.tolist() == ties.columns.tolist()
-
-
 # ----------------------------------------------------------------------------------------------------- groups
 
 
 def test_tie_groups_against_a_plain_search():
     random = np.random.default_rng(0)
     groups = random.permutation(np.repeat([f"g{i:02}" for i in range(40)], 3))
-    ties = [tuple(random.choice(groups, 2)) for _ in range(25)]
-    merged = ties.tie_groups(groups, ties)
+    pairs = [tuple(random.choice(groups, 2)) for _ in range(25)]
+    merged = ties.tie_groups(groups, pairs)
     names = {name: {name} for name in groups}
-    for first, second in ties:
+    for first, second in pairs:
         union = names[first] | names[second]
         for name in union:
             names[name] = union
@@ -335,12 +332,14 @@ def test_tie_groups_at_the_edges():
 def test_large_lumps_are_cut_at_few_ties(max_size):
     random = np.random.default_rng(0)
     names = [f"{i:05}" for i in range(3000)]
-    ties = [(name, names[other]) for name, other in zip(names, random.integers(0, 3000, 3000))]
-    assert pd.Series(ties.tie_groups(names, ties)).value_counts().iloc[0] > 1500  # what chance does
-    merged = ties.tie_groups(names, ties, max_size=max_size)
+    pairs = [(name, names[other]) for name, other in zip(names, random.integers(0, 3000, 3000))]
+    assert (
+        pd.Series(ties.tie_groups(names, pairs)).value_counts().iloc[0] > 1500
+    )  # what chance does
+    merged = ties.tie_groups(names, pairs, max_size=max_size)
     group_of = dict(zip(names, merged))
-    torn = np.array([group_of[first] != group_of[second] for first, second in ties])
+    torn = np.array([group_of[first] != group_of[second] for first, second in pairs])
     assert pd.Series(merged).value_counts().iloc[0] <= max_size
     assert torn.mean() < {1: 1, 20: 0.25, 100: 0.1, 3000: 0.001}[max_size]
-    connected = ties.tie_groups(names, [tie for tie, is_torn in zip(ties, torn) if not is_torn])
+    connected = ties.tie_groups(names, [tie for tie, is_torn in zip(pairs, torn) if not is_torn])
     assert connected.tolist() == merged.tolist()  # every part hangs together by its own ties
