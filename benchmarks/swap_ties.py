@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.data.ties import GRID, match_backgrounds
+from src.data.ties import GRID, find_swap_ties, match_backgrounds
 from src.evaluation.audit import near_duplicates
 
 NUM_DRAWN, SIDE = 300, 512
