@@ -1,28 +1,36 @@
 # make reproduce            every figure and table of the study, on the offline demo
 # make reproduce STUDY=sample FACES=<folder with manifest.csv>      the same on real pictures
 # make reproduce STUDY=full                                         the report's configuration
-# make extended             after reproduce: three seeds of the headline detectors, every generator in turn
-# make test                 the tests
-# make test-jax             those of networks, spectra, training and batches once more, on JAX instead of TensorFlow
+# make extended             after reproduce: three seeds of the headline detectors, every generator
+# make lab                  the notebooks in JupyterLab
+# make test                 the tests; make coverage: with the lines they ran
+# make test-jax             those of the networks once more, on JAX instead of TensorFlow
+# make lint                 style of code and notebooks
+# make mutants              do the tests notice planted bugs?
 STUDY ?= demo
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JAX := .venv-jax
-JAX_TESTS := $(foreach name,detectors/models pictures/spectrum detectors/training pictures/batches,src/$(name).py) \
-	$(foreach name,detectors/models pictures/spectrum detectors/training pictures/store,tests/$(dir $(name))test_$(notdir $(name)).py)
+JAX_TESTS := src/detectors/models.py src/pictures tests/pictures tests/detectors/test_models.py \
+	tests/detectors/test_training.py
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
+SAMPLE := $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
+TEST := env -u STUDY -u FACES $(BIN)/python -m pytest
 export STUDY FACES
 
-.PHONY: reproduce extended test test-jax lint notebooks clean
+.PHONY: reproduce extended lab test coverage test-jax mutants lint notebooks clean
 
-reproduce: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
+reproduce: $(VENV)/installed $(SAMPLE)
 	@$(BIN)/python -m tools.run_notebooks
 
-extended: $(VENV)/installed $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
+extended: $(VENV)/installed $(SAMPLE)
 	@$(BIN)/python -m src.detectors.extended
 	@$(BIN)/python -m tools.run_notebooks 06
+
+lab: $(VENV)/installed
+	@$(BIN)/python -m jupyter lab notebooks
 
 # The notebooks as committed: executed on the demo, in place.
 notebooks: $(VENV)/installed
@@ -30,18 +38,26 @@ notebooks: $(VENV)/installed
 	@$(BIN)/python -m tools.check_notebooks
 
 test: $(VENV)/installed $(VENV)/installed-dev
-	@env -u STUDY -u FACES $(BIN)/python -m pytest -n 2 --dist loadfile --cov=src --cov-report=term
+	@$(TEST) -n 2 --dist loadfile
+
+coverage: $(VENV)/installed $(VENV)/installed-dev
+	@$(TEST) -n 2 --dist loadfile --cov=src --cov=simulator --cov=tools --cov-report=term
+
+mutants: $(VENV)/installed $(VENV)/installed-dev
+	@$(TEST) -m mutants
 
 test-jax: $(JAX)/installed
 	@env -u STUDY -u FACES KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
 		$(JAX)/bin/python -m pytest -n 2 --dist worksteal $(JAX_TESTS)
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 %/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+		"Python 3.10 or newer is needed, this is " + sys.version)'
 	@echo "Setting up $* (once; one to three minutes) ..."
 	@$(PYTHON) -m venv $*
 	@echo '*' > $*/.gitignore

@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import numpy as np
 
-from simulator.generators import clean
-from simulator.portraits import draw_identity, draw_scene, face_box, generator_for, render
+from simulator.cameras import clean
+from simulator.people import draw_identity, draw_scene, face_box, generator_for
+from simulator.portraits import render
 from src.config import get_study
 from src.detectors import models, training
 from src.detectors.autoencoder import as_network

@@ -1,8 +1,9 @@
-"""Finding the photograph behind every face-swap: recall and precision on drawn files, seconds at DeepFakeFace's size.
+"""The photograph behind every face-swap: recall, precision, and seconds at DeepFakeFace's size.
 
-First 300 photographs of many sizes are drawn, squashed, saved at quality 75, given another's face (an ellipse of 5 to
-25 % of the picture, off the middle) and saved again; a fifth of the photographs is then withheld. Then 30,000 swaps are
-compared with 30,000 photographs, as thumbnails of noise: the time does not depend on the content. So are the hashes.
+First 300 photographs of many sizes are drawn, squashed, saved at quality 75, given another's face
+(an ellipse of 5 to 25 % of the picture, off the middle) and saved again; a fifth of the photographs
+is then withheld. Then 30,000 swaps are compared with 30,000 photographs, as thumbnails of noise:
+the time does not depend on the content. So are the hashes.
 Run: python benchmarks/swap_ties.py [number of thumbnails]
 """
 
@@ -19,7 +20,7 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from src.data.ties import GRID, find_swap_ties, match_backgrounds
-from src.evaluation.audit import near_duplicates
+from src.evaluation.leaks import near_duplicates
 
 NUM_DRAWN, SIDE = 300, 512
 
@@ -76,25 +77,16 @@ def main() -> None:
     found = [ties.get(file.name) for file in swaps]
     tied = np.array([name is not None for name in found])
     right = np.array([name == photographs[truth].name for name, truth in zip(found, behind)])
-    print(
-        f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs, from their files"
-    )
-    print(
-        f"           recall {right[behind < delivered].mean():.4f}, precision {right[tied].mean():.4f}"
-    )
+    print(f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs")
+    recall, precision = right[behind < delivered].mean(), right[tied].mean()
+    print(f"           recall {recall:.4f}, precision {precision:.4f}")
 
     random, shape = np.random.default_rng(0), (num_thumbnails, GRID, GRID)
     swaps, photographs = (random.integers(0, 256, shape, dtype=np.uint8) for _ in range(2))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
     match_backgrounds(swaps, photographs)
-    seconds, after = (
-        time.perf_counter() - start,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    )
-    print(
-        f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; peak {after:.2f} GiB, {before:.2f} before"
-    )
+    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak / 2**20:.2f} GiB")
 
     hashes = random.integers(0, 2**64, num_thumbnails, dtype=np.uint64)
     start = time.perf_counter()

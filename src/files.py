@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: written beside and renamed; hashes, free space, progress."""
+"""A file appears whole or not at all; JSON, hashes, free space, progress, threads."""
 
 import errno
 import hashlib
@@ -12,81 +12,102 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import tqdm as _tqdm
+from tqdm import tqdm
 
 
 class DeliveryError(RuntimeError):
-    """A file could not be had; the text says why and what to do."""
+    """A file cannot be had; the text says why and what to do."""
 
 
-def require_space(folder, num_bytes, what, reserved=0) -> None:
-    """Raise unless the disk of `folder` has so many bytes free."""
-    free = max(0, shutil.disk_usage(folder).free - reserved)
-    if num_bytes > free:
-        others = f", {reserved:,} more are promised to other files" if reserved else ""
-        raise DeliveryError(
-            f"{what}: {num_bytes:,} bytes are needed on the disk of {folder}, {free:,} are free{others}. "
-            "Make room, or set TRUE_OR_FAKE_HOME to a folder on a larger disk; then fetch again."
-        )
+class DiskFull(DeliveryError):
+    """A disk lacks the room for a file."""
 
 
-@contextmanager
-def explain_full_disk(path):
-    """Turn "no space left on device" into an error that says what to do."""
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Writes a file such that a reader finds the old file or the new one, never half of it.
+
+    Args:
+        path: The file. Missing folders are made.
+        write: Called with the path of a temporary file of the same suffix in the same folder.
+
+    Returns:
+        `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DeliveryError(
-            f"The disk of {path.parent} is full. Make room, or set TRUE_OR_FAKE_HOME to a folder on a larger disk; "
-            "then fetch again: it goes on where it stopped."
-        ) from error
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # else a power cut may leave the new name with no contents
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
-def digest_of(path, algorithm="sha256") -> str:
-    """`"algorithm:hex"` of a file."""
+def write_json(path: Path, table: dict) -> Path:
+    """Writes a small table, whole or not at all; `read_json` reads it."""
+    text = json.dumps(table, indent=2) + "\n"
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict | None:
+    """A table that `write_json` wrote; `None` if the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file's bytes, `"algorithm:hexadecimal digits"`."""
     state = hashlib.new(algorithm)
-    with open(path, "rb") as source:
+    with open(path, "rb", buffering=0) as source:
         while chunk := source.read(1 << 20):
             state.update(chunk)
     return f"{algorithm}:{state.hexdigest()}"
 
 
-def read_json(path) -> dict | None:
-    """A table that `write_json` wrote, or `None`."""
+def require_space(folder: Path, num_bytes: int, what: str, reserved: int = 0) -> None:
+    """Checks that a disk has room.
+
+    Args:
+        folder: Any folder on the disk.
+        num_bytes: Needed.
+        what: For what; the message begins with it.
+        reserved: Bytes that are free but promised to other files.
+
+    Raises:
+        DiskFull: If fewer bytes are free.
+    """
+    free = max(0, shutil.disk_usage(folder).free - reserved)
+    if num_bytes > free:
+        others = f", {reserved:,} more are promised to other files" if reserved else ""
+        raise DiskFull(
+            f"{what}: {num_bytes:,} bytes are needed on the disk of {folder}, {free:,} are free"
+            f"{others}. Make room, or set TRUE_OR_FAKE_HOME to a folder on a larger disk; then run "
+            "this again."
+        )
+
+
+@contextmanager
+def explain_full_disk(path: Path):
+    """Turns "no space left on device", met while `path` is written, into `DiskFull`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def write_json(path, table) -> None:
-    """Write a small table beside, then rename."""
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "w", encoding="utf-8") as target:
-        json.dump(table, target)
-        target.flush()
-        os.fsync(target.fileno())
-    os.replace(beside, path)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Calls `write` with a path beside `path`, then renames: a reader sees the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(
+            f"The disk of {path.parent} is full. Make room, or set TRUE_OR_FAKE_HOME to a folder "
+            "on a larger disk; then run this again: it goes on where it stopped."
+        ) from error
 
 
 def progress(
     iterable=None, description: str = "", total: int | None = None, unit: str = "file", **options
-):
-    """A `tqdm` bar on standard output, so that neither notebooks nor logs hold text that looks like an error.
+) -> tqdm:
+    """A progress bar on standard output: on standard error a notebook would show it as an error.
 
     Args:
         iterable: What to go through; `None` for a bar that is updated by hand.
@@ -94,23 +115,14 @@ def progress(
         total: Number of items, if the iterable does not know.
         unit: Of what is counted.
         **options: Further arguments of `tqdm`.
-
-    Returns:
-        A `tqdm.tqdm`.
     """
-    options = {
-        "file": sys.stdout,
-        "leave": False,
-        "dynamic_ncols": True,
-        "mininterval": 0.5,
-        "delay": 0.5,
-    } | options
-    return _tqdm.tqdm(iterable, description, total, unit=unit, **options)
+    defaults = {"file": sys.stdout, "leave": False, "dynamic_ncols": True}
+    defaults |= {"mininterval": 0.5, "delay": 0.5}
+    return tqdm(iterable, description, total, unit=unit, **(defaults | options))
 
 
-def map_files(function, files: Sequence, num_threads: int, title: str) -> list:
+def map_files(function: Callable, files: Sequence, num_threads: int, title: str) -> list:
     """The function's value for every file, in order, from a few threads."""
     with ThreadPoolExecutor(num_threads) as pool:
-        return list(
-            progress(pool.map(function, files), title, len(files), disable=len(files) < 1000)
-        )
+        values = pool.map(function, files)
+        return list(progress(values, title, len(files), disable=len(files) < 1000))

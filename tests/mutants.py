@@ -1,15 +1,47 @@
-"""Plants a bug in a module's source, to see whether the checks notice.
+"""Plants a bug in a module's source, to see whether the checks notice: `python -m pytest tests/mutants.py`.
 
-The bugs stand in the table `MUTANTS` at the end of `test_metrics`, `test_evaluation`, `test_comparisons` and `test_robustness`, each with the
-check that must fail on it; `test_checks_notice_a_planted_bug` plants one after the other.
+The bugs stand in the tables `MUTANTS` of `tests/evaluation/mutants_*.py`: the code, the code with the bug, and
+the check that must fail on it. They match source text, so pytest does not collect this file by itself.
 """
 
+import importlib
 import importlib.util
 import tempfile
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from src import config
+
+ROOMS = {"metrics": "evaluation", "results": "evaluation", "comparisons": "evaluation"}
+ROOMS |= {"robustness": "detectors"}
+
+
+def tables():
+    """Module → its bugs."""
+    return {
+        f"src.{room}.{name}": importlib.import_module(f"evaluation.mutants_{name}").MUTANTS
+        for name, room in ROOMS.items()
+    }
+
+
+def pytest_generate_tests(metafunc):
+    if "bug" in metafunc.fixturenames:
+        cases = [
+            (module, name, bug) for module, found in tables().items() for name, bug in found.items()
+        ]
+        values = [(module, bug) for module, _, bug in cases]
+        metafunc.parametrize("module, bug", values, ids=[f"{m}: {n}" for m, n, _ in cases])
+
+
+def test_checks_notice_a_planted_bug(module, bug, tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
+    num_resamples = 40 if module.endswith("results") else 60
+    study = replace(config.get_study("tiny"), num_resamples=num_resamples, test_sets=test_sets)
+    must_be_noticed(module, bug, study, monkeypatch)
 
 
 def plant(module_name: str, old: str, new: str) -> types.ModuleType:

@@ -1,7 +1,8 @@
-"""Runs the notebooks top to bottom from the command line: `python -m src.reproduce`.
+"""Runs the notebooks top to bottom from the command line: `python -m tools.run_notebooks`.
 
-The study is the environment variable `STUDY` (default: demo). Executed copies go to `data/<study>/notebooks/`;
-with `--in-place` the notebooks themselves are overwritten (for those who maintain them).
+The study is the environment variable `STUDY` (default: demo). Executed copies go to
+`data/<study>/notebooks/`. With `--in-place` the notebooks themselves are overwritten, and the
+numbers become the reference that later runs are compared with (for those who maintain them).
 """
 
 import argparse
@@ -19,22 +20,19 @@ from pathlib import Path
 from threading import Lock
 
 import nbformat
+import pandas as pd
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
 from src.config import ROOT, Study, get_study
 from src.data.catalog import faces_folder
-from src.report.html_page import compressed
+from src.files import write_atomically
+from src.report.page import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
 _KEPT = "What was finished is kept: the same command goes on from there."
-_BETWEEN = (
-    "03",
-    "05",
-    "04",
-    "02",
-)  # need the first notebook only, and the last needs them; longest first
+_BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
 
 
 class _Client(NotebookClient):
@@ -51,13 +49,12 @@ class _Client(NotebookClient):
 
 
 class Screen:
-    """What several notebooks print at the same time: whole lines above, and what still changes in the last one.
+    r"""What several notebooks print at a time: finished lines, and one last line that changes.
 
     Args:
         width: Characters of a line; default: those of the terminal.
 
     Example:
-
     >>> screen = Screen()
     >>> screen.write("03", "one\\n")
     03 | one
@@ -94,10 +91,9 @@ def _print(text: str) -> None:
 
 
 def settle(text: str) -> str:
-    """What is left on screen of text that a progress bar rewrote with carriage returns.
+    r"""What is left on screen of text that a progress bar rewrote with carriage returns.
 
     Example:
-
     >>> settle("one\\n 10%\\r 100%\\ntwo")
     'one\\n 100%\\ntwo'
     """
@@ -106,7 +102,7 @@ def settle(text: str) -> str:
 
 
 def slim(notebook: nbformat.NotebookNode) -> None:
-    """Makes large pictures among the outputs smaller: charts with a palette, photographs as JPEG, what is less."""
+    """Makes large pictures among the outputs smaller, as PNG with a palette or as JPEG."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             encoded = output.get("data", {}).get("image/png", "")
@@ -147,18 +143,17 @@ def run_notebook(
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
-        extra_arguments=["--log-level=ERROR"],  # not that the kernel talks to this process over TCP
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder or path.parent)}},
     )
     try:
-        with (
-            tempfile.TemporaryFile() as chatter
-        ):  # of the kernel's own, as it closes; what cells say comes by message
+        # The kernel's own messages as it closes; what cells print comes another way.
+        with tempfile.TemporaryFile() as messages:
             try:
-                client.execute(stderr=chatter)
+                client.execute(stderr=messages)
             except DeadKernelError:
-                chatter.seek(0)
-                sys.stderr.write(chatter.read().decode(errors="replace"))
+                messages.seek(0)
+                sys.stderr.write(messages.read().decode(errors="replace"))
                 raise
     finally:
         for cell in notebook.cells:
@@ -167,23 +162,21 @@ def run_notebook(
                     output.text = settle(output.text)
         slim(notebook)
         notebook.metadata.pop("widgets", None)
-        notebook.metadata.language_info = {
-            "name": "python"
-        }  # without versions: they would differ by machine
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        nbformat.write(notebook, partial)
-        os.replace(partial, target)
+        notebook.metadata.language_info = {"name": "python"}  # versions differ by machine
+        write_atomically(target, lambda path: nbformat.write(notebook, path))
     return time.time() - start
 
 
 def _report(study: Study, seconds: dict[str, float], total: float) -> None:
     """The last lines: how long each notebook took, how much memory, where the results are."""
+    print(*compared_with_reference(study), sep="\n")
     print("\n" + "\n".join(f"  {name:<32}{taken / 60:6.1f} min" for name, taken in seconds.items()))
     try:
         import resource
 
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        # Linux counts in KB, macOS in bytes.
+        unit = 2**30 if sys.platform == "darwin" else 2**20
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
         memory = f", at most {peak:.1f} GB of memory in one notebook"
     except ImportError:  # Windows
         memory = ""
@@ -194,27 +187,51 @@ def _report(study: Study, seconds: dict[str, float], total: float) -> None:
     print(f"         {_shown(study.figures / 'summary.md')}")
 
 
+def compared_with_reference(study: Study) -> list[str]:
+    """Lines that tell how many headline AUCs lie within the intervals of the reference run.
+
+    The reference is `figures/<study>/reference.csv` of the project, which no run overwrites.
+    Another processor gives other last digits, and a small network trained with them another AUC.
+    """
+    reference, results = (
+        ROOT / "figures" / study.name / "reference.csv",
+        study.figures / "results.csv",
+    )
+    if not reference.is_file() or not results.is_file():
+        return []
+    keys = ["model", "protocol", "train_set", "test_set", "real_source", "seed", "metric"]
+    both = pd.read_csv(results).merge(pd.read_csv(reference), on=keys, suffixes=("", "_reference"))
+    both = both[both["model"].isin(study.headline) & (both["metric"] == "auc")]
+    within = both["value"].between(both["ci_low_reference"], both["ci_high_reference"])
+    lines = [
+        f"Compared with the reference run: {within.sum()} of {len(both)} AUCs of "
+        f"{', '.join(study.headline)} lie within its intervals."
+    ]
+    for row in both[~within].itertuples():
+        interval = f"[{row.ci_low_reference:.3f}, {row.ci_high_reference:.3f}]"
+        where = f"{row.model}, {row.protocol}, {row.test_set} against {row.real_source}"
+        lines.append(f"  {where}, seed {row.seed}: {row.value:.3f}, reference {interval}")
+    return lines
+
+
 def _shown(path: Path) -> str:
     """The path from here, if it is below here."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _in_stages(paths: Sequence[Path], num_jobs: int) -> list[list[Path]]:
-    """The notebooks in their order; with more than one job, those that can run side by side in one list."""
+    """The notebooks in their order; with several jobs, those that can run at a time in one list."""
     between = [path for name in _BETWEEN for path in paths if path.name.startswith(name)]
     if num_jobs == 1 or not between:
         return [[path] for path in paths]
-    before, after = (
-        (path for path in paths if path < min(between)),
-        (path for path in paths if path > max(between)),
-    )
-    return [*([path] for path in before), between, *([path] for path in after)]
+    before = [[path] for path in paths if path < min(between)]
+    return [*before, between, *([path] for path in paths if path > max(between))]
 
 
 def _run_stage(
     titles: dict[Path, str], targets: dict[Path, Path], num_jobs: int
 ) -> dict[Path, float]:
-    """Runs notebooks, several at a time; returns their seconds, without those that stopped, after saying why."""
+    """Runs notebooks, several at a time. Returns their seconds; says why a missing one stopped."""
     screen, pool, seconds = Screen(), ThreadPoolExecutor(num_jobs), {}
 
     def run(path: Path) -> float:
@@ -235,7 +252,8 @@ def _run_stage(
                 seconds[path] = task.result()
             except (CellExecutionError, DeadKernelError) as error:
                 pool.shutdown(wait=False, cancel_futures=True)
-                message = f"{error}. Most often memory was short{'; try --jobs 1' if num_jobs > 1 else ''}."
+                advice = "; try --jobs 1" if num_jobs > 1 else ""
+                message = f"{error}. Most often memory was short{advice}."
                 if isinstance(error, CellExecutionError):
                     message = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}")
                 where = f"The whole traceback: {_shown(targets[path])}"
@@ -244,16 +262,14 @@ def _run_stage(
                 pass  # not begun when another one stopped
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_KEPT}", file=sys.stderr, flush=True)
-        os._exit(
-            130
-        )  # an ordinary exit would wait for the notebooks; their kernels end with this process
+        os._exit(130)  # an ordinary exit would wait for the notebooks
     return seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status: 0, or 1 when a notebook failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m src.reproduce", description=__doc__.splitlines()[0]
+        prog="python -m tools.run_notebooks", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
         "notebooks", nargs="*", help="numbers or names, for example 03 (default: all)"
@@ -295,6 +311,8 @@ def main(arguments: list[str] | None = None) -> int:
         seconds |= (done := _run_stage(titles, targets, num_jobs))
         if len(done) < len(stage):
             return 1
+    if options.in_place and not options.notebooks:
+        shutil.copy(study.figures / "results.csv", study.figures / "reference.csv")
     _report(study, {path.stem: seconds[path] for path in paths}, time.time() - start)
     return 0
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from simulator import archives as simulator
+from simulator.server import serve
 
 from ..config import LABELS, SPLITS, Study
 from .readers import BOX
@@ -121,7 +122,7 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
         return SOURCES
     folder = _drawn(study)
     archives = simulator.make_archives(
-        folder, study.simulation, square_size=study.square_size, seed=study.seed
+        folder, **vars(study.simulation), square_size=study.square_size, seed=study.seed
     )
     facts = json.loads((folder / "archives.json").read_text())["files"]
     return tuple(
@@ -144,7 +145,7 @@ def served(study: Study) -> Iterator[None]:
         yield
         return
     before = {MIRROR: os.environ[MIRROR]} if MIRROR in os.environ else {}
-    with simulator.serve(_drawn(study)) as address:
+    with serve(_drawn(study)) as address:
         os.environ[MIRROR] = address
         try:
             yield

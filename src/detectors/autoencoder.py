@@ -1,22 +1,93 @@
-"""What notebook 5 adds to `pipeline`: faces found and cut out, and the autoencoder that learns the real ones."""
+"""The autoencoder of notebook 5: its layers, the faces that it learns, its training, its errors.
+
+It learns to reconstruct real faces. A classifier on its embeddings is then trained as any detector
+with a frozen extractor: `models.join`, `scoring.fit`.
+"""
 
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import pandas as pd
+from keras import layers
 
 from ..config import SPLITS, Autoencoder, Study
 from ..data import catalog, readers
 from ..data.faces import is_learnt
 from ..pictures.batches import Batches
 from ..pictures.store import prepare
-from . import models, training
+from . import training
+
+
+def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
+    """The study's autoencoder.
+
+    Args:
+        config: Filters of the encoder and length of the latent vector.
+        face_size: Side `S` of the faces in pixels.
+
+    Returns:
+        Model from RGB faces `(N, S, S, 3)` `uint8` to reconstructions `(N, S, S, 3)` `float32` in
+        `[0, 1]`. Its layers `encoder` (faces `uint8` → `(N, latent)`) and `decoder` are models.
+
+    Raises:
+        ValueError: If the faces cannot be halved once for every convolution.
+    """
+    if face_size % 2 ** len(config.filters):
+        raise ValueError(
+            f"Received face_size={face_size}; {len(config.filters)} halvings need a multiple of "
+            f"{2 ** len(config.filters)}."
+        )
+
+    def activate(x):
+        return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))
+
+    face = layers.Input((face_size, face_size, 3), dtype="uint8", name="face")
+    x = layers.Rescaling(1 / 255)(face)
+    for filters in config.filters:
+        x = activate(layers.Conv2D(filters, 3, strides=2, padding="same")(x))
+    grid = x.shape[1:]
+    latent = layers.Dense(config.latent, name="latent")(layers.Flatten()(x))
+    encoder = keras.Model(face, latent, name="encoder")
+
+    code = layers.Input((config.latent,), name="code")
+    x = layers.Reshape(grid)(layers.Dense(grid[0] * grid[1] * grid[2])(code))
+    for filters in reversed(config.filters):
+        x = activate(layers.Conv2DTranspose(filters, 3, strides=2, padding="same")(x))
+    x = layers.Conv2DTranspose(3, 3, padding="same")(x)
+    decoder = keras.Model(code, layers.Activation("sigmoid", dtype="float32")(x), name="decoder")
+
+    face = layers.Input((face_size, face_size, 3), dtype="uint8", name="face")
+    return keras.Model(face, decoder(encoder(face)), name="autoencoder")
+
+
+def build_embedding_classifier(latent: int, hidden: tuple[int, ...] = (1024, 64)) -> keras.Model:
+    """A classifier on embeddings: dense layers, then one sigmoid unit. The head of every detector.
+
+    Args:
+        latent: Length of an embedding.
+        hidden: Units of the dense layers; `()` is the single unit of the study's report, the
+            default its notebook.
+
+    Returns:
+        Model named `head` from `(N, latent)` `float32` to the probability of fake `(N, 1)`.
+
+    Example:
+        >>> build_embedding_classifier(2048).count_params()
+        2163841
+    """
+    features = layers.Input((latent,), name="features")
+    x = features
+    for units in hidden:
+        x = layers.Dense(units, activation="relu")(x)
+    # Under mixed precision, too, a probability near 1 needs single precision.
+    probability = layers.Dense(1, activation="sigmoid", dtype="float32")(x)
+    return keras.Model(features, probability, name="head")
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Real faces for the autoencoder: `pixels` `(N, S, S, 3)` `uint8`, and for each split its rows."""
+    """Real faces: `pixels` `(N, S, S, 3)` `uint8`, the rows of each split, and a fingerprint."""
 
     pixels: np.ndarray
     rows: dict[str, np.ndarray]
@@ -24,17 +95,16 @@ class Faces:
 
 
 def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> Faces:
-    """Decodes the real faces that the autoencoder learns, cut out and resized; those without a box are left out.
+    """Decodes the real faces that the autoencoder learns, cut out and resized.
 
     Args:
         study: Gives the dataset and the side of the crops.
         records: From `catalog.load`.
-        boxes: As for `prepare`.
+        boxes: As for `scoring.prepare`; faces without a box are left out.
     """
     corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
-    chosen = records[is_learnt(study, records) & records["path"].isin(corners.index)].reset_index(
-        drop=True
-    )
+    chosen = records[is_learnt(study, records) & records["path"].isin(corners.index)]
+    chosen = chosen.reset_index(drop=True)
     store = prepare(
         catalog.files(study, chosen),
         ("crop", f"resize:{study.face_size}"),
@@ -43,38 +113,41 @@ def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> F
         description="Preparing faces",
     )
     rows = {split: np.flatnonzero(chosen["split"] == split) for split in SPLITS}
-    return Faces(
-        store.pixels,
-        rows,
-        f"{store.folder.name}-{pd.util.hash_pandas_object(chosen['split']).sum():016x}",
-    )
+    hashed = pd.util.hash_pandas_object(chosen["split"]).sum()
+    return Faces(store.pixels, rows, f"{store.folder.name}-{hashed:016x}")
+
+
+class Reconstruction(Batches):
+    """Batches of pictures `uint8` as input, and the same as target, `float32` in `[0, 1]`."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        (pictures,) = super().__getitem__(index)
+        return pictures, np.asarray(pictures, np.float32) / 255
 
 
 def fit_autoencoder(
-    study: Study, crops: Faces, config: Autoencoder, name: str = "Autoencoder"
+    study: Study, faces: Faces, config: Autoencoder, name: str = "Autoencoder"
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Trains the autoencoder on real faces and keeps its best epoch by validation error.
 
     Args:
         study: Gives the seed and the folder of the models.
-        crops: From `prepare_faces`.
+        faces: From `prepare_faces`.
         config: Size and training of the network.
         name: Of the saved model.
 
     Returns:
         The autoencoder at its best epoch, and its history (see `training.train`).
     """
-    training.seed(study.seed)
-    model = models.build_autoencoder(config, crops.pixels.shape[1])
+    keras.utils.set_random_seed(study.seed)
+    model = build_autoencoder(config, faces.pixels.shape[1])
     train, valid = (
-        training.Reconstruction(
-            Batches(
-                crops.pixels,
-                rows=crops.rows[split],
-                batch_size=config.batch_size,
-                shuffle=split == "train",
-                seed=study.seed,
-            )
+        Reconstruction(
+            faces.pixels,
+            rows=faces.rows[split],
+            batch_size=config.batch_size,
+            shuffle=split == "train",
+            seed=study.seed,
         )
         for split in ("train", "valid")
     )
@@ -82,9 +155,9 @@ def fit_autoencoder(
         config.learning_rate,
         config.epochs,
         study.seed,
-        "mean_squared_error",
-        config,
-        crops.fingerprint,
+        loss="mean_squared_error",
+        config=config,
+        data=faces.fingerprint,
     )
     model, history = training.train(model, train, valid, study.models / name, settings)
     training.update_card(study.models / name, starts_from="random values")
@@ -95,10 +168,8 @@ def reconstruction_errors(
     model: keras.Model, pixels: np.ndarray, batch_size: int = 64
 ) -> np.ndarray:
     """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
-    errors = [
-        ((model.predict_on_batch(np.asarray(crops)) - crops / np.float32(255)) ** 2).mean(
-            axis=(1, 2, 3)
-        )
-        for crops in np.split(pixels, range(batch_size, len(pixels), batch_size))
-    ]
+    errors = []
+    for faces in np.split(pixels, range(batch_size, len(pixels), batch_size)):
+        difference = model.predict_on_batch(np.asarray(faces)) - faces / np.float32(255)
+        errors.append((difference**2).mean(axis=(1, 2, 3)))
     return np.concatenate(errors)

@@ -14,9 +14,12 @@ import pandas as pd
 from keras import layers
 
 from ..config import Study
+from ..data.sources import altered_boxes
 from ..evaluation.metrics import compare, compute
-from ..evaluation.results import RESULT_COLUMNS
+from ..evaluation.results import RESULT_COLUMNS, write_results
 from ..files import progress
+from .scoring import Pictures
+from .training import read_card
 
 
 def grad_cam(model: keras.Model, pixels: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
@@ -214,6 +217,52 @@ def area_of(boxes: np.ndarray) -> np.ndarray:
     """
     left, top, right, bottom = np.clip(_checked_boxes(boxes), 0, 1).T
     return (right - left) * (bottom - top)
+
+
+def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
+    """Whether each detector's heat lies in the regions that a generator altered; writes the result rows.
+
+    Args:
+        pictures: Those that the detectors were trained on and scored.
+        detectors: Name, for example `"VGG16_V3"` → trained model, as `grad_cam` takes it.
+
+    Returns:
+        The rows of `region_rows` for every detector and test set of the study; none where no altered region is known,
+        as in real data.
+    """
+    study = pictures.study
+    tested = pictures.table["split"].eq("test") & pictures.table["task"].isin(study.test_sets)
+    table = pictures.table[tested].assign(place=range(tested.sum()))
+    boxes = altered_boxes(study, table)
+    tables = [pd.DataFrame(columns=RESULT_COLUMNS)]
+    for name, model in detectors.items():
+        card = read_card(study.models / pictures.model_id(name))
+        for _, rows in table[np.isfinite(boxes).all(axis=1)].groupby("task", sort=False):
+            if len(rows) < 2:
+                continue  # no other picture's region to compare with
+            heat, altered = grad_cam(model, pictures.pixels[rows["row"]]), boxes[rows["place"]]
+            shares = share_inside(heat, altered), area_of(altered)
+            tables.append(region_rows(study, rows, *shares, card, share_elsewhere(heat, altered)))
+    found = pd.concat(tables, ignore_index=True)
+    if len(found):
+        write_results(study, found)
+    return found
+
+
+def region_sentences(rows: pd.DataFrame) -> list[str]:
+    """What `score_regions` found, one sentence a detector and test set."""
+    sentences = []
+    for row in rows[rows["metric"] == "cam_in_region_excess"].itertuples():
+        found = "does not follow the altered region"
+        if row.ci_low > 0:
+            found = "follows the altered region"
+        elif row.ci_high < 0:
+            found = "lies elsewhere"
+        sentences.append(
+            f"{row.model} on {row.test_set}: the heat {found} (share inside minus share in other "
+            f"pictures' regions: {row.value:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}])"
+        )
+    return sentences
 
 
 def region_rows(

@@ -1,7 +1,8 @@
-"""What takes longer than a first run: several seeds, and the generator matrix. `python -m src.extended`.
+"""What takes longer than a first run: several seeds, and the generator matrix.
 
-After the notebooks 01 to 05; notebook 06 then shows what it finds. Models, scores and rows of `results.csv` are written
-as the notebooks write them; what is done is read back, and an interrupted run goes on where it was.
+`python -m src.detectors.extended`, after the notebooks 01 to 05; notebook 06 then shows the
+results. Models, scores and rows of `results.csv` are written as the notebooks write them; what is
+done is read back, and an interrupted run goes on where it was.
 """
 
 import os
@@ -16,7 +17,7 @@ from src import setup
 
 from ..config import PROTOCOLS, Network, Study
 from ..data import catalog, faces
-from . import autoencoder, models, scoring, training
+from . import autoencoder, models, scoring
 
 
 def train_sets(generators: Sequence[str]) -> list[str]:
@@ -34,22 +35,20 @@ def train_sets(generators: Sequence[str]) -> list[str]:
 
 
 def generator_matrix(study: Study, records: pd.DataFrame) -> None:
-    """Trains `study.matrix` on every entry of `train_sets`, under `controlled`, and tests on all generators.
+    """Trains `study.matrix` on every entry of `train_sets`, under `controlled`, tests on all.
 
-    Whoever sees three generators has three times the pictures and gets a third of the epochs: as many steps.
+    Three generators have three times the pictures and get a third of the epochs: as many steps.
     """
     every = catalog.every_generator(study, records)
     for network in study.matrix:
         pictures = scoring.prepare(every, records, "controlled", network.approach)
         for train_set in train_sets(every.train_sets):
-            as_many_steps = replace(
-                network, epochs=max(1, round(network.epochs / len(train_set.split("+"))))
-            )
-            _train(as_many_steps, pictures.retrained(train_set=train_set))
+            epochs = max(1, round(network.epochs / len(train_set.split("+"))))
+            _train(replace(network, epochs=epochs), pictures.retrained(train_set=train_set))
 
 
 def several_seeds(study: Study, records: pd.DataFrame) -> None:
-    """Trains the headline detectors anew with each of `study.extra_seeds`, under both protocols."""
+    """Trains the headline detectors with each of `study.extra_seeds`, under both protocols."""
     networks = {network.name: network for network in (*study.direct, study.fourier)}
     for name in study.headline:
         for seed in (seed for seed in study.extra_seeds if seed != study.seed):
@@ -63,26 +62,27 @@ def several_seeds(study: Study, records: pd.DataFrame) -> None:
 
 def _train(network: Network, pictures: scoring.Pictures) -> None:
     """Trains and scores one network."""
-    training.seed(pictures.study.seed)
-    model = models.build(network, pictures.pixels.shape[1])
-    model, _ = scoring.fit(model, network, pictures)
-    scoring.score(model, network, pictures)
-    keras.backend.clear_session()  # or dozens of networks fill the memory
+    keras.utils.set_random_seed(pictures.study.seed)
+    _fit(models.build(network, pictures.pixels.shape[1]), network, pictures)
 
 
 def _train_classifier(study: Study, records: pd.DataFrame, seed: int, protocol: str) -> None:
-    """The autoencoder and the classifier on its embeddings, both with another seed."""
+    """Trains the autoencoder and the classifier on its embeddings with another seed."""
     config, boxes = study.autoencoder, faces.face_boxes(study, records, protocol)
     pictures = scoring.prepare(study, records, protocol, "autoencoder", boxes).retrained(seed=seed)
     learnt = autoencoder.prepare_faces(study, records, faces.face_boxes(study, records, "report"))
-    trained, _ = autoencoder.fit_autoencoder(
-        pictures.study, learnt, config, f"Autoencoder{pictures.variant}"
-    )
-    training.seed(seed)
+    name = f"Autoencoder{pictures.variant}"
+    trained, _ = autoencoder.fit_autoencoder(pictures.study, learnt, config, name)
+    keras.utils.set_random_seed(seed)
     head = models.build_embedding_classifier(config.latent, config.head)
-    model = models.join(trained.get_layer("encoder"), head)
-    model, _ = scoring.fit(model, config.classifier, pictures)
-    scoring.score(model, config.classifier, pictures)
+    _fit(models.join(trained.get_layer("encoder"), head), config.classifier, pictures)
+
+
+def _fit(model: keras.Model, network: Network, pictures: scoring.Pictures) -> None:
+    """Trains a model and scores it."""
+    model, _ = scoring.fit(model, network, pictures)
+    scoring.score(model, network, pictures)
+    keras.backend.clear_session()  # or dozens of networks fill the memory
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """From records to results: the way that every detector of notebooks 03, 04 and 05 goes.
 
-records → `prepare` (pictures of all tasks under one protocol) → `fit` (a model) → `score` (scores per image, threshold
-and temperature from validation, rows of `results.csv`).
+records → `prepare` (pictures of all tasks under one protocol) → `fit` (a model) → `score` (scores
+per image, threshold and temperature from validation, rows of `results.csv`).
 """
 
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from ..evaluation.results import (
     write_results,
     write_scores,
 )
+from ..files import read_json
 from ..pictures import store
 from ..pictures.batches import Batches
 from . import models, training
@@ -33,11 +34,12 @@ class Pictures:
     Args:
         study: Whose tasks.
         protocol: `"report"` or `"controlled"`.
-        table: The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`, its place in
-            `pixels`. One picture may serve several tasks.
+        table: The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`,
+            its place in `pixels`. One picture may serve several tasks.
         pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
         fingerprint: Of pictures, labels and splits together.
-        variant: Tells apart detectors of one name: empty for the study's own training, else see `retrained`.
+        variant: Tells apart detectors of one name: empty for the study's own training, else see
+            `retrained`.
     """
 
     study: Study
@@ -49,19 +51,15 @@ class Pictures:
 
     @property
     def identity(self) -> str:
-        """Of all that scores of the pictures depend on or repeat: `fingerprint`, and which are of one group."""
-        hashed = (
-            pd.util.hash_pandas_object(self.table[["path", "group"]], index=False).to_numpy().sum()
-        )
-        return f"{self.fingerprint}-{hashed:016x}"
+        """Of all that scores depend on or repeat: `fingerprint`, and which are of one group."""
+        return f"{self.fingerprint}-{_hash_rows(self.table[['path', 'group']])}"
 
     def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
         """The same pictures for another training: with another seed, or on other generators."""
         if seed is not None:
             return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
-        return replace(
-            self, study=replace(self.study, train_set=train_set), variant=f"-{train_set}"
-        )
+        study = replace(self.study, train_set=train_set)
+        return replace(self, study=study, variant=f"-{train_set}")
 
     def model_id(self, name: str) -> str:
         """What the files of a detector are called."""
@@ -75,7 +73,8 @@ class Pictures:
         return labels
 
     def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
-        """Places in `pixels` of one split of a task (default: the training tasks), perhaps of one label."""
+        """Places in `pixels` of one split of a task (default: the training tasks), perhaps of one
+        label."""
         wanted = [task] if task else self.study.train_sets
         table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
         return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
@@ -87,13 +86,13 @@ class Pictures:
         return groups
 
     def photographs(self) -> np.ndarray:
-        """File name of every row of `pixels`: a fake bears the name of the photograph it was made from."""
+        """File name of every row of `pixels`: a fake has that of its photograph."""
         names = np.empty(len(self.pixels), object)
         names[self.table["row"]] = self.table["path"].str.rsplit("/", n=1).str[-1]
         return names.astype(str)
 
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
-        """Batches of one split of the training task, shuffled for training; `pixels` may be features instead."""
+        """Batches of one split of the training task, shuffled for training, perhaps of features."""
         return Batches(
             self.pixels if pixels is None else pixels,
             self.labels,
@@ -106,7 +105,7 @@ class Pictures:
 
 
 def last_steps(study: Study, approach: str) -> tuple[str, ...]:
-    """What follows a protocol's own steps before a network of the approach sees a picture: the one table of it."""
+    """What follows a protocol's own steps before a network of the approach sees a picture."""
     return {
         "direct": (f"resize:{study.image_size}",),
         "fourier": ("spectrum", f"resize:{study.image_size}"),
@@ -130,9 +129,9 @@ def prepare(
         records: From `catalog.load`.
         protocol: `"report"` or `"controlled"`.
         approach: `"direct"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
-        boxes: Face boxes by `path` (columns left, top, right, bottom as fractions) for the step `"crop"`; pictures
-            without one are left out.
-        steps: Used in place of `last_steps`, where an experiment prepares pictures in another way.
+        boxes: Face boxes by `path` (columns left, top, right, bottom as fractions) for the step
+            `"crop"`; pictures without one are left out.
+        steps: In place of `last_steps`, where an experiment prepares pictures in another way.
 
     Returns:
         `Pictures`.
@@ -152,11 +151,8 @@ def prepare(
         boxes=None if boxes is None else corners.loc[once["path"]].to_numpy(),
         description=f"Preparing {protocol}",
     )
-    columns = table[["path", "label", "split", "test_set", "real_source", "row"]]
-    hashed = pd.util.hash_pandas_object(columns, index=False).to_numpy().sum()
-    return Pictures(
-        study, protocol, table, prepared.pixels, f"{prepared.folder.name}-{hashed:016x}"
-    )
+    hashed = _hash_rows(table[["path", "label", "split", "test_set", "real_source", "row"]])
+    return Pictures(study, protocol, table, prepared.pixels, f"{prepared.folder.name}-{hashed}")
 
 
 def fit(
@@ -164,11 +160,11 @@ def fit(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Trains a detector on the training task and keeps its best epoch by validation loss.
 
-    A frozen backbone is run once per picture and only the head is trained, on its features; what is saved is the
-    whole network.
+    A frozen backbone is run once per picture and only the head is trained, on its features; what is
+    saved is the full model.
 
     Args:
-        model: From `models.build_direct`, `models.build_fourier` or `models.join`, not compiled.
+        model: From `models.build` or `models.join`, not compiled.
         network: How to train it, and the name to save it by.
         pictures: From `prepare`.
         verbose: Whether to show a bar over the epochs.
@@ -182,10 +178,8 @@ def fit(
         data += "/paired"
     if network.frozen:
         extractor, trained = models.split_frozen(model)
-        file = study.data / "features" / f"{extractor.name}-{pictures.fingerprint}.npy"
-        pixels = training.cached_features(
-            extractor, pictures.pixels, file, data=pictures.fingerprint
-        )
+        folder = study.data / "features"
+        pixels = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
         data += f"/{training.identity(extractor)}"
     settings = training.Settings(
         network.learning_rate,
@@ -201,7 +195,7 @@ def fit(
         pictures.batches("valid", network.batch_size, pixels),
         study.models / pictures.model_id(network.name),
         settings,
-        whole=model,
+        full_model=model,
         verbose=verbose,
     )
 
@@ -211,8 +205,8 @@ def score(
 ) -> pd.DataFrame:
     """Scores every validation and test picture, and writes scores, card and results.
 
-    Threshold and temperature are taken from the validation split of the training task, and stored in the model's
-    card. Scores of an unchanged model on unchanged pictures are read back.
+    Threshold and temperature are taken from the validation split of the training task, and stored
+    in the model's card. Scores of an unchanged model on unchanged pictures are read back.
 
     Args:
         model: From pictures `uint8` to the probability of fake.
@@ -250,24 +244,31 @@ def score(
             scored=scored,
             **calibrate(read_scores(study, model_id), study.train_set),
         )
-    return write_result_rows(study, stem)
+    return _write_result_rows(study, stem)
 
 
-def write_result_rows(study: Study, stem: Path) -> pd.DataFrame:
-    """Recomputes a detector's rows of `results.csv` from its scores and its card, and merges them in."""
-    card = training.read_card(stem)
-    results = result_rows(
-        study,
-        read_scores(study, stem.name),
-        approach=card["approach"],
-        model=card["model"],
-        protocol=card["protocol"],
-        card=card,
-    )
+def rescore(study: Study) -> int:
+    """Recomputes the rows of `results.csv` of every detector from its scores and its card.
+
+    Returns:
+        How many detectors have been scored.
+    """
+    cards = {file: read_json(file) for file in sorted(study.models.glob("*.json"))}
+    scored = [file for file, card in cards.items() if card and "scored" in card]
+    for file in scored:
+        _write_result_rows(study, file.with_name(file.name.removesuffix(".json")))
+    return len(scored)
+
+
+def _write_result_rows(study: Study, stem: Path) -> pd.DataFrame:
+    """A detector's rows of `results.csv`, merged in."""
+    card, scores = training.read_card(stem), read_scores(study, stem.name)
+    names = {name: card[name] for name in ("approach", "model", "protocol")}
+    results = result_rows(study, scores, **names, card=card)
     write_results(study, results)
     return results
 
 
-def is_detector(card: Path) -> bool:
-    """Whether a model card is that of a detector that has been scored (the autoencoder's own is not)."""
-    return "scored" in training.read_card(card.with_suffix(""))
+def _hash_rows(table: pd.DataFrame) -> str:
+    """A hash of a table's rows, whatever their order."""
+    return f"{pd.util.hash_pandas_object(table, index=False).to_numpy().sum():016x}"

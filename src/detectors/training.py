@@ -1,25 +1,32 @@
 """Training: the best epoch kept, a killed run resumed where it was, a finished run never repeated.
 
-`train` writes three files beside each other: `<stem>.keras` (the whole model at its best epoch), `<stem>.history.csv`
-(a row per epoch) and `<stem>.json` (the card: settings, seed, versions; evaluation adds thresholds later). While it
-runs, everything lies in the folder `<stem>.partial`; the card is written last, so a card means a finished run.
+`train` writes `<stem>.keras` (the full model at its best epoch), `<stem>.history.csv` (a row per
+epoch) and `<stem>.json` (the card: settings, seed, versions; evaluation adds thresholds). While it
+runs, everything lies in the folder `<stem>.partial`; the card is written last, so a card means a
+finished run.
+
+Keras' callbacks for this (`ModelCheckpoint`, `BackupAndRestore`, `CSVLogger`) save the model that
+is fitted, here perhaps a head of the model to save; they forget the best loss when a run goes on, and
+they do not ask whether the state they find belongs to the same run.
 """
 
 import hashlib
+import inspect
 import json
 import os
 import platform
-import re
 import shutil
 import time
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
-from ..files import progress
+from ..files import progress, read_json, require_space, write_atomically, write_json
+from ..pictures.batches import Batches
 
 CLASSIFICATION = "binary_crossentropy"
 
@@ -31,11 +38,11 @@ class Settings:
     Args:
         learning_rate: Adam's step size.
         epochs: Passes over the training batches.
-        seed: Of the order of the pictures and of dropout.
-        loss: `"binary_crossentropy"`, with classification metrics, or another Keras loss, without.
+        seed: Of the order of the pictures.
+        loss: `"binary_crossentropy"`, with classification metrics, or another loss, without.
         config: What the model was built from: a `Network`, an `Autoencoder` or plain values.
         data: Fingerprint of the training and validation data.
-        decay: Whether the step size falls to zero along half a cosine (Loshchilov & Hutter, ICLR 2017).
+        decay: Whether the step size falls to zero along half a cosine (Loshchilov & Hutter, 2017).
     """
 
     learning_rate: float
@@ -46,23 +53,15 @@ class Settings:
     data: str = ""
     decay: bool = False
 
-    def to_dict(self) -> dict:
-        """All fields as plain values."""
-        config = asdict(self.config) if is_dataclass(self.config) else self.config
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__} | {
-            "config": config
-        }
-        return json.loads(json.dumps(values))
-
 
 class _Quiet(keras.utils.PyDataset):
     """Batches without the hooks by which Keras reports the end of an epoch.
 
-    Keras calls them before the first epoch, too, and prefetches an epoch that never comes: an order that they
-    changed would depend on threads. Here `train` alone sets the epoch.
+    Keras calls them before the first epoch, too, and prefetches an epoch that never comes: an order
+    that they changed would depend on threads. Here `train` alone sets the epoch.
     """
 
-    def __init__(self, batches: keras.utils.PyDataset):
+    def __init__(self, batches: Batches):
         super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
         self.batches = batches
 
@@ -73,41 +72,19 @@ class _Quiet(keras.utils.PyDataset):
         return self.batches[index]
 
 
-class Reconstruction(_Quiet):
-    """The same pictures as input (`uint8`) and as target (`float32` in `[0, 1]`), for an autoencoder.
-
-    Args:
-        batches: Batches of (pictures `uint8`, anything); its `epoch` sets their order.
-    """
-
-    epoch = property(
-        lambda self: self.batches.epoch, lambda self, value: setattr(self.batches, "epoch", value)
-    )
-
-    def __getitem__(self, index: int):
-        pictures = self.batches[index][0]
-        return pictures, np.asarray(pictures, np.float32) / 255
-
-
-def seed(value: int) -> None:
-    """Seed Python, NumPy and the backend; call it before a model is built, for its initial weights."""
-    keras.utils.set_random_seed(value)
-
-
 def device() -> str:
     """What the backend computes on: `"cpu"`, `"gpu"` or `"tpu"`."""
     kinds = {name.split(":")[0] for name in keras.distribution.list_devices()}
-    return next(
-        (kind for kind in ("tpu", "gpu") if kind in kinds), "gpu" if "cuda" in kinds else "cpu"
-    )
+    other = "gpu" if "cuda" in kinds else "cpu"
+    return next((kind for kind in ("tpu", "gpu") if kind in kinds), other)
 
 
 def use_mixed_precision() -> str:
     """Let models built from now on compute in half precision where the device gains from it.
 
     Returns:
-        The policy: `"mixed_float16"` on a GPU, `"mixed_bfloat16"` on a TPU, `"float32"` on a CPU. Saved models
-        are `float32` in any case.
+        The policy: `"mixed_float16"` on a GPU, `"mixed_bfloat16"` on a TPU, `"float32"` on a CPU.
+        Saved models are `float32` in any case.
     """
     policy = {"gpu": "mixed_float16", "tpu": "mixed_bfloat16"}.get(device(), "float32")
     keras.config.set_dtype_policy(policy)
@@ -116,88 +93,69 @@ def use_mixed_precision() -> str:
 
 def train(
     model: keras.Model,
-    train_batches: keras.utils.PyDataset,
-    valid_batches: keras.utils.PyDataset,
+    train_batches: Batches,
+    valid_batches: Batches,
     stem: Path,
     settings: Settings,
-    whole: keras.Model | None = None,
+    full_model: keras.Model | None = None,
     verbose: bool = True,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a model with Adam and keep its best epoch by validation loss.
 
-    A finished run with the same settings, layers and data is read back at once; one that was killed goes on after
-    its last whole epoch, with the same optimiser state, order of pictures and dropout as if it had not been.
+    A finished run with the same settings, layers and data is read back at once; one that was killed
+    goes on after its last full epoch, with the same optimiser state and order of pictures as if it
+    had not been.
 
     Args:
-        model: Not compiled.
-        train_batches: Batches (inputs, targets); setting its `epoch` sets the order of that epoch.
+        model: Not compiled, without dropout: its random state would not be resumed.
+        train_batches: Batches (inputs, targets).
         valid_batches: Batches (inputs, targets).
-        stem: Path of the files without their ending, for example `study.models / "VGG16_V3-controlled"`.
+        stem: Path of the files without their ending, e.g. `study.models / "VGG16_V3-controlled"`.
         settings: Learning rate, epochs, seed, loss; what model and data were made from.
-        whole: Saved instead of `model`, whose layers it shares: the detector whose head is trained on features.
+        full_model: Saved instead of `model`, whose layers it shares: the detector whose head is
+            trained on features.
         verbose: Whether to show a bar over the epochs on standard output.
 
     Returns:
-        `whole` or else `model`, with the weights of its best epoch, and the history: `epoch` (from 1), `loss`,
-        `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also `accuracy`, `auc`, `precision`,
-        `recall` and the same with `val_`.
+        `full_model` or else `model`, with the weights of its best epoch, and the history: `epoch`
+        (from 1), `loss`, `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also
+        `accuracy`, `auc`, `precision`, `recall` and the same with `val_`.
 
     Raises:
         ValueError: If there is nothing to train: no batch, or no epoch.
         FloatingPointError: If the validation loss is not a number.
     """
     if settings.epochs < 1 or not len(train_batches) or not len(valid_batches):
-        sizes = f"{len(train_batches)} training and {len(valid_batches)} validation batches"
         raise ValueError(
-            f"Received {settings.epochs} epochs, {sizes}; expected at least one of each."
+            f"Received {settings.epochs} epochs, {len(train_batches)} training and "
+            f"{len(valid_batches)} validation batches; expected at least one of each."
         )
-    stem = Path(stem)
-    kept = model if whole is None else whole
-    fingerprint = _fingerprint(kept, settings)
-    whole_run = all(
-        _beside(stem, ending).exists() for ending in (".keras", ".history.csv", ".json")
-    )
-    if whole_run and read_card(stem).get("fingerprint") == fingerprint:
-        _load_weights(kept, _beside(stem, ".keras"))
-        return kept, pd.read_csv(_beside(stem, ".history.csv"))
-
-    folder = _beside(stem, ".partial")
-    _compile(model, settings, num_steps=settings.epochs * len(train_batches))
-    rows = _resume(model, folder, fingerprint)
-    num_images = _count(train_batches)
-    epochs, options = (
-        range(len(rows), settings.epochs),
-        {"initial": len(rows), "disable": not verbose, "leave": True},
-    )
-    bar = progress(epochs, stem.name, settings.epochs, "epoch", **options)
-    for epoch in bar:
-        train_batches.epoch = epoch
-        _seed_dropout(model, settings.seed, epoch)
-        clock = _Clock()
-        batches = {
-            "x": _Quiet(train_batches),
-            "validation_data": _Quiet(valid_batches),
-            "shuffle": False,
-        }
-        logs = model.fit(**batches, callbacks=[clock], verbose=0)
-        row = {"epoch": epoch + 1} | {
-            name: float(values[0]) for name, values in logs.history.items()
-        }
-        row |= {"seconds": clock.total(), "images_per_second": num_images / clock.training}
-        if not np.isfinite(row["val_loss"]):
-            raise FloatingPointError(
-                f"{stem.name}: validation loss {row['val_loss']} in epoch {epoch + 1}."
-            )
-        if row["val_loss"] < min((earlier["val_loss"] for earlier in rows), default=np.inf):
-            _save_model(kept, folder / "best.keras")
-        rows.append(row)
-        _save_state(model, folder, fingerprint, rows)
-        bar.set_postfix(
-            {name: f"{row[name]:.4f}" for name in ("loss", "val_loss", "val_auc") if name in row}
-        )
-    _finish(stem, folder, rows, _describe(kept, settings, fingerprint))
-    _load_weights(kept, _beside(stem, ".keras"))
-    return kept, pd.read_csv(_beside(stem, ".history.csv"))
+    stem, saved = Path(stem), model if full_model is None else full_model
+    fingerprint = _hash(_text(asdict(settings)), _architecture(saved))
+    files = [_file(stem, ending) for ending in (".keras", ".history.csv", ".json")]
+    finished = all(file.exists() for file in files)
+    if not (finished and read_card(stem).get("fingerprint") == fingerprint):
+        folder = _file(stem, ".partial")
+        _compile(model, settings, num_steps=settings.epochs * len(train_batches))
+        rows = _resume(model, folder, fingerprint)
+        epochs, shown = range(len(rows), settings.epochs), {"disable": not verbose, "leave": True}
+        bar = progress(epochs, stem.name, settings.epochs, "epoch", initial=len(rows), **shown)
+        for epoch in bar:
+            row = _train_epoch(model, train_batches, valid_batches, epoch)
+            if not np.isfinite(row["val_loss"]):
+                raise FloatingPointError(
+                    f"{stem.name}: validation loss {row['val_loss']} in epoch {epoch + 1}."
+                )
+            if row["val_loss"] < min((earlier["val_loss"] for earlier in rows), default=np.inf):
+                _save_model(saved, folder / "best.keras")
+            rows.append(row)
+            _save_state(model, folder, fingerprint, rows)
+            names = [name for name in ("loss", "val_loss", "val_auc") if name in row]
+            bar.set_postfix({name: f"{row[name]:.4f}" for name in names})
+        _finish(stem, folder, rows, _card(saved, settings) | {"fingerprint": fingerprint})
+    bare = keras.Model(saved.input, saved.output)  # without the optimiser, whose state was not kept
+    bare.load_weights(files[0])
+    return saved, pd.read_csv(files[1])
 
 
 def read_card(stem: Path) -> dict:
@@ -206,98 +164,115 @@ def read_card(stem: Path) -> dict:
     Raises:
         FileNotFoundError: If no run of that name is finished.
     """
-    file = _beside(Path(stem), ".json")
-    if not file.exists():
+    card = read_json(file := _file(Path(stem), ".json"))
+    if card is None:
         raise FileNotFoundError(f"{file} is missing: train {Path(stem).name} first.")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return card
 
 
 def update_card(stem: Path, **values) -> dict:
-    """Add values to the card of a finished run, for example a threshold; returns the whole card.
+    """Add values to the card of a finished run, for example a threshold; returns the full card.
 
     Raises:
         FileNotFoundError: If no run of that name is finished.
     """
     card = read_card(stem) | values
-    _write_json(_beside(Path(stem), ".json"), card)
+    write_json(_file(Path(stem), ".json"), card)
     return card
 
 
 def cached_features(
-    extractor: keras.Model, pixels, path: Path, data: str = "", batch_size: int = 64
+    extractor: keras.Model, pixels: np.ndarray, folder: Path, data: str, batch_size: int = 64
 ) -> np.ndarray:
-    """The features of all pictures, computed once and kept on disk.
+    """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
 
     Args:
         extractor: From pictures to features, frozen.
-        pixels: Pictures `(N, S, S, C)` `uint8` (an array or a memory map), or batches of (pictures, anything) that
-            keep the order of the rows.
-        path: The `.npy` file; its key lies beside it as `.json`.
-        data: Fingerprint of the pictures. Features of other data or of another extractor are computed anew.
+        pixels: Pictures `(N, S, S, C)` `uint8`.
+        folder: Where the features are kept, in a file named by what the extractor computes.
+        data: Fingerprint of the pictures.
         batch_size: Pictures per step.
 
     Returns:
         Read-only memory map `(N, ...)` `float32`, rows aligned with the pictures.
-
-    Raises:
-        ValueError: If the batches are shuffled.
     """
-    path, batched = Path(path), isinstance(pixels, keras.utils.PyDataset)
-    if getattr(pixels, "shuffle", False):
-        raise ValueError(
-            "Received shuffled batches; expected shuffle=False, so that features and rows stay aligned."
-        )
-    num_images = _count(pixels) if batched else len(pixels)
-    shape = (num_images, *extractor.output.shape[1:])
-    key = {"extractor": identity(extractor), "data": data, "shape": shape}
-    key = json.loads(json.dumps(key))
-    card = path.with_suffix(".json")
-    if path.exists() and card.exists() and json.loads(card.read_text(encoding="utf-8")) == key:
-        return np.load(path, mmap_mode="r")
+    shape = (len(pixels), *extractor.output.shape[1:])
+    path = Path(folder) / f"{identity(extractor)}-{data}.npy"
+
+    def write(file: Path) -> None:
+        require_space(file.parent, 4 * int(np.prod(shape)), f"Features of {len(pixels)} pictures")
+        features = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        starts = range(0, len(pixels), batch_size)
+        for start in progress(starts, "Features", unit="batch"):
+            rows = slice(start, start + batch_size)
+            features[rows] = extractor.predict_on_batch(np.asarray(pixels[rows]))
+        features.flush()
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    card.unlink(missing_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    features = np.lib.format.open_memmap(part, "w+", np.float32, shape)
-    starts = range(0, num_images, batch_size)
-    batches = (
-        (pixels[i][0] for i in range(len(pixels)))
-        if batched
-        else (pixels[i : i + batch_size] for i in starts)
-    )
-    row = 0
-    for batch in progress(batches, "Features", len(pixels) if batched else len(starts), "batch"):
-        features[row : row + len(batch)] = extractor.predict_on_batch(np.asarray(batch))
-        row += len(batch)
-    features.flush()
-    del features
-    os.replace(part, path)
-    _write_json(card, key)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            write_atomically(path, write)
     return np.load(path, mmap_mode="r")
 
 
 def identity(model: keras.Model) -> str:
-    """A hash of all that a model computes: its weights and what its layers do, whatever they are called.
+    """A hash of all that a model computes: its weights and what its layers do, not their names.
 
     Of two networks with equal weights and shapes one may scale its pictures otherwise.
     """
-    config = json.dumps(model.get_config(), sort_keys=True, default=str)
-    values = re.sub(r'("name": |"keras_history": \[|put_layers": \[+)"[^"]+"', r"\1", config)
-    for number, name in enumerate(dict.fromkeys(re.findall(r'"name": ("[^"]+")', config))):
-        config = config.replace(name, str(number))  # Keras counts its names on
-    return _hash(config, values, *model.get_weights())
+    return _hash(_architecture(model), *model.get_weights())
 
 
-class _Clock(keras.callbacks.Callback):
-    """Seconds of one epoch, and of its training without the validation that follows."""
+def _architecture(model: keras.Model) -> str:
+    """What a model computes but for its weights: the configuration of its layers, and the code of
+    those that are not Keras' own."""
+    return _text([_plain(model.get_config(), {}), list(_custom_code(model))])
 
-    def on_train_begin(self, logs=None):
-        self.start, self.training = time.perf_counter(), 0.0
 
-    def on_test_begin(self, logs=None):
-        self.training = time.perf_counter() - self.start
+def _plain(value, numbers: dict[str, int]):
+    """A configuration with layers numbered in order, since Keras counts names on from model to
+    model, and without precision, which follows from the device."""
+    if isinstance(value, dict):
+        kind = value.get("class_name")
+        if kind == "__keras_tensor__":
+            return _plain(value["config"]["keras_history"], numbers)
+        if "Policy" in str(kind):
+            return None
+        numbers = {} if "layers" in value else numbers  # a model has names of its own
+        skipped = ("module", "registered_name", "build_config")  # where Keras keeps its classes
+        return {
+            key: numbers.setdefault(item, len(numbers)) if key == "name" else _plain(item, numbers)
+            for key, item in value.items()
+            if key not in skipped
+        }
+    if isinstance(value, (list, tuple)):
+        if len(value) == 3 and isinstance(value[0], str):  # layer, node, output
+            return [numbers.setdefault(value[0], len(numbers)), *value[1:]]
+        return [_plain(item, numbers) for item in value]
+    return value
 
-    def total(self) -> float:
-        return time.perf_counter() - self.start
+
+def _custom_code(model: keras.Model):
+    """The source of every layer that is not Keras' own."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _custom_code(layer)
+        elif type(layer).__module__.partition(".")[0] != "keras":
+            yield inspect.getsource(type(layer))
+
+
+def _text(values) -> str:
+    """Plain values as text that is the same in every process."""
+    return json.dumps(values, sort_keys=True)
+
+
+def _hash(*parts) -> str:
+    """Hash of text or arrays."""
+    digest = hashlib.sha256()
+    for part in parts:
+        is_text = isinstance(part, str)
+        digest.update(part.encode() if is_text else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
@@ -310,45 +285,57 @@ def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
             keras.metrics.Precision(name="precision"),
             keras.metrics.Recall(name="recall"),
         ]
-    # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, Keras' default, and traces sooner.
+    # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, and traces sooner.
     plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
     rate = settings.learning_rate
-    optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(rate, num_steps) if settings.decay else rate
-    )
+    if settings.decay:
+        rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+    optimizer = keras.optimizers.Adam(rate)
     model.compile(optimizer, settings.loss, metrics=metrics, jit_compile=False if plain else "auto")
 
 
-def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Set the random state of every layer from seed and epoch: Keras does not save it with the weights."""
-    states = [
-        variable for variable in model.variables if variable.path.endswith("seed_generator_state")
-    ]
-    for index, state in enumerate(states):
-        state.assign(np.random.SeedSequence([seed, epoch, index]).generate_state(2, np.uint32))
+def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:
+    """One pass over the training batches and one over the validation: a row of the history."""
+    train_batches.epoch = epoch
+    trained = []  # when training ended and validation began
+    clock = keras.callbacks.LambdaCallback(
+        on_test_begin=lambda logs: trained.append(time.perf_counter())
+    )
+    start = time.perf_counter()
+    logs = model.fit(
+        _Quiet(train_batches),
+        validation_data=_Quiet(valid_batches),
+        shuffle=False,
+        callbacks=[clock],
+        verbose=0,
+    ).history
+    return {
+        "epoch": epoch + 1,
+        **{name: float(values[0]) for name, values in logs.items()},
+        "seconds": time.perf_counter() - start,
+        "images_per_second": len(train_batches.rows) / (trained[0] - start),
+    }
 
 
 def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
-    """Restore the last whole epoch of the same run, if there is one; returns its history."""
-    progress = folder / "progress.json"
-    if progress.exists():
-        saved = json.loads(progress.read_text(encoding="utf-8"))
-        if saved["fingerprint"] == fingerprint:
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(folder / saved["state"])
-            return saved["rows"]
+    """Restore the last full epoch of the same run, if there is one; returns its history."""
+    saved = read_json(folder / "progress.json")
+    if saved and saved["fingerprint"] == fingerprint:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(folder / saved["state"])
+        return saved["rows"]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return []
 
 
 def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[dict]) -> None:
-    """Save weights and optimiser; `progress.json` names the state that counts, so a kill never mixes two epochs."""
+    """Save weights and optimiser. `progress.json` names the state that counts, so that a kill never
+    mixes two epochs."""
     state = folder / f"epoch{len(rows)}.weights.h5"
     model.save_weights(state)
-    _write_json(
-        folder / "progress.json", {"fingerprint": fingerprint, "state": state.name, "rows": rows}
-    )
+    values = {"fingerprint": fingerprint, "state": state.name, "rows": rows}
+    write_json(folder / "progress.json", values)
     for older in folder.glob("epoch*.weights.h5"):
         if older != state:
             older.unlink()
@@ -356,60 +343,29 @@ def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[d
 
 def _finish(stem: Path, folder: Path, rows: list[dict], card: dict) -> None:
     """Move the results to their places, the card last."""
-    _beside(stem, ".json").unlink(missing_ok=True)
+    _file(stem, ".json").unlink(missing_ok=True)
     if (folder / "best.keras").exists():  # else a run killed between these lines has moved it
-        os.replace(folder / "best.keras", _beside(stem, ".keras"))
-    pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)
-    os.replace(folder / "history.csv", _beside(stem, ".history.csv"))
-    _write_json(_beside(stem, ".json"), card)
+        os.replace(folder / "best.keras", _file(stem, ".keras"))
+    history = pd.DataFrame(rows)
+    write_atomically(_file(stem, ".history.csv"), lambda file: history.to_csv(file, index=False))
+    write_json(_file(stem, ".json"), card)
     shutil.rmtree(folder)
 
 
-def _describe(model: keras.Model, settings: Settings, fingerprint: str) -> dict:
-    """The card of a run."""
+def _card(model: keras.Model, settings: Settings) -> dict:
+    """What is known of a run when it ends."""
     versions = {
         "python": platform.python_version(),
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
-    described = {"model": model.name, "num_parameters": model.count_params(), "device": device()}
-    described |= {
+    return asdict(settings) | {
+        "model": model.name,
+        "num_parameters": model.count_params(),
+        "device": device(),
         "backend": keras.backend.backend(),
         "versions": versions,
-        "fingerprint": fingerprint,
     }
-    return settings.to_dict() | described
-
-
-def _fingerprint(model: keras.Model, settings: Settings) -> str:
-    """What tells this run from others; the same in every process and with every version of Keras."""
-    return _hash(json.dumps([settings.to_dict(), _layers(model)], sort_keys=True))
-
-
-def _layers(model: keras.Model) -> list:
-    """Kind, shapes and trainability of the layers, without the numbers Keras appends to names."""
-    described = []
-    for layer in model.layers:
-        inner = _layers(layer) if isinstance(layer, keras.Model) else []
-        shapes = [list(weight.shape) for weight in layer.weights]
-        described.append([type(layer).__name__, shapes, bool(layer.trainable), inner])
-    return described
-
-
-def _hash(*parts) -> str:
-    """Hash of text or arrays."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(
-            part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes()
-        )
-    return digest.hexdigest()[:16]
-
-
-def _count(batches: keras.utils.PyDataset) -> int:
-    """Number of pictures; all batches but the last are of one size."""
-    first, last = len(batches[0][0]), len(batches[len(batches) - 1][0])
-    return first * (len(batches) - 1) + last
 
 
 def _save_model(model: keras.Model, file: Path) -> None:
@@ -418,26 +374,11 @@ def _save_model(model: keras.Model, file: Path) -> None:
     config = json.dumps(keras.saving.serialize_keras_object(bare))
     plain = config.replace("mixed_float16", "float32").replace("mixed_bfloat16", "float32")
     if plain != config:  # half precision is for the device of the training: on a CPU it is slow
-        portable = keras.saving.deserialize_keras_object(json.loads(plain))
-        portable.set_weights(bare.get_weights())
-        bare = portable
-    part = file.with_name(f"{file.stem}.part.keras")
-    bare.save(part)
-    os.replace(part, file)
+        bare = keras.saving.deserialize_keras_object(json.loads(plain))
+        bare.set_weights(model.get_weights())
+    write_atomically(file, bare.save)
 
 
-def _load_weights(model: keras.Model, file: Path) -> None:
-    """Load the weights of a saved model, leaving any optimiser alone."""
-    keras.Model(model.input, model.output).load_weights(file)
-
-
-def _write_json(file: Path, values: dict) -> None:
-    """Write beside, then rename."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, file)
-
-
-def _beside(stem: Path, ending: str) -> Path:
+def _file(stem: Path, ending: str) -> Path:
     """`with_suffix` would cut a name at its last dot."""
     return stem.with_name(stem.name + ending)

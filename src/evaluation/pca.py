@@ -5,12 +5,11 @@ nothing. Here one PCA sees both, and what a plane through it can do is measured,
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import eigh, qr
+from scipy.linalg import eigh
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -20,6 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from .audit import check_classes, cross_validated
 from .metrics import estimate
+
+MAX_FITTED = 2000  # pictures of 224×224×3: 1.2 GB in single precision
 
 
 @dataclass(frozen=True)
@@ -39,124 +40,53 @@ class PrincipalComponents:
     explained_variance_ratio: np.ndarray
 
 
-def joint_pca(
-    pixels: np.ndarray,
-    num_components: int = 3,
-    *,
-    num_passes: int = 4,
-    num_threads: int = 2,
-    seed: int = 0,
-) -> PrincipalComponents:
-    """The leading principal components of all pictures together, read in slices.
+def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> PrincipalComponents:
+    """The leading principal components of all pictures together, from their inner products.
 
-    Neither the pictures as floating-point numbers nor their covariance are ever held: the pixels are read in slices of
-    a few pictures, `num_passes + 2` times. Beside `pixels` (a memory map will do) that takes some
-    `12 * num_values * num_passes * (num_components + 6)` bytes, 65 MB for 3 components at 224×224×3.
-
-    Source: C. Musco and C. Musco, "Randomized block Krylov methods for stronger and faster approximate singular value
-    decomposition", 2015. Signs follow scikit-learn's: the largest value of each component is positive.
+    Fitted on all pictures, or on `MAX_FITTED` drawn at random where there are more; the coordinates are
+    those of all. Pictures have far more values than there are pictures, so the eigenvectors of the small
+    matrix of inner products give the components. Only what is fitted is held in floating point; `pixels`
+    may be a memory map. Signs are scikit-learn's: the largest value of each component is positive.
 
     Args:
         pixels: `(N, ...)`, any numbers; all but the first axis are flattened.
         num_components: Fewer than `N`.
-        num_passes: More give more exact components where the ones after them explain nearly as much.
-        num_threads: Slices in work at once.
-        seed: Of the random start.
+        seed: Of the draw.
     """
-    flat = pixels.reshape(len(pixels), -1)
-    num_rows, num_values = flat.shape
-    if not 0 < num_components <= min(num_rows - 1, num_values):
+    flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
+    if not 0 < num_components <= min(num_rows - 1, flat.shape[1]):
         raise ValueError(
-            f"Cannot find {num_components} components of {num_rows} pictures of {num_values} values."
+            f"Cannot find {num_components} components of {num_rows} pictures of {flat.shape[1]} values."
         )
-    step = max(1, 2**21 // num_values)  # as many pictures as a processor's cache holds
-    starts = np.array_split(np.arange(0, num_rows, step), num_threads)
-    width = num_components + 6
-
-    def slices(starts):
-        return (flat[start : start + step].astype(np.float32) for start in starts)
-
-    def moments(starts):
-        total, squares = np.zeros(num_values), 0.0
-        for part in slices(starts):
-            total += np.ones(len(part), np.float32) @ part
-            squares += (
-                np.square(part, out=part).sum(1).sum(dtype=float)
-            )  # a plain dot product would round too often
-        return total, squares
-
-    def inner_products(starts):
-        gram = np.zeros((num_rows, num_rows), np.float32)
-        for part in (
-            flat[:, start : start + 4096] - mean[start : start + 4096] for start in starts
-        ):
-            gram += part @ part.T
-        return gram
-
-    def covariance_times_block(starts):
-        product, offset = np.zeros((width, num_values), np.float32), mean @ block
-        for part in slices(starts):
-            product += (part @ block - offset).T @ part
-        return product
-
-    # Each thread takes its own slices; threads inside a small matrix product would mostly wait for each other.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(num_threads) as pool:
-        totals, squares = zip(*pool.map(moments, starts), strict=True)
-        exact_mean = sum(totals) / num_rows
-        mean, variance = (
-            exact_mean.astype(np.float32),
-            sum(squares) - num_rows * exact_mean @ exact_mean,
-        )
-        if (
-            num_rows <= 8 * num_passes * width
-        ):  # few pictures: the matrix of their inner products is cheaper
-            columns = np.arange(0, num_values, 4096)
-            gram = sum(pool.map(inner_products, np.array_split(columns, num_threads)))
-            vectors = eigh(gram, subset_by_index=(max(num_rows - width, 0), num_rows - 1))[1]
-            parts = [
-                (flat[:, start : start + 4096] - mean[start : start + 4096]).T @ vectors
-                for start in columns
-            ]
-            basis = qr(np.concatenate(parts), mode="economic")[0]
-        elif num_values <= num_passes * width:
-            basis = np.eye(num_values, dtype=np.float32)
-        else:
-            basis = np.zeros((num_values, 0), np.float32)
-            block = np.random.default_rng(seed).standard_normal(
-                (num_values, width), dtype=np.float32
-            )
-            for _ in range(num_passes):
-                product = sum(pool.map(covariance_times_block, starts))
-                for _ in range(2):  # in single precision, once leaves too much
-                    product -= (product @ basis) @ basis.T
-                block = qr(product.T, mode="economic")[0]
-                basis = np.hstack([basis, block])
-            basis = qr(basis, mode="economic")[
-                0
-            ]  # of pictures all too similar, the blocks are not yet orthogonal
-        coordinates = pool.map(lambda starts: [part @ basis for part in slices(starts)], starts)
-        coordinates = np.concatenate([part for parts in coordinates for part in parts]).astype(
-            float
-        )
-        left, values, right = np.linalg.svd(coordinates - coordinates.mean(0), full_matrices=False)
-        left, values, right = (
-            left[:, :num_components],
-            values[:num_components],
-            right[:num_components],
-        )
-        components = right @ basis.T
-    signs = np.sign(components[np.arange(num_components), np.abs(components).argmax(1)])
-    ratio = values**2 / variance if variance > 0 else np.zeros(num_components)
-    return PrincipalComponents(
-        left * (values * signs), components * signs[:, None], exact_mean, ratio
-    )
+    if len(flat) > num_rows:
+        chosen = np.random.default_rng(seed).choice(len(flat), num_rows, replace=False)
+        values = flat[np.sort(chosen)].astype(np.float32)
+    else:
+        values = flat.astype(np.float32)
+    mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    values -= mean
+    leading = (num_rows - num_components, num_rows - 1)
+    with threadpool_limits(1):  # on a busy machine more threads mostly wait for each other
+        products = values @ values.T
+        squares, vectors = (found[..., ::-1] for found in eigh(products, subset_by_index=leading))
+        components = vectors.T @ values
+        components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), 1e-12)
+        largest = np.abs(components).argmax(axis=1)
+        components *= np.sign(components[np.arange(num_components), largest])[:, None]
+    ratio = squares / max(np.trace(products), 1e-12)
+    scores = _coordinates(flat, mean, components)
+    return PrincipalComponents(scores, components, mean, ratio)
 
 
 def project(fitted: PrincipalComponents, pixels: np.ndarray) -> np.ndarray:
     """Coordinates of other pictures `(N, ...)` on the components of `joint_pca`, `(N, num_components)`."""
-    flat = pixels.reshape(len(pixels), -1)
+    return _coordinates(pixels.reshape(len(pixels), -1), fitted.mean, fitted.components)
+
+
+def _coordinates(flat, mean, components) -> np.ndarray:
     slices = (flat[start : start + 64].astype(np.float32) for start in range(0, len(flat), 64))
-    return np.concatenate([(part - fitted.mean) @ fitted.components.T for part in slices])
+    with threadpool_limits(1):
+        return np.concatenate([(part - mean) @ components.T for part in slices])
 
 
 def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2) -> np.ndarray:

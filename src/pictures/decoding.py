@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ..files import progress
+from ..files import map_files
 
 MAX_PIXELS = 89_478_485  # Pillow's own mark of a decompression bomb: 256 MiB as RGB
 
 _FACTS = ["width", "height", "mode", "format", "num_bytes", "orientation", "reason"]
 
-# Damaged metadata leave the pixels alone (many IMDB-WIKI files have such), and gigantic pictures are refused below.
+# Damaged metadata leave the pixels alone (many IMDB-WIKI files have such); `_opened` refuses bombs.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -36,10 +35,10 @@ class UnreadableImage(ValueError):
 def decode(file: Path | str) -> np.ndarray:
     """Reads a picture, whole or not at all.
 
-    Pixels come in stored orientation: the EXIF orientation is not applied, as neither the code that made the
-    fakes nor the study's loader applied it. Alpha is dropped; of an animation the first frame is taken; of 16
-    bits the upper 8 are kept. Pillow decodes, since it refuses truncated files in every version; OpenCV is faster
-    on small files, but versions before 5 fill the missing part with grey.
+    Pixels come in stored orientation: the EXIF orientation is not applied, as neither the code that made
+    the fakes nor the study's loader applied it. Alpha is dropped; of an animation the first frame is
+    taken; of 16 bits the upper 8 are kept. Pillow decodes, since it refuses truncated files in every
+    version; OpenCV is faster on small files, but versions before 5 fill the missing part with grey.
 
     Args:
         file: The picture, in any format that Pillow reads.
@@ -48,72 +47,84 @@ def decode(file: Path | str) -> np.ndarray:
         Pixels: `uint8`, `(height, width, 3)`, RGB.
 
     Raises:
-        UnreadableImage: If the file is missing, empty, truncated, not a picture, or has over `MAX_PIXELS` pixels.
+        UnreadableImage: If the file is missing, empty, truncated, not a picture, or has over `MAX_PIXELS`
+            pixels.
     """
     return np.array(read(file))
+
+
+def read(file: Path | str) -> Image.Image:
+    """`decode`, as a Pillow picture."""
+    with _opened(file) as image:
+        return _to_rgb(image)
+
+
+def read_grey(file: Path | str, min_side: int) -> np.ndarray:
+    """Grey levels `(height, width)` `uint8`, at the least JPEG scale that keeps `min_side`."""
+    with _opened(file) as image:
+        image.draft("L", (min_side, min_side))
+        return np.asarray(image.convert("L"))
 
 
 def inspect(file: Path | str) -> dict:
     """Reads what is known of a picture without its pixels, and whether it can be decoded to its end.
 
-    All of the file is read, since truncation shows only at the end; of a JPEG the pixels are then rebuilt at an
-    eighth of the size, which decodes the same bits in less time.
+    All of the file is read, since truncation shows only at the end; of a JPEG the pixels are then rebuilt
+    at an eighth of the size, which decodes the same bits in less time.
 
     Args:
         file: The picture.
 
     Returns:
-        Dict with `width`, `height` (stored orientation), `mode` and `format` (Pillow's names), `num_bytes`,
-        `orientation` (EXIF, 1 to 8; 1 if not given; `None` if the metadata are damaged) and `reason`: `None`
-        for a sound picture, else why it cannot be used (what is not known is then `None`).
+        Dict with `width`, `height` (stored orientation), `mode` and `format` (Pillow's names),
+        `num_bytes`, `orientation` (EXIF, 1 to 8; 1 if not given; `None` if the metadata are damaged) and
+        `reason`: `None` for a sound picture, else why it cannot be used (what is not known is then
+        `None`).
     """
     facts = dict.fromkeys(_FACTS)
     try:
-        facts["num_bytes"] = os.path.getsize(file)
+        with name_in_errors(file):
+            facts["num_bytes"] = os.path.getsize(file)
         with _opened(file) as image:
-            facts.update(
-                width=image.width, height=image.height, mode=image.mode, format=image.format
-            )
+            facts |= {name: getattr(image, name) for name in ("width", "height", "mode", "format")}
             image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
             _to_rgb(image)
-            with suppress(
-                Exception
-            ):  # damaged metadata raise errors of many kinds; the pixels are sound
+            with suppress(Exception):  # damaged metadata raise errors of many kinds
                 facts["orientation"] = image.getexif().get(0x0112, 1)
-    except OSError as error:
-        facts["reason"] = reason_of(file, error)
     except UnreadableImage as error:
         facts["reason"] = error.reason
     return facts
 
 
-def inspect_all(
-    files: Sequence[Path], *, num_threads: int = 2, description: str = "Inspecting"
-) -> pd.DataFrame:
-    """`inspect` for many files, in parallel: one row a file, in their order; `reason` marks the rejects."""
-    with ThreadPoolExecutor(num_threads) as pool:
-        rows = list(progress(pool.map(inspect, files), description, len(files)))
-    table = pd.DataFrame(rows, columns=_FACTS)
+def inspect_all(files: Sequence[Path]) -> pd.DataFrame:
+    """`inspect` for many files: one row a file, in their order; `reason` marks the rejects."""
+    table = pd.DataFrame(map_files(inspect, files, 2, "Inspecting"), columns=_FACTS)
     return table.astype({name: "Int64" for name in ("width", "height", "num_bytes", "orientation")})
 
 
 @contextmanager
+def name_in_errors(file: Path | str) -> Iterator[None]:
+    """Whatever goes wrong with a file inside the block becomes an `UnreadableImage`."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders meet damaged data with errors of many kinds
+        raise UnreadableImage(file, reason_of(file, error)) from error
+
+
+@contextmanager
 def _opened(file: Path | str) -> Iterator[Image.Image]:
-    """An opened picture; whatever goes wrong with it inside the block becomes an `UnreadableImage`."""
+    """A picture, not yet decoded; errors inside the block name its file."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise RuntimeError(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True, so truncated pictures would pass unseen. "
             "Some other code has set it; set it back to False."
         )
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            yield image
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders meet damaged data with errors of many kinds
-        raise UnreadableImage(file, reason_of(file, error)) from error
+    with name_in_errors(file), Image.open(file) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        yield image
 
 
 def reason_of(file: Path | str, error: Exception) -> str:
@@ -129,7 +140,7 @@ def reason_of(file: Path | str, error: Exception) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit RGB; loads it. 16 bits keep the upper 8, as Pillow does for 16-bit colour."""
+    """The picture as 8-bit RGB, decoded. Of 16 bits the upper 8 stay, as Pillow keeps them of colours."""
     image.load()
     if image.mode.startswith("I"):  # 16-bit grey, which older versions of Pillow open as 32-bit
         values = np.asarray(image)
@@ -139,19 +150,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         raise ValueError("floating-point values have no defined range")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def read(file: Path | str) -> Image.Image:
-    """`decode`, as a Pillow picture."""
-    with _opened(file) as image:
-        return _to_rgb(image)
-
-
-def read_grey(file: str | Path, min_side: int) -> np.ndarray:
-    """Grey levels as stored (EXIF rotation ignored), decoded at the least JPEG scale that keeps `min_side`."""
-    try:
-        with Image.open(file) as image:
-            image.draft("L", (min_side, min_side))
-            return np.asarray(image.convert("L"))
-    except Exception as error:  # decoders meet damaged data with errors of many kinds
-        raise UnreadableImage(file, reason_of(file, error)) from error

@@ -1,4 +1,9 @@
-"""Figures of one notebook each, in `plotting`'s style: audit, spectra, errors, explanations."""
+"""Every figure of the notebooks: pictures, training, results, audit, spectra, explanations.
+
+Each function returns a closed `Figure` (a notebook shows it by naming it) and reads no files.
+`title` is always the title of the figure. A key is a word or a tuple of words, such as
+`("VGG16_V3", "report")`, which is written "VGG16_V3, report".
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,463 +11,699 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from sklearn import metrics
 
 from ..config import LABELS
-from .style import GREY, LABEL_COLORS, STYLE, colors, new_axes
+from . import style
+from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
+
+Tables = Mapping[str | tuple, pd.DataFrame]
+
+_DEGRADED = {  # family → what its levels are
+    "chroma": "colour kept (factor)",
+    "brightness": "brightness (factor)",
+    "blur": "Gaussian kernel (pixels)",
+    "pixelate": "pixelated (block, pixels)",
+    "jpeg": "JPEG quality",
+    "noise": "noise (σ, grey levels)",
+    "downscale": "shrunk and grown (factor)",
+}
 
 
 @plt.rc_context(STYLE)
-def trait_bars(panels: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
+def image_grid(
+    images: Sequence[np.ndarray], titles=None, *, num_columns=6, row_titles=(), title=""
+) -> Figure:
+    """Pictures in rows, as they are: square pixels, no smoothing.
+
+    Args:
+        images: Each `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ.
+        titles: Above each picture.
+        num_columns: Pictures in a row.
+        row_titles: Left of each row.
+    """
+    if not len(images):
+        raise ValueError("Expected at least one image, received none.")
+    height = 1.85 if titles is None else 2.05
+    titles = [""] * len(images) if titles is None else titles
+    if len(titles) != len(images):
+        raise ValueError(
+            f"Expected a title for each of {len(images)} images, received {len(titles)}."
+        )
+    size = (1.9, height, 0.4 * bool(title))
+    figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
+    for axis, image in zip(axes.flat, map(np.asarray, images)):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        axis.title.set_fontsize(11)
+        _remove_frame(axis)
+    for axis, text in zip(axes[:, 0], row_titles):
+        axis.set_ylabel(text)
+    return figure
+
+
+def _remove_frame(axis) -> None:
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
+@plt.rc_context(STYLE)
+def training_curves(histories: Tables, *, reference: Tables | None = None, title="") -> Figure:
+    """Loss and metrics over the epochs, a row for each model.
+
+    Args:
+        histories: Model → columns `epoch`, `loss`, `val_loss` and those of further metrics.
+        reference: Model → the report's history; it may lack models.
+    """
+    names = ("loss", "accuracy", "auc", "precision", "recall")
+    names = [name for name in names if any(name in history for history in histories.values())]
+    if not names:
+        raise ValueError(f"Expected histories with a column 'loss', received {list(histories)}.")
+    titles = ["AUC" if name == "auc" else name.capitalize() for name in names]
+    size = (max(2.5, 6 / len(names)), 2.0, 1.2)
+    figure, axes = new_axes(titles, *size, title, num_rows=len(histories), sharey="col")
+    for row, (model, history) in zip(axes, histories.items()):
+        kept = history.loc[[history["val_loss"].idxmin()]]
+        reported = (reference or {}).get(model, {})
+        for axis, name in zip(row, names):
+            axis.set_visible(name in history)
+            for label, table, column, look, color in (
+                ("training", history, name, "--", GREY),
+                ("validation", history, f"val_{name}", "-", "black"),
+                ("kept epoch", kept, f"val_{name}", "o", "black"),
+                ("validation, in the report", reported, f"val_{name}", ":", style.SKY),
+            ):
+                if column in table:
+                    axis.plot(table["epoch"], table[column], look, color=color, label=label)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        row[0].set_ylabel(words(model, "\n"))
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    legend_below(figure)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def roc_curves(panels: Mapping[str | tuple, Mapping[str, tuple]], *, title="ROC curves") -> Figure:
+    """A panel for each detector, a curve for each test set, with AUC and numbers of images.
+
+    Args:
+        panels: Detector → test set → `(labels, scores)`, each `(N,)`.
+    """
+    titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
+    figure, axes = new_axes(titles, 4.4, 4.5, 0, title, num_columns=num_columns)
+    palette = style.colors([name for curves in panels.values() for name in curves])
+    for axis, curves in zip(axes.flat, panels.values()):
+        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
+        counts = []
+        for name, (labels, scores) in curves.items():
+            x, y, _ = metrics.roc_curve(labels, scores)
+            axis.plot(x, y, color=palette[name], label=f"{name}: {metrics.auc(x, y):.3f}")
+            counts.append(np.bincount(labels, minlength=2))
+        real, fake = map(style.span, zip(*counts))
+        note = {"transform": axis.transAxes, "fontsize": 10, "color": GREY}
+        axis.text(0, 1.03, f"{real} reals, {fake} fakes a set", **note)
+        axis.legend(loc="lower right", title="AUC", alignment="left", handlelength=1.2)
+        axis.set(aspect="equal", xlim=(-0.01, 1), ylim=(0, 1.01))
+        axis.set_xlabel("false positive rate (reals called fake)")
+        axis.set_ylabel("true positive rate (fakes found)")
+    return figure
+
+
+@plt.rc_context(STYLE)
+def confusion_matrices(
+    panels: Mapping[str | tuple, tuple], threshold=0.5, *, num_columns=4, title=""
+) -> Figure:
+    """Counts and shares of the reals and fakes that are called real and fake.
+
+    Args:
+        panels: Name → `(labels, scores)`, each `(N,)`.
+        threshold: An image is called fake from this score on; one for all, or name → threshold.
+        num_columns: Panels in a row.
+    """
+    limits = threshold if isinstance(threshold, Mapping) else dict.fromkeys(panels, threshold)
+    titles = [f"{words(name)}\nthreshold {limits[name]:.2f}" for name in panels]
+    figure, axes = new_axes(titles, 2.9, 3.1, 0, title, num_columns=num_columns)
+    for axis, (name, (labels, scores)) in zip(axes.flat, panels.items()):
+        called = (np.asarray(scores) >= limits[name]).astype(int)
+        counts = metrics.confusion_matrix(labels, called, labels=(0, 1))
+        truth = [f"{label}\n({count:,})" for label, count in zip(LABELS, counts.sum(axis=1))]
+        counts = pd.DataFrame(counts, truth, pd.Index(LABELS, name="called"))
+        percent = 100 * counts.div(counts.sum(axis=1), axis=0)
+        look = {"text": "{:.0f} %", "cmap": "Greys", "highest": 100, "fontsize": 16}
+        style.draw_matrix(axis, percent, counts.map("{:,}".format), **look)
+        axis.set_aspect("equal")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("in truth")
+    return figure
+
+
+@plt.rc_context(STYLE)
+def heat_map(matrix: pd.DataFrame, text: pd.DataFrame | None = None, *, outline=(), title=""):
+    """AUC in a matrix: teal is better than chance, brown worse.
+
+    Args:
+        matrix: Rows × columns, for example detectors × test sets; NaN is left blank.
+        text: A second line in each cell, for example the interval; same rows and columns.
+        outline: `(row, column)` names of cells to frame, for example those of the training set.
+    """
+    width = 1.9 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
+    figure, axes = new_axes([""], width, 1.5 + 0.68 * len(matrix), 0, title)
+    axis = axes[0, 0]
+    image = style.draw_matrix(axis, matrix, None if text is None else text.reindex_like(matrix))
+    for row, column in outline:
+        corner = (matrix.columns.get_loc(column) - 0.5, matrix.index.get_loc(row) - 0.5)
+        frame = {"fill": False, "linewidth": 4, "zorder": 5, "clip_on": False}
+        axis.add_patch(plt.Rectangle(corner, 1, 1, **frame))
+    axis.tick_params(labeltop=True, labelbottom=False)
+    axis.xaxis.set_label_position("top")
+    bar = figure.colorbar(image, ax=axis, label="AUC", ticks=(0, 0.5, 1), aspect=14)
+    bar.ax.set_yticklabels(["0", "0.5\n(chance)", "1"])
+    bar.outline.set_visible(False)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), title="") -> Figure:
+    """Two components of each picture, coloured by class or generator.
+
+    Args:
+        panels: Title → points `(N, 2)`; further columns are not drawn.
+        names: `(N,)`, `"real"`, `"fake"` or generators.
+        shares: Of the variance, for each component of the first panel: shown at its axes.
+    """
+    figure, axes = new_axes(panels, 5.8, 5.2, 0, title)
+    for axis, points in zip(axes[0], panels.values()):
+        _scatter(axis, np.asarray(points)[:, :2], names, shares if axis is axes[0, 0] else ())
+    legend_below(figure, 4)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def scatter_3d(points: np.ndarray, names, *, shares=(), title="") -> Figure:
+    """Three components of each picture from two sides; as `scatter_2d`, points `(N, 3)`."""
+    figure, axes = new_axes(["", ""], 5.2, 4.6, 0, title, subplot_kw={"projection": "3d"})
+    for axis, angle in zip(axes[0], (-60, 30)):
+        _scatter(axis, np.asarray(points)[:, :3], names, shares)
+        axis.view_init(elev=18, azim=angle)
+        axis.set_box_aspect((1, 1, 0.8), zoom=1.0)
+        for side in (axis.xaxis, axis.yaxis, axis.zaxis):
+            side.labelpad = -8  # there are no tick labels to keep away from
+    legend_below(figure, 4)
+    return figure
+
+
+def _scatter(axis, points, names, shares) -> None:
+    """Draws the points in random order, so that none hides another, and labels the axes."""
+    names = np.asarray(names)
+    if len(names) != len(points):
+        raise ValueError(
+            f"Expected a name for each of {len(points)} points, received {len(names)}."
+        )
+    unique = sorted(set(names.tolist()), key=lambda name: (name != "real", name))
+    palette, order = style.colors(unique), np.random.default_rng(0).permutation(len(points))
+    size, alpha = (22, 0.75) if len(points) < 2000 else (7, 0.5)
+    # Pieces of every class in turn: one call each would draw the last class over all others.
+    for piece in np.array_split(order, min(40, len(order))):
+        for name, marker in zip(unique, style.MARKERS):
+            look = {"color": palette[name], "label": f"{name} ({(names == name).sum():,})"}
+            own = points[piece[names[piece] == name]]
+            axis.scatter(*own.T, s=size, alpha=alpha, marker=marker, linewidths=0, **look)
+    of_what = " of the variance" if points.shape[1] == 2 else ""  # too long for a cube's edge
+    for place, letter in enumerate("xyz"[: points.shape[1]]):
+        share = f" ({100 * shares[place]:.0f} %{of_what})" if len(shares) > place else ""
+        axis.set(**{f"{letter}label": f"component {place + 1}{share}", f"{letter}ticks": []})
+
+
+@plt.rc_context(STYLE)
+def trait_bars(panels: Tables, *, title="") -> Figure:
     """How well each trait tells fake from real: bars from 0.5, with intervals.
 
     Args:
-        panels: Name → table with columns `trait`, `auc`, `ci_low`, `ci_high` (`audit.trait_table`). All panels list
-            the traits in the order of the first.
-        title: Of the figure.
+        panels: Name → columns `trait`, `auc`, `ci_low`, `ci_high` (`audit.trait_table`). All panels
+            list the traits in the order of the first.
     """
-    names = next(iter(panels.values()))["trait"].tolist()
-    figure, axes = new_axes(1, len(panels), 5.2, 0.36 * len(names) + 0.6, 0.8, sharey=True)
-    for axis, (panel, table) in zip(axes[0], panels.items()):
-        table = table.set_index("trait").loc[names]
-        places = np.arange(len(names))
+    traits = next(iter(panels.values()))["trait"]
+    figure, axes = new_axes(panels, 5.2, 0.36 * len(traits) + 0.6, 0.8, title, sharey=True)
+    for axis, table in zip(axes[0], panels.values()):
+        series = {"": table.set_index("trait").loc[traits].rename(_spaced)}
+        style.draw_intervals(axis, series, {"": FAKE}, value="auc", bars_from=0.5)
         axis.axvline(0.5, color=GREY, linewidth=1)
-        axis.barh(places, table["auc"] - 0.5, left=0.5, color=LABEL_COLORS["fake"], height=0.62)
-        axis.hlines(places, table["ci_low"], table["ci_high"], color="black", linewidth=1.6)
-        axis.set(
-            xlim=(-0.02, 1.02), xlabel="AUC of the trait alone (0.5: tells nothing)", title=panel
-        )
-        axis.set_yticks(places, [name.replace("_", " ") for name in names])
-        axis.tick_params(axis="y", length=0)
-    axes[0, 0].invert_yaxis()
-    figure.suptitle(title or None)
+        axis.set(xlim=(-0.02, 1.02), xlabel="AUC of the trait alone (0.5: tells nothing)")
     return figure
 
 
+def _spaced(name) -> str:
+    return name.replace("_", " ")
+
+
 @plt.rc_context(STYLE)
-def trait_maps(panels: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
-    """How well each trait tells each generator's pictures from their reals: one map a panel, 0.5 is white.
+def trait_maps(panels: Tables, *, title="") -> Figure:
+    """How well each trait tells each generator's pictures from their reals; 0.5 is white.
 
     Args:
         panels: Name → AUC, traits × generators. All panels list the traits in the order of the first.
-        title: Of the figure.
     """
     first = next(iter(panels.values()))
-    figure, axes = new_axes(
-        1, len(panels), 1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0, sharey=True
-    )
-    for axis, (panel, table) in zip(axes[0], panels.items()):
-        values = table.loc[first.index].to_numpy(float)
-        drawn = axis.imshow(values, cmap="BrBG", vmin=0, vmax=1, aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
-            color = "white" if abs(value - 0.5) > 0.33 else "black"
-            axis.text(
-                column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=11
-            )
-        axis.set_xticks(range(table.shape[1]), table.columns, rotation=20)
-        axis.set_yticks(range(len(first)), [name.replace("_", " ") for name in first.index])
-        axis.tick_params(length=0)
-        axis.grid(False)
-        axis.set_title(panel)
-    figure.colorbar(drawn, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)
-    figure.suptitle(title or None)
+    size = (1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0)
+    figure, axes = new_axes(panels, *size, title, sharey=True)
+    for axis, table in zip(axes[0], panels.values()):
+        table = table.loc[first.index].rename(_spaced).rename_axis(index=None, columns=None)
+        image = style.draw_matrix(axis, table, fontsize=11)
+        axis.tick_params(axis="x", rotation=20)
+    figure.colorbar(image, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)
     return figure
 
 
 @plt.rc_context(STYLE)
-def shortcut(
-    rows: Mapping[str, tuple[pd.DataFrame, np.ndarray, pd.DataFrame]], *, title: str = ""
-) -> Figure:
-    """The shortcut at a glance: sizes, compression, and what a classifier makes of the files; a row a protocol.
+def shortcut(rows: Mapping[str | tuple, tuple], *, title="") -> Figure:
+    """Sizes, compression, and what a classifier makes of the files' headers; a row a protocol.
 
     Args:
-        rows: Name → (traits of the training task's files with `width`, `height`, `luminance_table`; their labels,
-            fake = 1; joint AUC by generator: columns `generator`, `auc`, `ci_low`, `ci_high`).
-        title: Of the figure.
+        rows: Name → (traits of the training task's files with `width`, `height`, `luminance_table`;
+            their labels, fake = 1; AUC of the classifier: columns `generator`, `auc`, `ci_low`,
+            `ci_high`).
     """
-    figure, axes = new_axes(len(rows), 3, 4.3, 3.1, 0.8)
-    tables = np.concatenate([traits["luminance_table"] for traits, *_ in rows.values()])
-    bins = np.linspace(0, np.nanmax(tables) * 1.05, 31)
-    limit = max(traits[["width", "height"]].to_numpy().max() for traits, *_ in rows.values()) * 1.05
+    titles = ("Size of the picture", "Compression", "Real or fake, without a pixel?")
+    figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, num_rows=len(rows))
+    files = pd.concat(traits for traits, *_ in rows.values())
+    bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
+    limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
+    looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
     for (sizes, compression, joint), (name, (traits, labels, auc)) in zip(axes, rows.items()):
-        classes = [
-            ("fake", traits[np.asarray(labels) == 1]),
-            ("real", traits[np.asarray(labels) == 0]),
-        ]
-        for (label, of_class), style in zip(
-            classes, (dict(s=130, marker="s"), dict(s=14, alpha=0.6))
-        ):
-            style |= dict(
-                color=LABEL_COLORS[label], lw=0, zorder=3, label=f"{label} ({len(of_class)})"
-            )
-            sizes.scatter(of_class["width"], of_class["height"], **style)
-        compression.hist(
-            [of_class["luminance_table"].dropna() for _, of_class in classes], bins,
-            weights=[np.full(of_class["luminance_table"].notna().sum(), 100 / len(of_class)) for _, of_class in classes],
-            color=[LABEL_COLORS[label] for label, _ in classes],
-        )  # fmt: skip
-        sizes.set(
-            xlim=(0, limit),
-            ylim=(0, limit),
-            xlabel="width in pixels",
-            ylabel=f"{name}\n\nheight in pixels",
-        )
+        for label, look in looks.items():
+            own = traits[np.asarray(labels) == LABELS.index(label)]
+            look = look | {"color": style.LABEL_COLORS[label], "linewidths": 0, "zorder": 3}
+            sizes.scatter(own["width"], own["height"], label=f"{label} ({len(own)})", **look)
+            _percent_histogram(compression, own["luminance_table"], bins, label)
+        sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
+        sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
-        places = np.arange(len(auc))
+        auc = auc.set_index("generator")
+        palette = [style.colors(auc.index)[generator] for generator in auc.index]
+        style.draw_intervals(joint, {"": auc}, {"": palette}, value="auc")
         joint.axvline(0.5, color=GREY, linewidth=1)
-        joint.hlines(places, auc["ci_low"], auc["ci_high"], color="black", linewidth=2)
-        joint.scatter(
-            auc["auc"],
-            places,
-            s=70,
-            color=[colors(list(auc["generator"]))[g] for g in auc["generator"]],
-            zorder=3,
-        )
-        for place, value in zip(places, auc["auc"]):
-            joint.annotate(
-                f"{value:.2f}",
-                (value, place),
-                (0, 9),
-                textcoords="offset points",
-                ha="center",
-                fontsize=11,
-            )
-        joint.set(
-            xlim=(0.3, 1.06),
-            ylim=(len(auc) - 0.5, -0.7),
-            xlabel="AUC of a classifier on file headers alone",
-        )
-        joint.set_yticks(places, auc["generator"])
-    for axis, text in zip(
-        axes[0], ("Size of the picture", "Compression", "Real or fake, without a pixel?")
-    ):
-        axis.set_title(text)
+        for place, value in enumerate(auc["auc"]):
+            joint.text(value, place - 0.15, f"{value:.2f}", ha="center", va="bottom", fontsize=11)
+        joint.set(xlim=(0.3, 1.06), xlabel="AUC of a classifier on file headers alone")
     axes[0, 0].legend(loc="upper left", handletextpad=0.1)
-    figure.suptitle(title or None)
     return figure
 
 
-@plt.rc_context(STYLE)
-def scree(shares: np.ndarray, *, title: str = "Scree plot of the joint PCA") -> Figure:
-    """How much of the variance each principal component explains, and how much is left after it.
+def _percent_histogram(axis, values, bins, label) -> None:
+    """Percent of all values in each bin; NaN is counted but not drawn."""
+    weights = np.full(len(values), 100 / max(len(values), 1))
+    look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
+    axis.hist(values, bins, weights=weights, label=f"{label} ({len(values)})", **look)
 
-    Args:
-        shares: Explained variance ratio, `(num_components,)`.
-        title: Of the figure.
-    """
-    figure, axes = new_axes(1, 1, 7.2, 3.2, 0.6)
-    axis, places = axes[0, 0], np.arange(1, len(shares) + 1)
-    axis.plot(
-        places,
-        shares * 100,
-        marker="o",
-        markersize=4,
-        color=LABEL_COLORS["real"],
-        label="explained by it alone",
-    )
-    axis.plot(
-        places,
-        (1 - np.cumsum(shares)) * 100,
-        color=LABEL_COLORS["fake"],
-        label="left after all up to it",
-    )
-    axis.set(yscale="log", xlabel="component", ylabel="percent of the variance", title=title)
+
+@plt.rc_context(STYLE)
+def scree(shares: np.ndarray, *, title="Scree plot of the joint PCA") -> Figure:
+    """How much of the variance `(num_components,)` each component explains, and how much is left."""
+    figure, axes = new_axes([""], 7.2, 3.2, 0.6, title)
+    axis, places, percent = axes[0, 0], np.arange(1, len(shares) + 1), 100 * np.asarray(shares)
+    axis.plot(places, percent, "o-", color=REAL, markersize=4, label="explained by it alone")
+    axis.plot(places, 100 - np.cumsum(percent), color=FAKE, label="left after all up to it")
+    axis.set(yscale="log", xlabel="component", ylabel="percent of the variance")
     axis.legend()
     return figure
 
 
 @plt.rc_context(STYLE)
-def probe_curves(panels: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
-    """AUC of a linear probe over the number of principal components, with intervals and the band of chance.
+def probe_curves(panels: Tables, *, title="") -> Figure:
+    """AUC of a linear probe over the number of principal components, and the band of chance.
 
     Args:
-        panels: Name → table with columns `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high`
+        panels: Name → columns `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high`
             (`pca.linear_probe`).
-        title: Of the figure.
     """
-    figure, axes = new_axes(1, len(panels), 4.8, 3.4, 0.8, sharey=True)
-    for axis, (panel, table) in zip(axes[0], panels.items()):
-        axis.fill_between(
-            table["k"], 2 * table["null_mean"] - table["null_high"], table["null_high"], color=GREY, alpha=0.3, lw=0,
-            label="shuffled labels (90 %)",
-        )  # fmt: skip
-        axis.errorbar(
-            table["k"], table["auc"], [table["auc"] - table["ci_low"], table["ci_high"] - table["auc"]],
-            marker="o", capsize=3, color=LABEL_COLORS["fake"], label="true labels (95 % interval)",
-        )  # fmt: skip
-        axis.axhline(0.5, color=GREY, linewidth=1)
-        axis.set(
-            xscale="log",
-            xlabel="number of components",
-            title=panel,
-            ylim=(min(0.4, table["ci_low"].min()), 1.02),
-        )
-        axis.set_xticks(table["k"], table["k"])
+    figure, axes = new_axes(panels, 4.8, 3.4, 0.8, title, sharey=True)
+    for axis, table in zip(axes[0], panels.values()):
+        k, mean, high = table["k"], table["null_mean"], table["null_high"]
+        look = {"color": GREY, "linewidth": 1, "label": "shuffled labels (90 %)"}
+        draw_band(axis, k, mean, 2 * mean - high, high, **look)
+        look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
+        draw_band(axis, k, table["auc"], table["ci_low"], table["ci_high"], **look)
+        axis.set(xscale="log", xlabel="number of components")
+        axis.set_xticks(k, k)
         axis.minorticks_off()
-    axes[0, 0].set_ylabel("AUC")
+    lowest = min(table["ci_low"].min() for table in panels.values())
+    axes[0, 0].set(ylabel="AUC", ylim=(min(0.4, lowest), 1.02))
     axes[0, 0].legend(loc="upper left")
-    figure.suptitle(title or None)
     return figure
 
 
 @plt.rc_context(STYLE)
-def leak_bars(
-    leaks: pd.DataFrame, *, title: str = "Test pictures with a counterpart in training"
-) -> Figure:
-    """Share of the test pictures whose counterpart was trained on, for each kind of leak and each split.
+def leak_bars(leaks: pd.DataFrame, *, title="Test pictures with a counterpart in training"):
+    """Share of the test pictures whose counterpart was trained on, for each kind of leak and split.
 
     Args:
-        leaks: `leaks.leak_test` of several splits, with the column `split`.
-        title: Of the figure.
+        leaks: `audit.leak_test` of several splits, with the column `split`.
     """
-    kinds, splits = leaks["kind"].unique(), leaks["split"].unique()
-    figure, axes = new_axes(1, 1, 6.6, 3.2, 0.6)
-    height = 0.8 / len(splits)
-    for place, (split, color) in enumerate(
-        zip(splits, (LABEL_COLORS["fake"], LABEL_COLORS["real"], GREY))
-    ):
-        share = leaks[leaks["split"] == split].set_index("kind").loc[kinds, "test_in_train"] * 100
-        bars = axes[0, 0].barh(
-            np.arange(len(kinds)) + place * height, share, height * 0.9, color=color, label=split
-        )
-        axes[0, 0].bar_label(bars, [f" {value:.0f} %" for value in share])
-    axes[0, 0].set(xlim=(0, 112), xlabel="percent of the test pictures", title=title)
-    axes[0, 0].set_yticks(np.arange(len(kinds)) + height / 2 * (len(splits) - 1), kinds)
-    axes[0, 0].invert_yaxis()
-    axes[0, 0].legend(title="split", loc="lower right")
+    kinds = leaks["kind"].unique()
+    series = {
+        split: 100 * rows.set_index("kind")[["test_in_train"]].loc[kinds]
+        for split, rows in leaks.groupby("split", sort=False)
+    }
+    figure, axes = new_axes([""], 6.6, 3.2, 0.8, title)
+    palette = dict(zip(series, (FAKE, REAL, GREY)))
+    style.draw_intervals(axes[0, 0], series, palette, value="test_in_train", bars_from=0)
+    for bars in axes[0, 0].containers:
+        axes[0, 0].bar_label(bars, fmt=" {:.0f} %")
+    axes[0, 0].set(xlim=(0, 112), xlabel="percent of the test pictures")
+    legend_below(figure)
     return figure
 
 
 def heat(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Maps of values from 0 to any height as colours, all on one scale: `(H, W)` → `(H, W, 3)` `uint8`."""
-    limit = max(values.max() for values in maps)
-    return [
-        (plt.get_cmap("magma")(values / limit)[..., :3] * 255).astype(np.uint8) for values in maps
-    ]
+    """Maps `(H, W)` of values from 0 on as colours `(H, W, 3)` `uint8`, all on one scale."""
+    limit, shades = max(values.max() for values in maps), plt.get_cmap("magma")
+    return [(shades(values / limit)[..., :3] * 255).astype(np.uint8) for values in maps]
 
 
 @plt.rc_context(STYLE)
-def error_histograms(table: pd.DataFrame, *, title: str = "") -> Figure:
+def error_histograms(table: pd.DataFrame, *, title="") -> Figure:
     """Distribution of the error of reconstruction, each generator's fakes against their reals.
 
     Args:
         table: Columns `task`, `label`, `error`; a panel a task.
-        title: Of the figure.
     """
-    tasks = list(dict.fromkeys(table["task"]))
+    tasks = table["task"].unique()
     bins = np.linspace(0, table["error"].quantile(0.99), 25)
-    figure, axes = new_axes(1, len(tasks), 3.6, 2.9, 0.7, sharey=True)
+    figure, axes = new_axes(tasks, 3.6, 2.9, 0.7, title, sharey=True)
     for axis, task in zip(axes[0], tasks):
-        of_task = table[table["task"] == task]
         for label in LABELS:
-            errors = of_task.loc[of_task["label"] == label, "error"].clip(upper=bins[-1])
-            weights = np.full(len(errors), 100 / max(len(errors), 1))
-            axis.hist(
-                errors,
-                bins,
-                weights=weights,
-                color=LABEL_COLORS[label],
-                alpha=0.6,
-                label=f"{label} ({len(errors)})",
-            )
-        axis.set(xlabel="mean squared error", title=task)
+            own = table[(table["task"] == task) & (table["label"] == label)]
+            _percent_histogram(axis, own["error"].clip(upper=bins[-1]), bins, label)
+        axis.set_xlabel("mean squared error")
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.legend(fontsize=10)
     axes[0, 0].set_ylabel("percent of the pictures")
-    figure.suptitle(title or None)
     return figure
 
 
 @plt.rc_context(STYLE)
-def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title: str = "") -> Figure:
+def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title="") -> Figure:
     """Mean spectrum of reals, of fakes, and their difference; a row for each protocol.
 
     Args:
         means: `(protocol, label)` → `(S, S)`, grey levels from 0 to 255.
-        title: Of the figure.
     """
     protocols = list(dict.fromkeys(protocol for protocol, _ in means))
-    figure, axes = new_axes(len(protocols), 3, 3.5, 2.75, 0.6)
+    names = ("real", "fake", "fake − real")
+    titles = [f"{protocol}: {name}" for protocol in protocols for name in names]
+    figure, axes = new_axes(titles, 3.5, 2.75, 0.6, title, num_columns=3)
     for row, protocol in zip(axes, protocols):
         real, fake = means[protocol, "real"], means[protocol, "fake"]
         limit = np.abs(fake - real).max()
-        extent = (-0.5, 0.5, 0.5, -0.5)
-        for axis, name, values, style in (
-            (row[0], "real", real, dict(cmap="magma", vmin=0, vmax=255)),
-            (row[1], "fake", fake, dict(cmap="magma", vmin=0, vmax=255)),
-            (row[2], "fake − real", fake - real, dict(cmap="PuOr_r", vmin=-limit, vmax=limit)),
-        ):
-            drawn = axis.imshow(values, extent=extent, interpolation="nearest", **style)
-            axis.set(xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5], title=f"{protocol}: {name}")
-            figure.colorbar(drawn, ax=axis, shrink=0.8, label="grey levels")
+        levels, signed = ("magma", 0, 255), ("PuOr_r", -limit, limit)
+        for axis, values, look in zip(row, (real, fake, fake - real), (levels, levels, signed)):
+            look = dict(zip(("cmap", "vmin", "vmax"), look))
+            image = axis.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), **look)
+            axis.set(xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+            figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
         row[0].set_ylabel("cycles per pixel")
     for axis in axes[-1]:
         axis.set_xlabel("cycles per pixel")
-    figure.suptitle(title or None)
     return figure
 
 
 @plt.rc_context(STYLE)
-def radial_profiles(
-    profiles: Mapping[str, tuple[str, np.ndarray, np.ndarray]], *, title: str = ""
-) -> Figure:
-    """Mean radial profile of every source with its 95 % interval; right, each generator's minus that of its reals.
+def radial_profiles(profiles: Mapping[str, tuple], *, title="") -> Figure:
+    """Mean radial profile of every source with its 95 % interval, and each fake minus its reals.
 
     Args:
-        profiles: Generator → (dataset of its reals, profiles of the reals, profiles of the fakes); profiles are
-            `(num_pictures, num_radii)` in the spectrum's units.
-        title: Of the figure.
+        profiles: Generator → (dataset of its reals, profiles of the reals, profiles of the fakes);
+            profiles are `(num_pictures, num_radii)` in the spectrum's units.
     """
-    figure, axes = new_axes(1, 2, 5.8, 3.9, 0.9)
-    palette, styles = colors(list(profiles)), {}
-    frequency = np.linspace(0, 0.5, next(iter(profiles.values()))[1].shape[1])
+    titles = ("profile (pictures)", "fake − its own reals")
+    figure, axes = new_axes(titles, 5.8, 3.9, 0.9, title)
+    (left, right), palette, datasets = axes[0], style.colors(list(profiles)), {}
 
-    def draw(axis, values, variance, **style):
-        error = 1.96 * np.sqrt(variance)
-        axis.plot(frequency, values, **style)
-        axis.fill_between(
-            frequency, values - error, values + error, color=style["color"], alpha=0.2, lw=0
-        )
+    def draw(axis, mean, variance, color, **look):
+        frequency, error = np.linspace(0, 0.5, len(mean)), 1.96 * np.sqrt(variance)
+        draw_band(axis, frequency, mean, mean - error, mean + error, color=color, **look)
 
-    for generator, (source, real, fake) in profiles.items():
-        color, spread = (
-            palette[generator],
-            [values.var(axis=0) / len(values) for values in (real, fake)],
-        )
-        label = f"{generator} ({len(fake)})"
-        draw(axes[0, 0], fake.mean(axis=0), spread[1], color=color, label=label)
-        draw(axes[0, 1], fake.mean(axis=0) - real.mean(axis=0), sum(spread), color=color)
-        if source not in styles:
-            styles[source] = ("--", ":", "-.")[len(styles) % 3]
-            style = {
-                "color": LABEL_COLORS["real"],
-                "linestyle": styles[source],
-                "label": f"real: {source} ({len(real)})",
-            }
-            draw(axes[0, 0], real.mean(axis=0), spread[0], **style)
-    axes[0, 1].axhline(0, color=GREY, linewidth=1)
+    for generator, (dataset, *both) in profiles.items():
+        real, fake = (values.mean(axis=0) for values in both)
+        real_variance, fake_variance = (values.var(axis=0) / len(values) for values in both)
+        num_real, num_fake = map(len, both)
+        color = palette[generator]
+        draw(left, fake, fake_variance, color, label=f"{generator} ({num_fake})")
+        draw(right, fake - real, real_variance + fake_variance, color)
+        if dataset not in datasets:
+            datasets[dataset] = ("--", ":", "-.")[len(datasets) % 3]
+            look = {"linestyle": datasets[dataset], "label": f"real: {dataset} ({num_real})"}
+            draw(left, real, real_variance, REAL, **look)
+    right.axhline(0, color=GREY, linewidth=1)
     for axis in axes[0]:
         for at in (1 / 8, 1 / 4):
             axis.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
         axis.set_xlabel("cycles per pixel")
-    axes[0, 0].set(ylabel="20·ln|F|, averaged around the centre", title="profile (pictures)")
-    axes[0, 1].set(ylabel="difference in 20·ln|F|", title="fake − its own reals")
-    axes[0, 0].legend(fontsize=9)
-    figure.suptitle(title or None)
+    left.set_ylabel("20·ln|F|, averaged around the centre")
+    right.set_ylabel("difference in 20·ln|F|")
+    left.legend(fontsize=9)
     return figure
 
 
 @plt.rc_context(STYLE)
 def heat_overlays(
-    pictures: Sequence[np.ndarray],
-    heats: Mapping[str, np.ndarray],
-    boxes: np.ndarray | None = None,
-    titles: Sequence[str] | None = None,
-    *,
-    title: str = "",
+    pictures: Sequence[np.ndarray], heats: Mapping[str | tuple, np.ndarray], boxes=None, *, title=""
 ) -> Figure:
-    """Pictures in a row; below, for each kind of heat, the same pictures in grey under their heat, and its scale.
+    """Pictures in a row; below, for each kind of heat, the same pictures in grey under their heat.
 
-    Heat is drawn relative to its highest magnitude in the same picture, so colours say where, not how much.
+    Heat is drawn relative to its highest magnitude in the same picture: colours say where, not how
+    much.
 
     Args:
         pictures: `N` of `(H, W, 3)` or `(H, W)`, `uint8`.
-        heats: Name → `(N, H, W)`, for example of `explain.grad_cam` and `explain.occlusion`; with negative values the
-            colours have two sides.
-        boxes: `(N, 4)`, the region that was altered: left, top, right, bottom as fractions; NaN draws none.
-        titles: Above each picture.
-        title: Of the figure.
+        heats: Name → `(N, H, W)`; with negative values the colours have two sides.
+        boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
-    lengths = {len(given) for given in (*heats.values(), boxes, titles) if given is not None}
+    lengths = {len(given) for given in (*heats.values(), boxes) if given is not None}
     if not heats or lengths != {len(pictures)}:
         raise ValueError(
-            f"Expected heat, box and title for each of {len(pictures)} pictures, received {lengths}."
+            f"Expected heat and a box for each of {len(pictures)} pictures, received {lengths}."
         )
-    width = 1.75 + 1.5 / len(pictures)  # with room for the scales
-    figure, axes = new_axes(1 + len(heats), len(pictures), width, 1.75, 0.3 + 0.4 * bool(title))
-    for number, picture in enumerate(pictures):
-        height, width = picture.shape[:2]
-        axes[0, number].imshow(picture, cmap="gray", vmin=0, vmax=255)
-        if titles is not None:
-            axes[0, number].set_title(titles[number], fontsize=11)
-        grey = picture if picture.ndim == 2 else picture @ (0.299, 0.587, 0.114)
-        for axis, heat in zip(axes[1:, number], heats.values()):
-            axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
-            highest = np.abs(heat[number]).max()
-            if highest > 0:
-                axis.imshow(heat[number] / highest, alpha=0.6, **_heat_colors(heat))
-            else:
-                axis.text(width / 2, height / 2, "no heat", color="white", ha="center", va="center")
-        if boxes is not None:
-            left, top, right, bottom = boxes[number] * (width, height, width, height)
-            for axis in axes[:, number]:
-                for color, line in (("black", 3), ("white", 1.8)):
-                    frame = {"fill": False, "edgecolor": color, "linewidth": line}
-                    axis.add_patch(
-                        plt.Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **frame)
-                    )
-    for axis in axes.ravel():
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
-        axis.spines[:].set_visible(False)
+    size = (1.75 + 1.5 / len(pictures), 1.75, 0.3 + 0.4 * bool(title))
+    figure, axes = new_axes([""] * len(pictures), *size, title, num_rows=1 + len(heats))
+    for axis, picture in zip(axes[0], pictures):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
     axes[0, 0].set_ylabel("picture")
     for row, (name, heat) in zip(axes[1:], heats.items()):
-        row[0].set_ylabel(name)
-        shades, signed = _heat_colors(heat), (np.asarray(heat) < 0).any()
-        scale = plt.cm.ScalarMappable(plt.Normalize(shades["vmin"], shades["vmax"]), shades["cmap"])
-        bar = figure.colorbar(
-            scale, ax=row, ticks=(-1, 0, 1) if signed else (0, 1), shrink=0.9, aspect=12, pad=0.01
-        )
-        bar.ax.set_yticklabels(("for real", "0", "for fake") if signed else ("0", "highest"))
+        signed = (np.asarray(heat) < 0).any()
+        cmap, lowest = ("PuOr_r", -1) if signed else ("magma", 0)
+        for axis, picture, values in zip(row, pictures, heat):
+            grey = picture if picture.ndim == 2 else picture @ (0.299, 0.587, 0.114)
+            axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
+            highest = np.abs(values).max()
+            if highest > 0:
+                axis.imshow(values / highest, cmap=cmap, vmin=lowest, vmax=1, alpha=0.6)
+            else:
+                center = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+                axis.text(0.5, 0.5, "no heat", color="white", **center)
+        row[0].set_ylabel(words(name, "\n"))
+        scale = plt.cm.ScalarMappable(plt.Normalize(lowest, 1), cmap)
+        bar = figure.colorbar(scale, ax=row, shrink=0.9, aspect=12, pad=0.01)
+        labels = ["for real", "0", "for fake"] if signed else ["0", "highest"]
+        bar.set_ticks(range(lowest, 2), labels=labels)
         bar.outline.set_visible(False)
-    figure.suptitle(title or None)
+    for column, picture, box in zip(axes.T, pictures, () if boxes is None else boxes):
+        left, top, right, bottom = box * np.tile(picture.shape[1::-1], 2)
+        for axis in column:
+            frame = plt.Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False)
+            frame.set(edgecolor="white", linewidth=1.8, path_effects=[withStroke(linewidth=3)])
+            axis.add_patch(frame)
+    for axis in axes.flat:
+        _remove_frame(axis)
     return figure
 
 
-def _heat_colors(heat: np.ndarray) -> dict:
-    """One side of colours for heat, two for heat with a sign."""
-    signed = (np.asarray(heat) < 0).any()
-    return (
-        {"cmap": "PuOr_r", "vmin": -1, "vmax": 1}
-        if signed
-        else {"cmap": "magma", "vmin": 0, "vmax": 1}
-    )
-
-
 @plt.rc_context(STYLE)
-def ring_curve(rings: pd.DataFrame, title: str = "") -> Figure:
-    """How much AUC falls with one ring of frequencies replaced, over frequency, with the 95 % interval.
+def ring_curve(rings: pd.DataFrame, title="") -> Figure:
+    """How much AUC falls with one ring of frequencies replaced, over frequency.
 
-    The dotted verticals are where doublings of the size leave their traces: 1/8 and 1/4 cycles per pixel.
+    Dotted lines: 1/8 and 1/4 cycles per pixel, where doublings of the size leave their traces.
 
     Args:
         rings: `explain.ring_occlusion`: columns `low`, `high`, `auc`, `drop`, `ci_low`, `ci_high`.
-        title: Of the figure.
     """
-    figure, axes = new_axes(1, 1, 6.4, 3.6, 0.4 * bool(title))
-    axis, color, edges = (
-        axes[0, 0],
-        LABEL_COLORS["fake"],
-        np.append(rings["low"], rings["high"].iloc[-1]),
-    )
+    figure, axes = new_axes([""], 6.4, 3.6, 0.4 * bool(title), title)
+    axis, edges = axes[0, 0], np.append(rings["low"], rings["high"].iloc[-1])
     axis.axhline(0, color=GREY, linewidth=1)
-    above = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom", "color": GREY}
+    above = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
     for at, name in ((1 / 8, "1/8"), (1 / 4, "1/4")):
         axis.axvline(at, color=GREY, linewidth=1, linestyle=":")
-        axis.text(at, 1.01, name, **above)
-    axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, lw=0)
-    axis.text((0.5 + edges[-1]) / 2, 1.01, "corners", **above)
-    band = {"fill": True, "color": color, "alpha": 0.25, "label": "95 % interval"}
-    axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], **band)
-    axis.stairs(
-        rings["drop"], edges, baseline=None, color=color, linewidth=2, label="one ring replaced"
-    )
+        axis.text(at, 1.01, name, color=GREY, **above)
+    axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0)
+    axis.text((0.5 + edges[-1]) / 2, 1.01, "corners", color=GREY, **above)
+    band = {"fill": True, "alpha": 0.25, "label": "95 % interval"}
+    axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], color=FAKE, **band)
+    line = {"linewidth": 2, "label": "one ring replaced"}
+    axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, **line)
     axis.legend()
     low, high = min(rings["ci_low"].min(), 0), max(rings["ci_high"].max(), 0.01)
-    axis.set(xlim=(0, edges[-1]), ylim=(low - 0.06 * (high - low), high + 0.06 * (high - low)))
-    axis.set(
-        xlabel="cycles per pixel",
-        ylabel=f"drop in AUC (from {(rings['auc'] + rings['drop']).iloc[0]:.2f})",
-    )
-    figure.suptitle(title or None)
+    room = 0.06 * (high - low)
+    axis.set(xlim=(0, edges[-1]), ylim=(low - room, high + room), xlabel="cycles per pixel")
+    axis.set_ylabel(f"drop in AUC (from {(rings['auc'] + rings['drop']).iloc[0]:.2f})")
+    return figure
+
+
+def _test_sets(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """`(test_set, real_source)` → its rows, in the order of the rows."""
+    return dict(iter(rows.groupby(["test_set", "real_source"], sort=False)))
+
+
+@plt.rc_context(STYLE)
+def reliability_diagrams(panels: Tables, *, title="") -> Figure:
+    """Share of fakes among the images with a score around x, before and after the temperature.
+
+    A row for each detector, a column for each test set. A dot is a bin; its area grows with the
+    number of images. The expected calibration error (ECE) is the mean length of the lines from the
+    diagonal, weighted by that number.
+
+    Args:
+        panels: Detector → bins (`comparisons.reliability`).
+    """
+    columns = _test_sets(pd.concat(panels.values()))
+    sets, titles = [test_set for test_set, _ in columns], []
+    for (test_set, source), bins in columns.items():
+        home = " (in-domain)" if bins["in_domain"].any() else ""
+        against = f"\nagainst {source}" if sets.count(test_set) > 1 else ""
+        titles.append(f"{test_set}{home}{against}")
+    shared = {"num_rows": len(panels), "sharex": True, "sharey": True}
+    figure, axes = new_axes(titles, 2.9, 2.75, 0.9, title, **shared)
+    looks = {False: ("before temperature", GREY, "none"), True: ("after", REAL, REAL)}
+    for row, (detector, bins) in zip(axes, panels.items()):
+        tested = _test_sets(bins)
+        for axis, key in zip(row, columns):
+            axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
+            errors = []
+            for calibrated, part in tested.get(key, bins[:0]).groupby("calibrated"):
+                label, color, face = looks[calibrated]
+                share = part["num_images"] / part["num_images"].sum()
+                x, y = part["mean_score"], part["share_fake"]
+                axis.vlines(x, x, y, color=color, linewidth=1, alpha=0.5)
+                look = {"facecolors": face, "edgecolors": color, "alpha": 0.8, "label": label}
+                axis.scatter(x, y, 12 + 400 * share, **look)
+                errors.append(f"{(share * (x - y).abs()).sum():.2f}")
+            corner = {"transform": axis.transAxes, "va": "top", "fontsize": 10}
+            axis.text(0.03, 0.97, "ECE " + " → ".join(errors), **corner)
+            axis.set(xlim=(-0.04, 1.04), ylim=(-0.06, 1.2), aspect="equal")
+            axis.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        row[0].set_ylabel(words(detector, "\n") + "\nshare of fakes")
+    for axis in axes[-1]:
+        axis.set_xlabel("mean score")
+    legend_below(figure)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def false_alarm_bars(panels: Tables, *, title="") -> Figure:
+    """Share of real photographs called fake, by source and detector, with the rate on validation.
+
+    Args:
+        panels: Detector → table of `comparisons.false_alarms`.
+    """
+    splits = {name: table.set_index(["split", "real_source"]) for name, table in panels.items()}
+    tested = {name: table.loc["test"] for name, table in splits.items()}
+    counts = pd.concat(tested.values()).groupby(level=0, sort=False)["num_real"].agg(["min", "max"])
+    columns = ["value", "ci_low", "ci_high"]
+    series = {name: 100 * rows.reindex(counts.index)[columns] for name, rows in tested.items()}
+    height = len(counts) * (0.28 * len(panels) + 0.35)
+    figure, axes = new_axes([""], 7.6, height, 1.3, title)
+    axis, half = axes[0, 0], 0.36 / len(panels)
+    drawn = style.draw_intervals(axis, series, style.detector_colors(panels), bars_from=0)
+    for name, at in drawn.items():
+        for valid in panels[name].query("split == 'valid'")["value"]:
+            x, look = [100 * valid] * len(at), {"label": "on validation", **style.OUTLINED}
+            axis.vlines(x, at - half, at + half, linestyle=":", **look)
+    labels = [f"{name}\n({style.span(pair)} photographs)" for name, *pair in counts.itertuples()]
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlim=(0, 102), xlabel="percent of the real photographs called fake (95 % interval)")
+    legend_below(figure)
+    return figure
+
+
+def _auc_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of AUC, on all images and under conditions, with the column `condition`."""
+    name, _, condition = rows["metric"].str.partition("@").to_numpy().T
+    return rows.assign(condition=condition)[name == "auc"]
+
+
+@plt.rc_context(STYLE)
+def subgroup_dots(rows: pd.DataFrame, *, title="") -> Figure:
+    """AUC on all test images and on subgroups of them: a panel for each test set.
+
+    Right of each panel stand the numbers of real and fake images (the most that any detector has
+    scored).
+
+    Args:
+        rows: Of `results.csv`: `auc` and `auc@…` (`comparisons.subgroups`), of one protocol and
+            seed.
+    """
+    rows = _auc_rows(rows)
+    groups = pd.Series(rows["condition"].unique())
+    families = groups.str.partition(":")[0].sort_values(kind="stable")
+    groups = groups[families.index]
+    places = np.arange(len(groups)) + 0.5 * (pd.factorize(families)[0])
+    panels, models = _test_sets(rows), rows["model"].unique()
+    titles = [f"{test_set}\nagainst {source}" for test_set, source in panels]
+    size = (3.6, 0.14 * (1 + len(models)) * (places[-1] + 1), 1.6)
+    figure, axes = new_axes(titles, *size, title, sharex=True, sharey=True)
+    for axis, own in zip(axes[0], panels.values()):
+        by_model = dict(iter(own.set_index("condition").groupby("model")))
+        by_model = {model: by_model.get(model, own[:0]).reindex(groups) for model in models}
+        style.draw_intervals(axis, by_model, style.detector_colors(models), places=places)
+        axis.axvline(0.5, color=GREY, linewidth=1)
+        counts = own.groupby("condition")[["num_real", "num_fake"]].max().reindex(groups)
+        place = {"transform": axis.get_yaxis_transform(), "va": "center"}
+        for at, (real, fake) in zip(places, counts.to_numpy()):
+            text = "too few" if np.isnan(real) else f"{real:.0f} + {fake:.0f}"
+            axis.text(1.02, at, text, fontsize=10, color=GREY, **place)
+        axis.set_yticks(places, map(_subgroup_name, groups))
+        axis.set_xlabel("AUC")
+    legend_below(figure)
+    return figure
+
+
+def _subgroup_name(name: str) -> str:
+    """`"face_size:>=0.36"` → `"face size ≥ 0.36"`; `""` → `"all"`."""
+    attribute, _, value = name.replace("_", " ").partition(":")
+    if value[:1] not in ("<", ">"):
+        return f"{attribute}: {value}" if name else "all"
+    return f"{attribute} {value.replace('>=', '≥ ').replace('<', '< ')}"
+
+
+@plt.rc_context(STYLE)
+def robustness_curves(rows: pd.DataFrame, *, title="") -> Figure:
+    """AUC over the level of each family of degradations, from clean pictures on the left.
+
+    Args:
+        rows: Of `results.csv`, of one test set, protocol and seed: `auc` and `auc@jpeg:90`, … of
+            every detector, each family from mild to severe.
+    """
+    rows = _auc_rows(rows)
+    family, _, level = rows["condition"].str.partition(":").to_numpy().T
+    rows = rows.assign(family=family, level=np.where(family == "", "clean", level))
+    families = [name for name in _DEGRADED if name in family]
+    titles, palette = [_DEGRADED[name] for name in families], style.detector_colors(rows["model"])
+    figure, axes = new_axes(titles, 3.3, 2.7, 1.0, title, num_columns=4, sharey=True)
+    for axis, name in zip(axes.flat, families):
+        shown = rows[rows["family"].isin(["", name])]
+        shown = shown.sort_values("family", kind="stable")
+        levels = shown["level"].unique()
+        axis.axhline(0.5, color=GREY, linewidth=1)
+        for model, marker in zip(rows["model"].unique(), style.MARKERS * 2):
+            own = shown[shown["model"] == model].set_index("level").reindex(levels)
+            look = {"color": palette[model], "marker": marker, "markersize": 5, "label": model}
+            values = (own[column] for column in ("value", "ci_low", "ci_high"))
+            draw_band(axis, range(len(levels)), *values, **look)
+        axis.set_xticks(range(len(levels)), levels, fontsize=10)
+    axes[0, 0].set_ylim(min(0.4, rows["ci_low"].min() - 0.02), 1.02)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("AUC")
+    legend_below(figure)
     return figure

@@ -1,186 +1,280 @@
-"""The summary page of a study: one text, written as Markdown and as one HTML file that needs nothing beside it.
+"""The summary page of a study, as Markdown and as one HTML file, and the tables of the README.
 
-Reads `figures/<study>/results.csv` and figures and, where they are there, model cards, training histories, scores and
-records; writes `figures/<study>/summary.md` and `summary.html`. No number is typed, and the sentences choose their
-words by the numbers.
+Reads `figures/<study>/results.csv` and figures and, where they exist, model cards, training
+histories, scores and records; writes `figures/<study>/summary.md` and `summary.html`. The words
+stand in `page.md.jinja`, the look in `page.html.jinja` and `page.css`; every number is computed.
+`python -m src.report.page` writes the tables of all studies into the README.
 """
 
+import base64
 import importlib.metadata
-import json
+import io
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
-from string import Template
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+import jinja2
 import numpy as np
 import pandas as pd
+from markdown_it import MarkdownIt
+from PIL import Image
 
-from ..config import PROTOCOLS, ROOT, Study
+from ..config import PROTOCOLS, ROOT, Study, get_study
 from ..data import catalog
-from ..evaluation.results import choose_threshold, read_results, read_scores
-from ..files import write_atomically
-from . import html_page, reporting, tables
-from .answers import chosen_by_validation, count, counted, five_sentences
-from .reporting import escape, to_markdown
+from ..evaluation.metrics import choose_threshold
+from ..evaluation.results import read_results, read_scores
+from ..files import read_json, write_atomically
+from . import tables
 
-__all__ = ["chosen_by_validation", "summary", "write_summary"]
-# The figures that show nobody: of real people, the page holds these alone. Names without number and ending.
-PLOTS = """shortcut file_traits pixel_statistics leaks pca_* curves* confusion mean_spectra radial_profiles rings loss
-    embeddings error_histograms auc_* roc differences reliability matrix_* false_alarms robustness subgroups""".split()
+MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
+MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
+# Figures without people, by name without number and ending. Of real people, the page has only these.
+PLOTS = """shortcut file_traits pixel_statistics leaks pca_* curves* confusion mean_spectra
+    radial_profiles rings loss embeddings error_histograms auc_* roc differences reliability
+    matrix_* false_alarms robustness subgroups""".split()
 AT_A_GLANCE = "06_auc_controlled.png"
 NETWORKS = ("direct", "fourier", "autoencoder")
-PACKAGES = (
-    "keras tensorflow jax numpy scipy scikit-learn pandas pillow opencv-python-headless".split()
+PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
+    opencv-python-headless""".split()
+EXTENDED = ("Several seeds", "Trained on every generator in turn")  # filled by `make extended`
+MARKS = {"better than chance": "{}", "not better than chance": "*{}*", "worse than chance": "▼ {}"}
+_DETECTOR = ["protocol", "model"]
+_HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=lambda name: name == "page.html.jinja",
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
-EXTENDED = (
-    "Several seeds",
-    "Trained on every generator in turn",
-)  # the tables that `make extended` fills
-PAGE = """\
-# True or Fake: the study `$name`
-
-$banner
-
-## The question
-Can a network tell a real face photograph from a generated one, and does what it learns on one generator ($train_set)
-carry over to others ($unseen)? And is it the picture that it looks at, or the file?
-
-## The answer in five sentences
-$answers
-
-AUC is the area under the ROC curve on held-out pictures: 1 is perfect, 0.5 is a coin. `report` prepares pictures as the
-original study did; `controlled` first gives both classes the same geometry and compression. In brackets: 95 % intervals
-from $num_resamples resamples of whole groups of pictures; means over generators have none.
-
-$at_a_glance
-
-## The numbers
-Detectors down, test sets across; unless a table says otherwise, all were trained on $train_set.
-
-$numbers
-
-## A sceptical reader asks
-**Is there a leak between training and test?** $leak
-
-**Is there a shortcut?** $shortcut
-
-**Is it better than chance?** $chance
-
-**How many pictures?** $pictures
-
-**Which threshold?** $threshold
-
-**Which seeds?** $seeds
-
-**What was trained, and from what?** $cards
-
-**Was anything tuned on the test set?** Nothing is chosen by results on test pictures: the epoch is kept by validation
-loss, threshold and temperature are fitted on validation pictures, and the network that speaks for the others above is,
-where there is one, chosen by its validation AUC. What no page can show is how the settings in `src/config.py` were
-arrived at.
-
-## Beside the report's own tables
-$beside_the_report
-
-## Figures
-$figures
-
-## What was not run
-$missing
-
-## Environment
-$environment
-"""
-SIMULATED = """\
-> **Simulated data.** Every picture behind this page was drawn by a simulator; none is a photograph. The numbers show
-> that the method works, not how well detectors do on real faces."""
 
 
-def write_summary(study: Study) -> list[Path]:
+# Tables in Markdown ------------------------------------------------------------------------------
+
+
+def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
+    """The table in Markdown: floats with so many decimals, missing values empty, no index."""
+
+    def text(value) -> str:
+        shown = f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+        return "" if pd.isna(value) else shown.replace("|", "\\|").replace("\n", " ")
+
+    rows = [frame.columns, ["---"] * frame.shape[1], *frame.astype(object).to_numpy()]
+    return "\n".join("| " + " | ".join(map(text, row)) + " |" for row in rows)
+
+
+def escape(text: str) -> str:
+    r"""A name from outside (a file, a generator) on one line, as Markdown that shows it as it is.
+
+    Example:
+        >>> print(escape("VGG16_V3 *new*\n<b>"))
+        VGG16_V3 \*new\* \<b\>
+    """
+    return re.sub(r"([\\`*\[\]<>&~]|\b_|_\b)", r"\\\1", " ".join(str(text).split()))
+
+
+def _table(
+    rows: pd.DataFrame, texts: Iterable[str], index: list[str], column: str = "test_set"
+) -> str:
+    """A wide table of texts; empty if there are no rows."""
+    if rows.empty:
+        return ""
+    rows = rows[[*index, column]].astype(str).map(escape)
+    table = tables.wide(rows, index, column, texts).fillna("–")
+    return to_markdown(table.reset_index().rename(columns=_HEADERS))
+
+
+def _pairs(rows: pd.DataFrame, names: list[str], index: list[str], column: str = "test_set") -> str:
+    """As `_table`, with the values of several metrics in a cell."""
+    rows = rows[rows["metric"].isin(names)]
+    keys = [*index, column]
+    texts = tables.wide(rows, keys, "metric", rows["value"].map("{:.2f}".format)).fillna("–")
+    cells = texts.reindex(columns=names, fill_value="–").reset_index()
+    return _table(cells, cells[names].agg(" / ".join, axis=1), index, column)
+
+
+def _with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
+    """Rows with `text`, the interval, and `verdict`, where it lies against chance.
+
+    A third decimal is shown where two would hide on which side of chance the interval ends.
+    """
+    texts, verdicts = [], []
+    for row in rows.itertuples():
+        bounds = (row.ci_low, row.ci_high)
+        hidden = chance in [round(bound, 2) for bound in bounds if bound != chance]
+        texts.append(tables.interval(row.value, *bounds, 3 if hidden else 2))
+        verdicts.append(tables.against_chance(row))
+    return rows.assign(text=texts, verdict=verdicts)
+
+
+def _auc_texts(rows: pd.DataFrame) -> list[str]:
+    """The interval of each row: in italics if 0.5 lies inside, with ▼ if it lies below 0.5."""
+    return [MARKS[row.verdict].format(row.text) for row in _with_texts(rows).itertuples()]
+
+
+def _bold(texts: Iterable[str], bold: Iterable[bool]) -> list[str]:
+    return [f"**{text}**" if yes else text for text, yes in zip(texts, bold)]
+
+
+def _auc(study: Study, results: pd.DataFrame, protocol: str) -> str:
+    rows = tables.headline(study, results).query("metric == 'auc' and protocol == @protocol")
+    return _table(rows, _auc_texts(rows), ["model"])
+
+
+def _accuracy(study: Study, results: pd.DataFrame, suffix: str) -> str:
+    names = [f"accuracy{suffix}", f"f1{suffix}"]
+    return _pairs(tables.headline(study, results), names, _DETECTOR)
+
+
+def _seeds(study: Study, results: pd.DataFrame) -> str:
+    rows = tables.seeds(study, results)
+    return _table(rows, rows["text"], _DETECTOR)
+
+
+def _matrix(study: Study, results: pd.DataFrame) -> str:
+    rows = tables.matrix(study, results)
+    return _table(rows, _bold(_auc_texts(rows), rows["seen"]), ["approach", "train_set"])
+
+
+def _foreign(study: Study, results: pd.DataFrame) -> str:
+    rows = tables.foreign(study, results)
+    pair = rows["test_set"] + " against " + rows["real_source"]
+    return _table(rows.assign(pair=pair), _auc_texts(rows), _DETECTOR, "pair")
+
+
+def _false_alarms(study: Study, results: pd.DataFrame) -> str:
+    rows = _with_texts(tables.false_alarms(study, results), chance=None)
+    return _table(rows, rows["text"], _DETECTOR, "real_source")
+
+
+def _robustness(study: Study, results: pd.DataFrame) -> str:
+    """A table for each kind of degradation."""
+    rows = tables.conditions(study, results).query("is_step")
+    unchanged = tables.headline(study, results).assign(level="unchanged")
+    parts = []
+    for kind, part in rows.groupby("kind", sort=False):
+        keys = _DETECTOR + ["test_set"] * (part["test_set"].nunique() > 1)
+        first = unchanged.merge(part[[*_DETECTOR, "test_set"]].drop_duplicates())
+        part = part.assign(metric=part["name"], level=part["level"].replace("", kind))
+        names = ["auc", "accuracy_at_threshold"]
+        table = _pairs(pd.concat([first, part]), names, keys, "level")
+        parts.append(f"`{kind}`, by its level:\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _subgroups(study: Study, results: pd.DataFrame) -> str:
+    rows = tables.conditions(study, results).query("not is_step and name == 'auc'")
+    sizes = (rows["num_real"] + rows["num_fake"]).groupby([rows["kind"], rows["level"]])
+    size = sizes.transform("max").astype(int).astype(str)
+    rows = rows.assign(part=rows["kind"] + ": " + rows["level"] + " (n = " + size + ")")
+    keys = _DETECTOR + ["test_set"] * (rows["test_set"].nunique() > 1)
+    return _table(rows, _auc_texts(rows), keys, "part")
+
+
+def _attention(study: Study, results: pd.DataFrame) -> str:
+    rows, keys = tables.headline(study, results), [*_DETECTOR, "test_set"]
+    heat = _with_texts(rows[rows["metric"] == "cam_in_region"], chance=None)
+    for name in ("chance", "elsewhere", "excess"):
+        part = rows.loc[rows["metric"] == f"cam_in_region_{name}", [*keys, "value", "ci_low"]]
+        heat = heat.merge(
+            part, "left" if name != "excess" else "inner", keys, suffixes=("", "_" + name)
+        )
+    texts = [
+        f"{row.text} / {row.value_chance:.2f} / {row.value_elsewhere:.2f}"
+        for row in heat.itertuples()
+    ]
+    return _table(heat, _bold(texts, heat["ci_low_excess"] > 0), _DETECTOR)
+
+
+# How to read each table stands in `page.md.jinja`.
+TABLES = {
+    "AUC under `controlled`": partial(_auc, protocol="controlled"),
+    "AUC under `report`": partial(_auc, protocol="report"),
+    "Accuracy / F1 at 0.5": partial(_accuracy, suffix=""),
+    "Accuracy / F1 at the validation threshold": partial(_accuracy, suffix="_at_threshold"),
+    "Several seeds": _seeds,
+    "Trained on every generator in turn": _matrix,
+    "The same fakes against other real photographs": _foreign,
+    "False alarms on photographs that nobody trained on": _false_alarms,
+    "Robustness": _robustness,
+    "Parts of the test set": _subgroups,
+    "Where the networks look": _attention,
+}
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Path]:
     """Writes `figures/<study>/summary.md` and `summary.html`.
 
     Args:
         study: Whose results, cards, scores and figures to read.
+        changes: From `comparisons.protocol_differences`; without it the page lacks this table.
 
     Returns:
         The paths of the two files.
 
     Raises:
         FileNotFoundError: If no results have been written.
-        ValueError: If scores per image contradict themselves (`evaluation.read_scores`).
+        ValueError: If scores per image contradict themselves (`results.read_scores`).
     """
-    text = summary(study, read_results(study))
-    bodies = {
-        "md": text,
-        "html": html_page.to_html(text, f"True or Fake: {study.name}", study.figures),
-    }
+    text = summary(study, read_results(study), changes)
+    web = to_html(text, f"True or Fake: {study.name}", study.figures)
     if not study.simulated:  # git does not take its figures: links to them would be dead
-        bodies["md"] = re.sub(
-            r"^!\[(.*)\]\(.*\)$", r"*In `summary.html`: \1*", text, flags=re.MULTILINE
-        )
+        text = re.sub(r"^!\[(.*)\]\(.*\)$", r"*In `summary.html`: \1*", text, flags=re.MULTILINE)
     return [
         write_atomically(
-            study.figures / f"summary.{kind}",
-            lambda beside, body=body: beside.write_text(body, encoding="utf-8"),
+            study.figures / f"summary.{ending}",
+            lambda file, content=content: file.write_text(content, encoding="utf-8"),
         )
-        for kind, body in bodies.items()
+        for ending, content in {"md": text, "html": web}.items()
     ]
 
 
-def summary(study: Study, results: pd.DataFrame) -> str:
-    """The page in Markdown, with links to the figures that lie beside it.
-
-    Args:
-        study: Whose cards, scores, records and figures to read.
-        results: As `evaluation.read_results` returns it.
-    """
-    results = reporting.in_reading_order(study, results)
-    auc = tables.with_texts(reporting.headline(study, results).query("metric == 'auc'"))
+def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = None) -> str:
+    """The page in Markdown, with links to the figures in the same folder; `changes` as above."""
+    results = tables.in_reading_order(study, results)
+    auc = _with_texts(tables.headline(study, results).query("metric == 'auc'"))
     names = ["Autoencoder", *(auc["model"] + "-" + auc["protocol"]).unique()]
-    paths = {name: study.models / f"{name}.json" for name in names}
-    cards = {
-        name: json.loads(path.read_text(encoding="utf-8"))
-        for name, path in paths.items()
-        if path.is_file()
-    }
+    cards = {name: read_json(study.models / f"{name}.json") for name in names}
+    cards = {name: card for name, card in cards.items() if card}
     records, scores = (_if_there(read, study) for read in (catalog.load, read_scores))
-    scores = None if scores is None else scores[scores["model_id"].isin(names)]
-    numbers = {
-        heading: (table(study, results), reading)
-        for heading, (table, reading) in tables.TABLES.items()
-    }
-    page = Template(PAGE).substitute(
-        name=study.name,
-        banner=SIMULATED if study.simulated else f"Data: {study.description}.",
-        train_set=study.train_set,
-        unseen=", ".join(name for name in study.test_sets if name != study.train_set),
-        num_resamples=f"{study.num_resamples:,}",
-        answers="\n".join(
-            f"{place}. {sentence}"
-            for place, sentence in enumerate(five_sentences(study, auc), start=1)
-        ),
+    if scores is not None:
+        scores = scores[scores["model_id"].isin(names)]
+    controlled = auc[auc["protocol"] == "controlled"]
+    pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
+    best = chosen_by_validation(study, pixels)
+    numbers = {heading: table(study, results) for heading, table in TABLES.items()}
+    numbers["What the control takes away"] = _changes(changes)
+    other_seeds = tables.marked(study, results).query("own_training and not own_seed")
+    page = _TEMPLATES.get_template("page.md.jinja").render(
+        study=study,
+        protocols=PROTOCOLS,
+        auc=list(auc.itertuples()),
+        num_pixel_networks=pixels["model"].nunique(),
+        best=best,
+        pixels=_in_domain_and_elsewhere(study, pixels, best),
+        detector=lambda name: _in_domain_and_elsewhere(study, controlled, name),
         at_a_glance=_figure(AT_A_GLANCE) if (study.figures / AT_A_GLANCE).is_file() else "",
-        numbers="\n\n".join(
-            f"### {each}\n{reading}\n\n{table}"
-            for each, (table, reading) in numbers.items()
-            if table
-        ),
+        numbers=numbers,
         leak=_leak(scores, records),
-        shortcut=_shortcut(study, auc),
-        chance=_chance(study, auc),
-        pictures=_pictures(study, auc, records),
-        threshold=_threshold(study, scores, cards),
-        seeds=_seeds(study, results),
+        seen=[row for row in auc.itertuples() if row.approach in NETWORKS],
+        verdicts=_verdicts(study, auc),
+        sizes=_sizes(study, records),
+        tested=_tested(study, auc),
+        found_again=_thresholds_found_again(study, scores, cards),
+        other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
         cards=_cards(study, cards),
-        beside_the_report=tables.beside_the_report(study, results),
+        report_rows=_report(study, results),
+        contradictory=(tables.contradictions(tables.read_report_tables()) != "").tolist(),
         figures=_figures(study),
-        missing=_missing(
-            study, auc, [heading for heading, (table, _) in numbers.items() if not table]
-        ),
+        missing=_missing(study, auc, [heading for heading, table in numbers.items() if not table]),
         environment=_environment(),
     )
     return re.sub(r"\n{3,}", "\n\n", page)
@@ -193,165 +287,139 @@ def _if_there(read: Callable[[Study], pd.DataFrame], study: Study) -> pd.DataFra
         return None
 
 
-# The sceptic -----------------------------------------------------------------------------------------------------
+def chosen_by_validation(study: Study, auc: pd.DataFrame) -> str | None:
+    """The detector with the highest validation AUC at the epoch that was kept.
+
+    Test results play no part. `None` if a detector's training history is missing, or there is no
+    detector.
+
+    Args:
+        study: Whose training histories to read.
+        auc: Rows of `results.csv` of the detectors to choose from, under one protocol.
+    """
+    at_home = auc[auc["test_set"] == study.train_set]
+    kept = {}
+    for model, protocol in zip(at_home["model"], at_home["protocol"]):
+        path = study.models / f"{model}-{protocol}.history.csv"
+        if not path.is_file():
+            return None
+        history = pd.read_csv(path)
+        kept[model] = history["val_auc"][history["val_loss"].idxmin()]
+    return max(kept, key=kept.get, default=None)
 
 
-def _leak(scores: pd.DataFrame | None, records: pd.DataFrame | None) -> str:
-    if scores is None or scores.empty or records is None:
-        return "Not answered here: scores per image or records are not on the machine that wrote this page."
-    tested, validated = (
-        set(scores.loc[scores["split"] == split, "group"]) for split in ("test", "valid")
-    )
-    trained = set(records.loc[records["split"] == "train", "group"])
-    persons = records[records["person"] != ""].groupby("person")["split"].agg(set)
-    num_both = sum({"train", "test"} <= splits for splits in persons)
-    named = f" Of {len(persons):,} persons whom the source names, {num_both} are in training and in test."
-    return (
-        f"{'Yes' if tested & (trained | validated) else 'No'}: of the {count(len(tested), 'group')} of pictures tested "
-        "(a group is all versions of one photograph and whatever else must share a split) "
-        f"{len(tested & validated)} reach into validation and {len(tested & trained)} reach into training."
-        f"{named if len(persons) else ''}"
-    )
-
-
-def _shortcut(study: Study, auc: pd.DataFrame) -> str:
-    file = auc[auc["approach"] == "metadata"]
-    if file.empty:
-        return "Not answered here: there is no row of the file alone (notebook 2)."
-    found = [
-        f"{counted(rows)} under `{protocol}`"
-        for protocol, rows in file.groupby("protocol", sort=False)
-    ]
-    text = f"The detector that sees the file's header and no pixel has {', and '.join(found)}."
-    at_home = auc[(auc["protocol"] == "report") & (auc["test_set"] == study.train_set)]
-    file, networks = (
-        at_home[at_home["approach"].isin(names)] for names in (["metadata"], NETWORKS)
-    )
-    if len(file) and len(networks):
-        num_above = (networks["ci_low"] > file["value"].iloc[0]).sum()
-        text += f" Under `report`, on {study.train_set}, {num_above} of {count(len(networks), 'detector')} that see "
-        text += "pictures have an interval above its AUC."
-    return f"{text} This speaks of what a header holds, and of nothing else."
-
-
-def _chance(study: Study, auc: pd.DataFrame) -> str:
-    rows = auc[auc["approach"].isin(NETWORKS)]
-    if rows.empty:
-        return "Not answered here: no detector that sees pictures has a result (notebooks 3 to 5)."
-    tested_on = np.where(
-        rows["test_set"] == study.train_set, "what they were trained on", "other generators"
-    )
-    keys = [rows["protocol"].rename("protocol"), pd.Series(tested_on, rows.index, name="tested on")]
-    counts = pd.crosstab(keys, rows["side"]).reindex(
-        columns=["above", "around", "below"], fill_value=0
-    )
-    return (
-        f"{(rows['side'] != 'around').sum()} of the {len(rows)} intervals of detectors that see pictures exclude 0.5; of "
-        f"as many coins about {0.05 * len(rows):.0f} would. By where they lie:\n\n"
-        f"{to_markdown(counts.add_suffix(' 0.5').reset_index())}"
-    )
-
-
-def _pictures(study: Study, auc: pd.DataFrame, records: pd.DataFrame | None) -> str:
-    rows = (
-        auc.sort_values("num_fake", ascending=False)
-        .drop_duplicates("test_set")
-        .set_index("test_set")
-    )
-    rows = rows.reindex([name for name in study.test_sets if name in rows.index]).reset_index()
-    shown = {
-        "test_set": "test set",
-        "num_fake": "fakes",
-        "num_real": "reals",
-        "real_source": "reals of",
+def _in_domain_and_elsewhere(study: Study, auc: pd.DataFrame, model: str | None) -> dict:
+    """The rows of a detector (`None`: of all) on the generator of the training, and on others."""
+    rows = auc[auc["model"].eq(model) | (model is None)].sort_values("value").itertuples()
+    rows = list(rows)
+    return {
+        "in_domain": [row for row in rows if row.test_set == study.train_set],
+        "elsewhere": [row for row in rows if row.test_set != study.train_set],
     }
-    table = to_markdown(rows[[*shown]].map(escape).rename(columns=shown))
-    if records is None:
-        return f"How many were trained on is not known here, for want of the records; tested on these:\n\n{table}"
-    task = catalog.tasks(records, study)
-    sizes = task[task["test_set"] == study.train_set].groupby(["split", "label"]).size()
-    trained, validated = (
-        " and ".join(f"{sizes.get((split, label), 0):,} {label}s" for label in ("fake", "real"))
-        for split in ("train", "valid")
+
+
+def _changes(changes: pd.DataFrame | None) -> str:
+    if changes is None or changes.empty:
+        return ""
+    table = tables.difference_table(changes, "model", "test_set").map(escape)
+    return to_markdown(table.reset_index().rename(columns=_HEADERS))
+
+
+def _leak(scores: pd.DataFrame | None, records: pd.DataFrame | None) -> dict | None:
+    """Tested groups, those of them in other splits, and persons; `None` where it is not known."""
+    if scores is None or scores.empty or records is None:
+        return None
+    tested, validated = (
+        set(scores["group"][scores["split"] == name]) for name in ("test", "valid")
     )
-    return f"Trained on {trained}, validated on {validated}; tested on these:\n\n{table}"
+    trained = set(records["group"][records["split"] == "train"])
+    persons = records[records["person"] != ""].groupby("person")["split"].agg(set)
+    return {
+        "tested": len(tested),
+        "validated": len(tested & validated),
+        "trained": len(tested & trained),
+        "persons": len(persons),
+        "persons_in_both": sum({"train", "test"} <= splits for splits in persons),
+    }
 
 
-def _threshold(study: Study, scores: pd.DataFrame | None, cards: dict[str, dict]) -> str:
-    equal = []
+def _verdicts(study: Study, auc: pd.DataFrame) -> str:
+    """How many intervals of detectors that see pictures lie above, around and below 0.5."""
+    rows = auc[auc["approach"].isin(NETWORKS)]
+    in_domain = (rows["test_set"] == study.train_set).rename("tested on")
+    in_domain = in_domain.map({True: "what they were trained on", False: "other generators"})
+    counts = pd.crosstab([rows["protocol"], in_domain], rows["verdict"])
+    names = ["better than chance", "not better than chance", "worse than chance"]
+    return to_markdown(counts.reindex(columns=names, fill_value=0).reset_index())
+
+
+def _sizes(study: Study, records: pd.DataFrame | None) -> dict | None:
+    """How many pictures of the training task there are by split and label."""
+    if records is None:
+        return None
+    task = catalog.tasks(records, study)
+    return task[task["test_set"] == study.train_set].groupby(["split", "label"]).size()
+
+
+def _tested(study: Study, auc: pd.DataFrame) -> str:
+    """The largest number of pictures that each test set was tested on."""
+    rows = auc.sort_values("num_fake", ascending=False).drop_duplicates("test_set")
+    rows = tables.in_reading_order(study, rows.assign(protocol="", approach="", model=""))
+    names = {"test_set": "test set", "num_fake": "fakes", "num_real": "reals"}
+    names |= {"real_source": "reals of"}
+    return to_markdown(rows[[*names]].map(escape).rename(columns=names))
+
+
+def _thresholds_found_again(
+    study: Study, scores: pd.DataFrame | None, cards: dict[str, dict]
+) -> list[bool]:
+    """For each card whose scores are there, whether they give its threshold."""
+    found = []
     if scores is not None:
         scores = scores[(scores["split"] == "valid") & (scores["test_set"] == study.train_set)]
         for name, rows in scores.groupby("model_id"):
             stored = cards.get(name, {}).get("threshold")
             if stored is not None:
-                equal.append(np.isclose(stored, choose_threshold(rows["label"], rows["score"])))
-    found = (
-        f"{sum(equal)} of {len(equal)} cards hold what is found again from the scores here"
-        if equal
-        else ""
-    )
-    return (
-        "0.5, as in the report, and the threshold of the best balanced accuracy on validation pictures, which stands in "
-        f"the model's card: {found or 'scores or cards are not here to find it again'}."
-    )
-
-
-def _seeds(study: Study, results: pd.DataFrame) -> str:
-    text = f"{study.seed}, for splits, weights and the order of pictures."
-    others = (
-        reporting.marked(study, results)
-        .query("own_training and not own_seed")
-        .groupby("model")["seed"]
-        .unique()
-    )
-    if others.empty:
-        return f"{text} No other was run, so that nothing is known of how much is luck of the training."
-    found = "; ".join(
-        f"`{model}` {', '.join(map(str, sorted(seeds)))}" for model, seeds in others.items()
-    )
-    return f"{text} Beside it: {found}; only the table “Several seeds” shows these."
+                again = choose_threshold(rows["label"], rows["score"])
+                found.append(bool(np.isclose(stored, again)))
+    return found
 
 
 def _cards(study: Study, cards: dict[str, dict]) -> str:
-    rows = [
-        {"model": escape(name), "weights before training": card.get("starts_from", "not recorded")}
-        | {key: card.get(key) for key in ("seed", "threshold", "temperature")}
-        | _training(study.models / f"{name}.history.csv")
-        | {"device": card.get("device")}
-        for name, card in cards.items()
-    ]
-    if not rows:
-        return "Not answered here: the model cards are not on the machine that wrote this page."
-    table = to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), decimals=3)
-    return f"As their cards and histories say; of a frozen backbone only the head was trained:\n\n{table}"
+    """What the cards and training histories say, a row a model."""
+    rows = []
+    for name, card in cards.items():
+        row = {"model": escape(name)}
+        row["weights before training"] = card.get("starts_from", "not recorded")
+        row |= {key: card.get(key) for key in ("seed", "threshold", "temperature")}
+        row |= {"epoch kept": "", "training": "", "images/s": ""}
+        path = study.models / f"{name}.history.csv"
+        if path.is_file():
+            history = pd.read_csv(path)
+            kept = history["epoch"][history["val_loss"].idxmin()]
+            row["epoch kept"] = f"{kept} of {len(history)}"
+            row["training"] = f"{history['seconds'].sum():,.0f} s"
+            row["images/s"] = f"{history['images_per_second'].median():,.0f}"
+        rows.append(row | {"device": card.get("device")})
+    return to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), 3) if rows else ""
 
 
-def _training(history: Path) -> dict[str, str]:
-    """Which epoch was kept, and what all took; empty if the history is not there."""
-    if not history.is_file():
-        return {"epoch kept": "", "training": "", "images/s": ""}
-    table = pd.read_csv(history)
-    kept, rate = table["epoch"][table["val_loss"].idxmin()], table["images_per_second"].median()
-    return {
-        "epoch kept": f"{kept} of {len(table)}",
-        "training": f"{table['seconds'].sum():,.0f} s",
-        "images/s": f"{rate:,.0f}",
-    }
-
-
-# What else is on the page ----------------------------------------------------------------------------------------
+def _report(study: Study, results: pd.DataFrame) -> str:
+    """The report's rows of which there is one of ours under `report`."""
+    both = tables.report_table(study, results).dropna(subset=["accuracy_report", "accuracy_ours"])
+    table = tables.report_texts(both).drop(columns="train_set")
+    last = "what cannot be in the report's row"
+    table[last] = table.pop("contradiction").str.replace(r"^(?=.)", "⚠ ", regex=True)
+    return to_markdown(table.rename(columns=_HEADERS)) if len(table) else ""
 
 
 def _figures(study: Study) -> str:
-    """The figures beside the page, by notebook; of real people, those that show none."""
-    names = sorted(
-        path.name for path in study.figures.glob("[!.]*.png") if path.name != AT_A_GLANCE
-    )
+    """The figures in the page's folder, by notebook; of real people, those that show none."""
+    paths = study.figures.glob("[!.]*.png")
+    names = sorted(path.name for path in paths if path.name != AT_A_GLANCE)
     shown = [name for name in names if study.simulated or _shows_nobody(name)]
-    titles = {
-        path.stem[:2]: path.stem[3:].replace("_", " ")
-        for path in (ROOT / "notebooks").glob("*.ipynb")
-    }
+    notebooks = (ROOT / "notebooks").glob("*.ipynb")
+    titles = {path.stem[:2]: path.stem[3:].replace("_", " ") for path in notebooks}
     parts = []
     for number, group in groupby(shown, lambda name: name[:2]):
         parts += [f"### {escape(number)} · {titles.get(number, 'others')}", *map(_figure, group)]
@@ -369,10 +437,10 @@ def _figure(name: str) -> str:
     return f"![{escape(caption)}]({quote(name)})"
 
 
-def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> str:
-    """The study's detectors without a result under a protocol or on a test set, and the empty tables."""
+def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> list[str]:
+    """The study's detectors without a result under a protocol or on a test set; empty tables."""
     notebooks = {"Metadata": 2, "PCA_probe": 2} | {network.name: 3 for network in study.direct}
-    notebooks |= {study.fourier.name: 4, "Autoencoder_classifier": 5}
+    notebooks |= {study.fourier.name: 4, study.autoencoder.classifier.name: 5}
     of_study = "" if study.name == "demo" else f" STUDY={study.name}"
     have, lines = auc.groupby(["model", "protocol"])["test_set"].agg(set), []
     for model, protocol in product(notebooks, PROTOCOLS):
@@ -380,13 +448,13 @@ def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> str:
         where = "any test set" if len(absent) == len(study.test_sets) else ", ".join(absent)
         if absent:
             how = f"`make reproduce{of_study}`, notebook {notebooks[model]}"
-            lines.append(f"- {model} under `{protocol}` on {where}: {how}")
+            lines.append(f"{model} under `{protocol}` on {where}: {how}")
     asked = {"The same fakes against other real photographs": study.foreign_reals}
     asked |= {"False alarms on photographs that nobody trained on": study.unseen_reals}
     for heading in empty:
         how = f"`make {'extended' if heading in EXTENDED else 'reproduce'}{of_study}`"
-        lines.append(f"- {heading}: {how if asked.get(heading, True) else 'the study names none'}")
-    return "\n".join(lines) or "Nothing: every detector and every table of the study is here."
+        lines.append(f"{heading}: {how if asked.get(heading, True) else 'the study names none'}")
+    return lines
 
 
 def _environment() -> str:
@@ -398,3 +466,106 @@ def _environment() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue  # a backend that is not installed, or another build of OpenCV
     return ", ".join(found) + "."
+
+
+# Markdown as HTML --------------------------------------------------------------------------------
+
+
+def to_html(text: str, title: str, folder: Path) -> str:
+    """The page as one HTML file that needs no other: figures and style inside, no script, no address.
+
+    Args:
+        text: Markdown; HTML in it is escaped. A paragraph of one image becomes a figure.
+        title: Of the window.
+        folder: Where the figures are that the text links to.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens, headings, figures = parser.parse(text), [], []
+    for before, token, after in zip(tokens, tokens[1:], tokens[2:]):
+        if before.type == "heading_open" and before.tag == "h2":
+            before.attrSet("id", f"part{len(headings)}")
+            headings.append(token.content)
+        if token.type == "inline" and [child.type for child in token.children] == ["image"]:
+            before.tag = after.tag = "figure"
+            figures.append(token.children[0])
+    paths = [folder / unquote(figure.attrs["src"]) for figure in figures]
+    for figure, (kind, data) in zip(figures, _embedded(paths)):
+        figure.attrSet("src", f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
+    body = parser.renderer.render(tokens, parser.options, {})
+    region = '<div class="table" role="region" tabindex="0" aria-label="Table"><table>'
+    body = body.replace("<table>", region).replace("</table>", "</table></div>")
+    template = _TEMPLATES.get_template("page.html.jinja")
+    return template.render(title=title, headings=headings, body=body)
+
+
+def _embedded(paths: list[Path]) -> list[tuple[str, bytes]]:
+    """The figures, `compressed`, all as wide at most as it takes to keep within `MAX_BYTES`."""
+    width = MAX_WIDTH
+    while True:
+        files = []
+        for path in paths:
+            with Image.open(path) as image:
+                image = image.convert("RGB")
+            image.thumbnail((width, image.height))
+            files.append(compressed(image, num_colors=256))
+        total = sum(len(data) for _, data in files)
+        if total <= MAX_BYTES or width == MIN_WIDTH:
+            return files
+        # Bytes grow a little faster than the width: this takes two or three rounds.
+        width = max(MIN_WIDTH, int(width * (MAX_BYTES / total) ** 0.8) - 5)
+
+
+def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
+    """The smaller of a PNG with a palette, which suits charts, and a JPEG, which suits photographs.
+
+    Args:
+        image: Without transparency.
+        num_colors: Of the palette, at most 256; colour maps show bands with few.
+
+    Returns:
+        `"png"` or `"jpeg"`, and the file's content.
+    """
+    chart, photograph = io.BytesIO(), io.BytesIO()
+    image = image.convert("RGB")
+    image.quantize(num_colors).save(chart, "PNG", optimize=True)
+    image.save(photograph, "JPEG", quality=70, optimize=True)
+    files = ("png", chart.getvalue()), ("jpeg", photograph.getvalue())
+    return min(files, key=lambda file: len(file[1]))
+
+
+# The README's tables -----------------------------------------------------------------------------
+
+
+def readme_table(study: Study) -> str:
+    """AUC of every detector on every test set, in Markdown: `report → controlled [the report's]`."""
+    rows = tables.headline(study, read_results(study)).query("metric == 'auc'")
+    rows = tables.in_reading_order(study, rows.assign(order=rows["protocol"], protocol=""))
+    values = tables.wide(rows, ["model", "test_set"], "order", "value")
+    values = values.reindex(columns=[*PROTOCOLS]).map("{:.2f}".format, na_action="ignore")
+    reference = tables.report_table(study, read_results(study)).dropna(subset=["auc_report"])
+    given = reference.set_index(["model", "test_set"])["auc_report"]
+    texts = values.fillna("–").agg(" → ".join, axis=1).unstack("test_set", sort=False)
+    texts = texts.reindex(columns=[*study.test_sets]).fillna("– → –")
+    for model, test_set in given.index.intersection(pd.MultiIndex.from_product(texts.axes)):
+        texts.loc[model, test_set] += f" [{given[model, test_set] / 100:.2f}]"
+    return to_markdown(texts.reset_index().rename(columns=_HEADERS))
+
+
+def update_readme(readme: Path = ROOT / "README.md") -> bool:
+    """Writes the tables of all studies with results into the README. Returns whether it changed."""
+
+    def block(found: re.Match) -> str:
+        study = get_study(found[1])
+        if not (study.figures / "results.csv").is_file():
+            return found[0]
+        return f"<!-- results: {study.name} -->\n\n{readme_table(study)}\n\n<!-- end -->"
+
+    text = readme.read_text(encoding="utf-8")
+    new = re.sub(r"<!-- results: (\w+) -->.*?<!-- end -->", block, text, flags=re.DOTALL)
+    if new != text:
+        write_atomically(readme, lambda file: file.write_text(new, encoding="utf-8"))
+    return new != text
+
+
+if __name__ == "__main__":
+    print("README.md rewritten" if update_readme() else "README.md is up to date")

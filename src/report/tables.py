@@ -1,299 +1,416 @@
-"""The tables of the summary page, in Markdown.
+"""The tables of notebooks, summary page and README: which rows of `results.csv` they show.
 
-Each takes a study and all rows of its `results.csv`, in the order in which it shows them, and is `""` where none of the
-rows belongs in it. Reads the report's own numbers (`reporting`), writes nothing. `TABLES` is what `page` goes through.
+Reads the report's own numbers in `data/report/`; writes nothing. Where a function takes `results`,
+they are rows as `evaluation.results.read_results` returns them, and what it returns stands in
+their order: see `in_reading_order`.
 """
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from ..config import PROTOCOLS, Study
-from . import reporting
-from .reporting import conditions, escape, headline, marked, to_markdown
+from ..config import PROTOCOLS, ROOT, Study
+from ..pictures.steps import parse
 
-_HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
-_DETECTOR = ["protocol", "model"]
+REPORT = ROOT / "data" / "report"
+# The report's columns → our metrics. Its precision, recall and F1 are those of the class real.
+REPORT_METRICS = {
+    "accuracy": "accuracy",
+    "precision": "precision_real",
+    "recall": "recall_real",
+    "f1": "f1_real",
+    "auc": "auc",
+}
+# What the report calls otherwise: (approach, its name) → ours.
+REPORT_MODELS = {
+    ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
+    ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
+}
+_HEADLINE = "own_training and own_seed and own_reals"
 
 
-# Cells and how they lie in a table -------------------------------------------------------------------------------
+# Texts, and tables of them -----------------------------------------------------------------------
 
 
-def interval(value: float, low: float, high: float, chance: float | None = 0.5) -> str:
-    """A fraction with its interval; a third decimal where two would hide on which side of chance the interval ends.
+def interval(value: float, low: float, high: float, decimals: int = 3) -> str:
+    """A value with its interval.
 
     Example:
-        >>> interval(0.9391, 0.91, 0.97), interval(0.51, 0.501, 0.53)
-        ('0.94 (0.91–0.97)', '0.510 (0.501–0.530)')
+        >>> interval(0.9731, 0.951, 0.99)
+        '0.973 [0.951, 0.990]'
     """
-    digits = 3 if any(round(bound, 2) == chance != bound for bound in (low, high)) else 2
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
-def with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
-    """Rows with `text`, the `interval`, and `side`: whether it lies `"above"`, `"around"` or `"below"` 0.5."""
-    side = np.select([rows["ci_low"] > 0.5, rows["ci_high"] < 0.5], ["above", "below"], "around")
-    bounds = rows[["value", "ci_low", "ci_high"]].to_numpy()
-    return rows.assign(text=[interval(*bound, chance) for bound in bounds], side=side)
+def against_chance(row: pd.Series) -> str:
+    """Where the interval of an AUC lies against 0.5, in words.
+
+    Example:
+        >>> against_chance(pd.Series({"ci_low": 0.45, "ci_high": 0.62}))
+        'not better than chance'
+    """
+    if row.ci_low > 0.5:
+        return "better than chance"
+    return "worse than chance" if row.ci_high < 0.5 else "not better than chance"
 
 
-def auc_texts(rows: pd.DataFrame) -> list[str]:
-    """`interval` of each row: in italics around 0.5, with ▼ below it."""
-    marks = {"above": "{}", "around": "*{}*", "below": "▼ {}"}
-    rows = with_texts(rows)
-    return [marks[side].format(text) for side, text in zip(rows["side"], rows["text"])]
+def wide(
+    rows: pd.DataFrame, index: str | list[str], columns: str | list[str], values: str | Sequence
+) -> pd.DataFrame:
+    """A wide table, its rows and columns in the order in which they first occur.
+
+    Args:
+        rows: A row for each cell.
+        index: The column of `rows`, or several, that name a row of the table.
+        columns: The same for the columns of the table.
+        values: The column of `rows` to show, or one value for each of `rows`.
+
+    Returns:
+        The table; NaN where there is no such row.
+
+    Raises:
+        ValueError: If two of `rows` belong in one cell.
+    """
+    shown = rows.assign(_shown=rows[values] if isinstance(values, str) else list(values))
+    order = [
+        pd.Index(rows[names].drop_duplicates())
+        if isinstance(names, str)
+        else pd.MultiIndex.from_frame(rows[names].drop_duplicates())
+        for names in (index, columns)
+    ]
+    table = shown.pivot(index=index, columns=columns, values="_shown")
+    return table.reindex(index=order[0], columns=order[1])
 
 
-def in_bold(texts: Iterable[str], bold: Iterable[bool]) -> list[str]:
-    return [f"**{text}**" if yes else text for text, yes in zip(texts, bold)]
+def interval_table(
+    rows: pd.DataFrame,
+    index: str | list[str],
+    columns: str | list[str],
+    *,
+    value: str = "value",
+    decimals: int = 3,
+) -> pd.DataFrame:
+    """A wide table of values with their intervals, `"0.973 [0.951, 0.990]"`; `"–"` where none is.
+
+    Args:
+        rows: With the columns `value`, `ci_low` and `ci_high`.
+        index: As for `wide`.
+        columns: As for `wide`.
+        value: The column that holds the value.
+        decimals: Of each number.
+    """
+    numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
+    return wide(rows, index, columns, [interval(*row, decimals) for row in numbers]).fillna("–")
 
 
-def pivot(
-    rows: pd.DataFrame, texts: Iterable[str], index: list[str], column: str = "test_set"
-) -> str:
-    """A table with a row for each `index` and a column for each value of `column`, in the order in which they come."""
-    if rows.empty:
-        return ""
-    rows = rows[[*index, column]].astype(str).map(escape).assign(text=list(texts))
-    wide = rows.pivot(index=index, columns=column, values="text").reindex(
-        columns=rows[column].unique()
+def difference_table(
+    rows: pd.DataFrame, index: str | list[str], columns: str | list[str]
+) -> pd.DataFrame:
+    """As `interval_table`, of differences with signs; a star marks those that are significant.
+
+    Args:
+        rows: From `comparisons.differences` or `comparisons.protocol_differences`.
+        index: As for `wide`.
+        columns: As for `wide`.
+    """
+    texts = [
+        f"{row.difference:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}]{' *' * row.significant}"
+        for row in rows.itertuples()
+    ]
+    return wide(rows, index, columns, texts).fillna("–")
+
+
+def metric_table(rows: pd.DataFrame, index: str | list[str]) -> pd.DataFrame:
+    """Accuracy, precision, recall, F1 and AUC as columns.
+
+    Args:
+        rows: Of `results.csv`.
+        index: As for `wide`.
+    """
+    table = wide(rows, index, "metric", "value")
+    return table.reindex(columns=["accuracy", "precision", "recall", "f1", "auc"])
+
+
+def values_and_bounds(rows: pd.DataFrame, index: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Values by `index` and test set, and the texts of their intervals, for `charts.heat_map`."""
+    texts = [f"{row.ci_low:.2f}–{row.ci_high:.2f}" for row in rows.itertuples()]
+    values = wide(rows, index, "test_set", "value")
+    name = {"model": "detector", "train_set": "trained on"}.get(index, index)
+    return values.rename_axis(index=name, columns="tested on"), wide(rows, index, "test_set", texts)
+
+
+# Which rows of results.csv -----------------------------------------------------------------------
+
+
+def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows with four more columns, by which `query` chooses among them.
+
+    `own_training`: of a detector trained as the study says (not the matrix, `Matrix_…`, which
+    trains on every generator in turn); `own_seed`; `own_reals`: against the test set's own real
+    photographs; `unconditional`: of the test set as it is, without a condition (`auc@jpeg:50`).
+    """
+    return results.assign(
+        own_training=(results["train_set"] == study.train_set)
+        & ~results["model"].str.startswith("Matrix_"),
+        own_seed=results["seed"] == study.seed,
+        own_reals=results["real_source"] == results["test_set"].map(study.test_sets),
+        unconditional=~results["metric"].str.contains("@", regex=False),
     )
-    table = rows[index].drop_duplicates().merge(wide.reset_index(), on=index).fillna("–")
-    return to_markdown(table.rename(columns=_HEADERS))
 
 
-def pivot_pairs(
-    rows: pd.DataFrame, names: list[str], index: list[str], column: str = "test_set"
-) -> str:
-    """As `pivot`, with the values of several metrics in a cell."""
-    rows = rows[rows["metric"].isin(names)]
-    cells = rows[[*index, column]].drop_duplicates()
-    wide = rows.pivot(index=[*index, column], columns="metric", values="value").reindex(
-        columns=names
+def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that stand for the study: all that `marked` says of them is true."""
+    return marked(study, results).query(f"{_HEADLINE} and unconditional")[[*results]]
+
+
+def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows `metric@kind:level` of the headline detectors, on the training generator if they are.
+
+    Returns:
+        The rows with `name` (the metric), `kind` and `level`, and `is_step`: whether the condition
+        is a step of `pictures.steps`, done to the pictures; otherwise it is a part of the test set.
+    """
+    rows = marked(study, results).query(f"{_HEADLINE} and not unconditional")[[*results]]
+    in_domain = rows["test_set"] == study.train_set
+    rows = rows[in_domain | (not in_domain.any())]
+    parts = rows["metric"].str.extract(
+        r"^(?P<name>[^@]*)@(?P<condition>(?P<kind>[^:]*):?(?P<level>.*))$"
     )
-    values = (
-        wide.loc[pd.MultiIndex.from_frame(cells)]
-        .map("{:.2f}".format, na_action="ignore")
-        .fillna("–")
+    is_step = [_is_step(condition) for condition in parts.pop("condition")]
+    return rows.assign(**parts, is_step=np.array(is_step, bool))
+
+
+def _is_step(condition: str) -> bool:
+    try:
+        return bool(parse(condition))
+    except ValueError:
+        return False
+
+
+def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.DataFrame:
+    """AUC of the headline detectors on the training generator: on all pictures, and under each condition.
+
+    Args:
+        study: Whose headline detectors.
+        results: All rows.
+        steps: `True` takes degraded pictures, `False` parts of the test set.
+    """
+    rows = conditions(study, results)
+    rows = pd.concat([headline(study, results), rows[rows["is_step"] == steps]])
+    return rows[rows["metric"].str.match("auc(@|$)") & (rows["test_set"] == study.train_set)]
+
+
+def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """Rows by protocol, then baselines before networks, then test sets in the study's order."""
+    columns = ["protocol", "approach", "model", "test_set"]
+    names = [*PROTOCOLS, "metadata", "pca", "direct", "fourier", "autoencoder"]
+    names += ["Metadata", "Face_box", "PCA_probe"]
+    for network in study.direct:
+        names += [network.name, f"{network.name}_imagenet", f"{network.name}_unit"]
+    places = {name: place for place, name in enumerate([*names, *study.test_sets])}
+    return results.sort_values(
+        columns, key=lambda values: values.map(places).fillna(len(places)), kind="stable"
     )
-    return pivot(cells, [" / ".join(row) for row in values.to_numpy()], index, column)
 
 
-# All detectors on all test sets ----------------------------------------------------------------------------------
+# One question each -------------------------------------------------------------------------------
 
 
-def auc(study: Study, results: pd.DataFrame, protocol: str) -> str:
-    """AUC with intervals."""
-    rows = headline(study, results).query("metric == 'auc' and protocol == @protocol")
-    return pivot(rows, auc_texts(rows), ["model"])
+def in_domain_and_elsewhere(study: Study, auc: pd.DataFrame) -> pd.DataFrame:
+    """AUC of each detector on the generator it was trained on, and its mean over the others."""
+    places = np.where(auc["test_set"] == study.train_set, "in-domain", "elsewhere, on average")
+    keys = ["protocol", "model"]
+    means = auc.assign(place=places).groupby([*keys, "place"], sort=False)["value"].mean()
+    return wide(means.reset_index(), keys, "place", "value")
 
 
-def accuracy(study: Study, results: pd.DataFrame, suffix: str = "") -> str:
-    """Accuracy / F1: at 0.5 without a suffix, else `"_at_threshold"`."""
-    return pivot_pairs(headline(study, results), [f"accuracy{suffix}", f"f1{suffix}"], _DETECTOR)
+def significant(differences: pd.DataFrame) -> pd.DataFrame:
+    """How many differences between detectors are significant on each test set, and which.
+
+    Args:
+        differences: From `comparisons.differences`, of detectors under one protocol.
+    """
+    rows = []
+    for test_set, of_set in differences.groupby("test_set", sort=False):
+        found = [
+            f"{_model(row.first)} {'>' if row.difference > 0 else '<'} {_model(row.second)}"
+            for row in of_set[of_set["significant"]].itertuples()
+        ]
+        rows.append(
+            {
+                "tested on": test_set,
+                "significant": f"{len(found)} of {len(of_set)}",
+                "which": ", ".join(found),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def difference(study: Study, results: pd.DataFrame) -> str:
-    """AUC under `controlled` minus AUC under `report`; in bold where the two intervals do not overlap."""
-    rows = headline(study, results).query("metric == 'auc'")
-    before, after = (rows[rows["protocol"] == protocol] for protocol in PROTOCOLS)
-    both = before.merge(after, on=["model", "test_set"], suffixes=("", "_after"))
-    apart = (both["ci_high_after"] < both["ci_low"]) | (both["ci_low_after"] > both["ci_high"])
-    changes = (both["value_after"] - both["value"]).round(2) + 0.0  # no minus before 0
-    texts = [f"{change:+.2f}".replace("-", "−").replace("+0.00", "0.00") for change in changes]
-    return pivot(both, in_bold(texts, apart), ["model"])
+def _model(model_id: str) -> str:
+    return model_id.rpartition("-")[0]
 
 
-def seeds(study: Study, results: pd.DataFrame) -> str:
-    """AUC as mean ± standard deviation over seeds, of the detectors that have several."""
+def seeds(study: Study, results: pd.DataFrame, decimals: int = 2) -> pd.DataFrame:
+    """AUC over the trainings of a detector with several seeds.
+
+    Returns:
+        One row for each `protocol`, `model` and `test_set`: `mean`, `std`, `size`, and `text`,
+        for example `"0.84 ± 0.12 (3)"`.
+    """
     rows = marked(study, results).query("own_training and own_reals and metric == 'auc'")
-    groups = rows.groupby([*_DETECTOR, "test_set"], sort=False)["value"]
+    groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
     texts = [
-        f"{mean:.2f} ± {sd:.2f} ({num:.0f})"
-        for mean, sd, num in table[["mean", "std", "size"]].to_numpy()
+        f"{mean:.{decimals}f} ± {std:.{decimals}f} ({size})"
+        for mean, std, size in zip(table["mean"], table["std"], table["size"])
     ]
-    return pivot(table, texts, _DETECTOR)
+    return table.assign(text=texts)
 
 
-# Other trainings, other photographs ------------------------------------------------------------------------------
+def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """AUC under `controlled` of the networks trained on each generator, and on all but one.
 
-
-def matrix(study: Study, results: pd.DataFrame) -> str:
-    """AUC under `controlled` of networks trained on each generator, and on all but one; in bold those trained on."""
+    Returns:
+        Rows with `train_set` in words (`"all but insight"`), and `seen`: whether the test set's
+        generator was trained on.
+    """
     rows = marked(study, results[results["model"].str.startswith("Matrix_")])
     rows = rows.query("own_seed and own_reals and metric == 'auc' and protocol == 'controlled'")
-    known = [
-        test_set in name.split("+") for name, test_set in zip(rows["train_set"], rows["test_set"])
-    ]
-    names = [_named(study, name) for name in rows["train_set"]]
-    order = [*study.test_sets, *(f"all but {name}" for name in study.test_sets)]
-    place = pd.Series(names, rows.index, dtype=str).map(
-        {name: place for place, name in enumerate(order)}
+    trained = [set(names.split("+")) for names in rows["train_set"]]
+    words = {frozenset([name]): name for name in study.test_sets}
+    words |= {frozenset(study.test_sets) - {name}: f"all but {name}" for name in study.test_sets}
+    order = {text: place for place, text in enumerate(words.values())}
+    rows = rows.assign(
+        seen=[test_set in names for test_set, names in zip(rows["test_set"], trained)],
+        train_set=[
+            words.get(frozenset(names), text.replace("+", " + "))
+            for names, text in zip(trained, rows["train_set"])
+        ],
     )
-    rows = rows.assign(text=in_bold(auc_texts(rows), known), train_set=names, place=place)
-    rows = rows.sort_values(["approach", "place"], kind="stable")
-    return pivot(rows, rows["text"], ["approach", "train_set"])
+    place = rows["train_set"].map(order).fillna(len(order))
+    return rows.assign(place=place).sort_values(["approach", "place"], kind="stable")
 
 
-def _named(study: Study, train_set: str) -> str:
-    """A training set in words."""
-    names = train_set.split("+")
-    absent = [name for name in study.test_sets if name not in names]
-    return f"all but {absent[0]}" if len(names) > 1 and len(absent) == 1 else " + ".join(names)
+def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUC on generators that were trained on, and on others, of the rows of `matrix`."""
+    several = rows["train_set"].str.contains(r"all but|\+")
+    rows = rows.assign(
+        trained_on=several.map({False: "one generator", True: "several"}),
+        tested_on=rows["seen"].map({True: "generators it saw", False: "others"}),
+    )
+    keys = ["model", "trained_on"]
+    means = rows.groupby([*keys, "tested_on"], sort=False)["value"].mean().reset_index()
+    return wide(means, keys, "tested_on", "value")
 
 
-def foreign(study: Study, results: pd.DataFrame) -> str:
-    """AUC of the same fakes against their own and against other real photographs."""
+def foreign(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """AUC of the same fakes against their own real photographs, which come first, and against others."""
     rows = marked(study, results).query("own_training and own_seed and metric == 'auc'")
-    rows = rows[rows.groupby([*_DETECTOR, "test_set"])["real_source"].transform("nunique") > 1]
-    rows = rows.assign(pair=rows["test_set"] + " against " + rows["real_source"])
-    rows = rows.sort_values("own_reals", ascending=False, kind="stable")
-    return pivot(rows, auc_texts(rows), _DETECTOR, "pair")
+    sources = rows.groupby(["protocol", "model", "test_set"])["real_source"]
+    rows = rows[sources.transform("nunique") > 1]
+    return rows.sort_values("own_reals", ascending=False, kind="stable")
 
 
-def false_alarms(study: Study, results: pd.DataFrame) -> str:
-    """Share of real photographs called fake at the validation threshold: of its own test set's, of unseen datasets'."""
+def false_alarms(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """Share of real photographs called fake at the validation threshold: own ones, and unseen."""
     rows = marked(study, results).query(
         "own_training and own_seed and metric == 'fpr_at_threshold' and num_fake == 0"
     )
-    own = headline(study, results).query(
-        "metric == 'recall_real_at_threshold' and test_set == @study.train_set"
-    )
-    own = own[own["model"].isin(rows["model"])]
+    own = headline(study, results).query("metric == 'recall_real_at_threshold'")
+    own = own[own["model"].isin(rows["model"]) & (own["test_set"] == study.train_set)]
     own = own.assign(value=1 - own["value"], ci_low=1 - own["ci_high"], ci_high=1 - own["ci_low"])
-    rows = pd.concat([own.assign(real_source=own["real_source"] + " (its own)"), rows])
-    return pivot(rows, with_texts(rows, chance=None)["text"], _DETECTOR, "real_source")
+    return pd.concat([own.assign(real_source=own["real_source"] + " (its own)"), rows])
 
 
-# Conditions ------------------------------------------------------------------------------------------------------
+# The report's tables -----------------------------------------------------------------------------
 
 
-def robustness(study: Study, results: pd.DataFrame) -> str:
-    """AUC / accuracy at the validation threshold on degraded pictures, a table for each kind of degradation."""
-    rows, whole = (
-        conditions(study, results).query("is_step"),
-        headline(study, results).assign(level="unchanged"),
+def read_report_tables() -> pd.DataFrame:
+    """The report's tables 5.1 to 5.6: `table, approach, model, train_set, test_set`, and percent."""
+    return pd.read_csv(REPORT / "report_tables.csv", dtype={"table": str})
+
+
+def read_report_histories() -> dict[str, pd.DataFrame]:
+    """The report's two training histories, by model; fractions."""
+    histories = pd.read_csv(REPORT / "report_histories.csv")
+    return {
+        model: rows.drop(columns="model").reset_index(drop=True)
+        for model, rows in histories.groupby("model")
+    }
+
+
+def contradictions(
+    reference: pd.DataFrame, f1_tolerance: float = 0.2, accuracy_tolerance: float = 0.5
+) -> pd.Series:
+    """What in each row of the report's tables cannot be, given the row's own precision P and recall R.
+
+    F1 is their harmonic mean, 2PR / (P + R). And with as many fakes as reals, a share R (1 − P) / P
+    of the fakes is called real: it cannot exceed 1, and the accuracy is the mean of R and of the
+    share of fakes called fake.
+
+    Args:
+        reference: As `read_report_tables` returns it, percent.
+        f1_tolerance: Points by which F1 may differ; roundings to 0.01 explain less.
+        accuracy_tolerance: The same for the accuracy: a few lost images unbalance a set.
+
+    Returns:
+        A sentence for each row; empty where nothing is wrong, or the report gives too few numbers.
+    """
+    precision, recall = reference["precision"] / 100, reference["recall"] / 100
+    f1 = 200 * precision * recall / (precision + recall)
+    called_real = 100 * recall * (1 - precision) / precision
+    accuracy = (100 * recall + 100 - called_real) / 2
+    sentences = []
+    for row, given in reference.iterrows():
+        parts = []
+        if abs(given["f1"] - f1[row]) > f1_tolerance:
+            parts.append(f"F1 {given['f1']:.2f}: precision and recall give {f1[row]:.2f}")
+        if called_real[row] > 100:
+            share = f"{called_real[row]:.0f} % of the fakes"
+            parts.append(f"precision and recall: need {share} called real")
+        elif abs(given["accuracy"] - accuracy[row]) > accuracy_tolerance:
+            found = f"precision and recall give {accuracy[row]:.2f}"
+            parts.append(f"accuracy {given['accuracy']:.2f}: {found}")
+        sentences.append("; ".join(parts))
+    return pd.Series(sentences, index=reference.index, dtype=object)
+
+
+def report_table(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The headline results under `report` next to the report's own numbers, in percent.
+
+    Precision, recall and F1 are those of the class real at 0.5, as the report computed them.
+
+    Returns:
+        One row for each `approach`, `model`, `train_set` and `test_set`: `…_report` and `…_ours`
+        for each of `REPORT_METRICS`, NaN where only one side has the row, and `contradiction`.
+    """
+    given = read_report_tables()
+    names = [REPORT_MODELS.get(key, key[1]) for key in zip(given["approach"], given["model"])]
+    given = given.assign(model=names, contradiction=contradictions(given)).drop(columns="table")
+    keys, metrics = ["approach", "model", "train_set", "test_set"], REPORT_METRICS.values()
+    ours = headline(study, results).query("protocol == 'report' and approach in @given.approach")
+    ours = ours[ours["metric"].isin(metrics)]
+    ours = ours.pivot(index=keys, columns="metric", values="value").reindex(columns=[*metrics])
+    ours = ours.mul(100).set_axis([*REPORT_METRICS], axis=1).reset_index()
+    both = given.merge(ours, how="outer", on=keys, suffixes=("_report", "_ours"))
+    order = pd.concat([given, ours])[keys].to_numpy().ravel("F").tolist()
+    both = both.sort_values(
+        ["approach", "test_set", "model"], key=lambda names: names.map(order.index), kind="stable"
     )
-    parts = []
-    for kind, part in rows.groupby("kind", sort=False):
-        part = part.assign(level=part["level"].replace("", kind))
-        unchanged = whole.merge(part[[*_DETECTOR, "test_set"]].drop_duplicates())
-        both = pd.concat([unchanged, part])
-        table = pivot_pairs(both, ["auc", "accuracy_at_threshold"], _varying(both), "level")
-        parts.append(f"`{kind}`, by its level:\n\n{table}")
-    return "\n\n".join(parts)
+    columns = [f"{name}_{side}" for name in REPORT_METRICS for side in ("report", "ours")]
+    both["contradiction"] = both["contradiction"].fillna("")
+    return both[[*keys, *columns, "contradiction"]].reset_index(drop=True)
 
 
-def subgroups(study: Study, results: pd.DataFrame) -> str:
-    """AUC on parts of the test set."""
-    rows = conditions(study, results).query("not is_step and metric == 'auc'")
-    sizes = (
-        (rows["num_real"] + rows["num_fake"])
-        .groupby([rows["kind"], rows["level"]])
-        .transform("max")
-    )
-    part = rows["kind"] + ": " + rows["level"] + " (n = " + sizes.astype(int).astype(str) + ")"
-    return pivot(rows.assign(part=part), auc_texts(rows), _varying(rows), "part")
-
-
-def _varying(rows: pd.DataFrame) -> list[str]:
-    """The columns that name a row of a table of conditions."""
-    return _DETECTOR + ["test_set"] * (rows["test_set"].nunique() > 1)
-
-
-def attention(study: Study, results: pd.DataFrame) -> str:
-    """Share of a detector's heat inside the altered region / by area / inside the regions of other pictures."""
-    rows, keys = with_texts(headline(study, results), chance=None), [*_DETECTOR, "test_set"]
-    parts = [
-        rows[rows["metric"] == f"cam_in_region{name}"]
-        for name in ("", "_chance", "_elsewhere", "_excess")
+def report_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `report_table` with `"report / ours"` in a cell."""
+    sides = [
+        table[[f"{name}_{side}" for name in REPORT_METRICS]]
+        .map("{:.1f}".format, na_action="ignore")
+        .fillna("–")
+        .set_axis([*REPORT_METRICS], axis=1)
+        for side in ("report", "ours")
     ]
-    heat, area, elsewhere, excess = (part.set_index(keys) for part in parts)
-    heat = heat.loc[heat.index.intersection(excess.index, sort=False)]
-    area, elsewhere, excess = (part.reindex(heat.index) for part in (area, elsewhere, excess))
-    texts = [
-        f"{text} / {a:.2f} / {b:.2f}"
-        for text, a, b in zip(heat["text"], area["value"], elsewhere["value"])
-    ]
-    return pivot(heat.reset_index(), in_bold(texts, excess["ci_low"] > 0), _DETECTOR)
-
-
-# The report ------------------------------------------------------------------------------------------------------
-
-
-def beside_the_report(study: Study, results: pd.DataFrame) -> str:
-    """The report's rows of which there is one of ours under `report`, in percent, with a sentence before and after."""
-    reference = reporting.read_report_tables()
-    num_wrong = (reporting.contradictions(reference) != "").sum()
-    found = f"{num_wrong} of the report's {len(reference)} rows contradict their own precision and recall."
-    approaches = reference["approach"].unique() if "report" in set(results["protocol"]) else []
-    both = [
-        reporting.report_table(results, reference, approach, "report") for approach in approaches
-    ]
-    both = (
-        pd.concat(both).dropna(subset=["accuracy_report", "accuracy_ours"])
-        if both
-        else pd.DataFrame()
-    )
-    if both.empty:
-        return f"None of the report's rows has one of ours beside it. {found}"
-    table = both[["model", "test_set"]].rename(columns=_HEADERS)
-    texts = both.select_dtypes(float).map("{:.1f}".format, na_action="ignore").fillna("–")
-    for name in reporting.REPORT_METRICS:
-        table[name] = texts[f"{name}_report"] + " / " + texts[f"{name}_ours"]
-    table["what cannot be in the report's row"] = both["contradiction"].str.replace(
-        r"^(?=.)", "⚠ ", regex=True
-    )
-    data = (
-        "simulated pictures, so that only the form compares"
-        if study.simulated
-        else "the pictures of this study"
-    )
-    return (
-        "Report / ours in percent, under `report` at 0.5; precision, recall and F1 are those of the class *real*, as the "
-        f"report computed them. Ours are of {data}.\n\n{to_markdown(table)}\n\n{found}"
-    )
-
-
-# What the page shows ---------------------------------------------------------------------------------------------
-
-TABLES = {  # heading → the table, and how to read it
-    "AUC under `controlled`": (partial(auc, protocol="controlled"),
-        "The table to quote. *In italics* the interval holds 0.5 (a coin); with ▼ all of it lies below: to the detector "
-        "these fakes look more real than the photographs do. `Metadata` sees the file's header and no pixel, `PCA_probe` a "
-        "few principal components: a network that does not beat them has shown nothing about faces."),
-    "AUC under `report`": (partial(auc, protocol="report"),
-        "The same on pictures as the original study prepared them, for comparison with its tables."),
-    "What the control takes away": (difference,
-        "AUC under `controlled` minus AUC under `report`: what falls by more than the luck of a training was owed to the "
-        "files, not to the pictures; **in bold** the two intervals do not overlap."),
-    "Accuracy / F1 at 0.5": (accuracy,
-        "A score of 0.5 or more is called fake, as in the original study; calling all of them fake gives 0.50 / 0.67 "
-        "where both classes are equally large."),
-    "Accuracy / F1 at the validation threshold": (partial(accuracy, suffix="_at_threshold"),
-        "At the threshold that was best on validation pictures; where this differs from the table above, 0.5 did not fit."),
-    "Several seeds": (seeds,
-        "AUC as mean ± standard deviation over trainings that differ in nothing but the seed (in brackets, how many): a "
-        "difference between detectors that is not clearly larger may be luck."),
-    "Trained on every generator in turn": (matrix,
-        "AUC under `controlled`, training sets down, test sets across: **in bold** what the network was trained on, so "
-        "that all the rest is what carries over."),
-    "The same fakes against other real photographs": (foreign,
-        "AUC of the same fakes, first against their own reals: where it changes with the reals, the detector reacts to "
-        "where photographs come from, not only to what was generated."),
-    "False alarms on photographs that nobody trained on": (false_alarms,
-        "Share of real photographs called fake at the validation threshold: 0 is ideal, and more than on its own reals "
-        "means that the detector accuses what it does not know."),
-    "Robustness": (robustness,
-        "AUC / accuracy at the validation threshold on degraded test pictures: where accuracy falls and AUC holds, only "
-        "the threshold no longer fits."),
-    "Parts of the test set": (subgroups,
-        "AUC on parts of the test set, n pictures each: parts whose intervals do not overlap are not served alike."),
-    "Where the networks look": (attention,
-        "Share of the Grad-CAM heat inside the altered region / the share of its area / the share of the same heat inside "
-        "the regions altered in other pictures, which whoever looks at the middle of every picture has, too. **In bold** "
-        "where the first is clearly more than the last: only then does the network find what was altered."),
-}  # fmt: skip
+    names = table[["model", "train_set", "test_set"]]
+    return names.join(sides[0] + " / " + sides[1]).join(table["contradiction"])

@@ -1,4 +1,4 @@
-"""Records, groups, splits and tasks, on small trees of empty files (only face boxes need pictures, for their size)."""
+"""Records, groups, splits and tasks, on small trees of files that are mostly empty."""
 
 import dataclasses
 
@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from simulator.archives import POINTS, _wiki_mat
+from simulator.archives import wiki_mat
+from simulator.drawing import POINTS
 from src import config
 from src.data import catalog, readers, ties
 from src.data.archives import MARKER
@@ -117,17 +118,18 @@ def test_gan_polarity_is_checked_against_the_csv(study, tree):
 
 
 def test_the_csv_files_of_a_flipped_mirror_are_found_out(study, tree):
-    rows = [{"path": f"{split}/{label}/{number}.jpg", "label": int(label == "fake"), "label_str": label}
-            for split in ("train", "valid") for label in ("real", "fake") for number in range(2)]  # fmt: skip
-    pd.DataFrame([row for row in rows if row["path"].startswith("train")]).to_csv(
-        tree / "gan140k" / "train.csv"
-    )
+    rows = [
+        {"path": f"train/{label}/{number}.jpg", "label": int(label == "fake"), "label_str": label}
+        for label in ("real", "fake")
+        for number in range(2)
+    ]
+    pd.DataFrame(rows).to_csv(tree / "gan140k" / "train.csv")
     with pytest.raises(
         ValueError, match="train.csv: .*contradicts the folder names for 4 of 4 files.*opposite pol"
     ):
         catalog.collect(study)
     flipped = pd.DataFrame(rows).replace({"label_str": {"real": "fake", "fake": "real"}})
-    flipped[flipped["path"].str.startswith("train")].to_csv(tree / "gan140k" / "train.csv")
+    flipped.to_csv(tree / "gan140k" / "train.csv")
     with pytest.raises(ValueError, match="column label_str contradicts"):
         catalog.collect(study)
 
@@ -168,11 +170,11 @@ def write_wiki_mat(raw, rows):
         blank | dict(zip(names, row)) | {"face_location": np.array([row[3]], float)} for row in rows
     ]
     (raw / "wiki_crop/wiki_crop").mkdir(parents=True)
-    (raw / "wiki_crop/wiki_crop/wiki.mat").write_bytes(_wiki_mat(table))
+    (raw / "wiki_crop/wiki_crop/wiki.mat").write_bytes(wiki_mat(table))
 
 
 def test_what_wiki_mat_tells(study, tree):
-    """Pixels counted from one, first and last, of the stored picture; the box of a photograph is its inpainting's."""
+    """First and last pixel of the stored picture, counted from one; also the inpainting's box."""
     paths = [f"{number % 4:02d}/{number}_1950-01-01_2010.jpg" for number in range(5)]
     for path in paths[:4]:
         write_picture(tree / "wiki/wiki" / path, 40, 20, orientation=6)
@@ -249,8 +251,8 @@ def test_landmarks_are_named_as_the_simulator_names_them():
 
 def swaps_and_photographs(names):
     """Records of photographs and swaps of these names."""
-    rows = [(f"{folder}/{folder}/00/{name}.jpg", generator)
-            for folder, generator in (("wiki", "real"), ("insight", "insight")) for name in names]  # fmt: skip
+    sources = (("wiki", "real"), ("insight", "insight"))
+    rows = [(f"{of}/{of}/00/{name}.jpg", generator) for of, generator in sources for name in names]
     return pd.DataFrame(rows, columns=["path", "generator"])
 
 

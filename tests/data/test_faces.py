@@ -19,7 +19,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "faces"
 
 
 class Detector:
-    """Stands in for MTCNN: the face is the bright rectangle; remembers the shapes of the batches it saw."""
+    """Stands in for MTCNN: the face is the bright rectangle; remembers its batches' shapes."""
 
     def __init__(self):
         self.batches = []

@@ -2,7 +2,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import made_results
-import mutants
 import numpy as np
 import pandas as pd
 import pytest
@@ -223,32 +222,3 @@ def test_breaks_first_finds_the_mildest_level_below_halfway(code, study):
     assert code.breaks_first(coin).empty and list(code.breaks_first(coin)) == list(table)
     with pytest.raises(ValueError, match="one row a model and metric"):
         code.breaks_first(pd.concat([sharp, sharp]))
-
-
-MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice)
-    "degraded before the protocol": (
-        'if protocol == "controlled":',
-        "if False:",
-        test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
-    ),
-    "conditions mixed up": (
-        "zip(probability.T, conditions)",
-        "zip(probability.T, reversed(conditions))",
-        test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
-    ),
-    "scores of an older model": (
-        '"made_from") != made_from',
-        '"made_from") is None',
-        test_degraded_scores_are_kept_until_model_or_pictures_change,
-    ),
-    "half of the AUC in place of half of what is above chance": (
-        "(clean[auc.index] + 0.5) / 2",
-        "clean[auc.index] / 2",
-        test_breaks_first_finds_the_mildest_level_below_halfway,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("bug", MUTANTS)
-def test_checks_notice_a_planted_bug(study, monkeypatch, bug):
-    mutants.must_be_noticed("src.detectors.robustness", MUTANTS[bug], study, monkeypatch)

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import made_results
-import mutants
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,19 +8,19 @@ import sklearn.metrics
 from scipy import special
 
 from src import config
-from src.evaluation import results
+from src.evaluation import comparisons
 from src.evaluation.metrics import apply_temperature, compare, compute, delong, rate
 from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
 
 
 @pytest.fixture
 def code():
-    return src.comparisons
+    return comparisons
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    monkeypatch.setattr(config, "HOME", tmp_path)
     test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
     return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
 
@@ -74,10 +73,10 @@ def test_differences_are_those_of_paired_tests_on_each_set(code, study):
     assert row[["ci_low", "ci_high"]].tolist() == interval[["ci_low", "ci_high"]].tolist()
     assert row[["num_real", "num_fake", "num_left_out"]].tolist() == [120, 120, 0]
     np.testing.assert_array_equal(table["p_adjusted"], code.holm(table["p_value"]))
-    assert table["real"].tolist() == [True] * 3 + [False] * 3
+    assert table["significant"].tolist() == [True] * 3 + [False] * 3
 
 
-def test_a_difference_is_real_only_beside_the_whole_family(code, study):
+def test_a_difference_is_significant_only_in_the_whole_family(code, study):
     first = made_results.scores(0.5)
     other = special.expit(
         special.logit(first["score"]) + 0.12 * (2 * first["label"] - 1) * (first["test_set"] != "x")
@@ -98,7 +97,7 @@ def test_a_difference_is_real_only_beside_the_whole_family(code, study):
         and alone["p_adjusted"][0] < among["p_adjusted"][0]
     )
     assert (among["p_adjusted"] >= among["p_value"]).all() and not (
-        among["real"] & (among["p_adjusted"] >= 0.05)
+        among["significant"] & (among["p_adjusted"] >= 0.05)
     ).any()
 
 
@@ -116,12 +115,12 @@ def test_copies_in_their_group_change_no_difference(code, study):
     np.testing.assert_allclose(once[columns], often[columns], atol=1e-12)
 
 
-def test_an_interval_that_holds_zero_is_no_real_difference(code, study, monkeypatch):
+def test_an_interval_that_holds_zero_is_not_significant(code, study, monkeypatch):
     _write(study, A=made_results.scores(1.0), B=made_results.scores(0.2, seed=1))
-    assert code.differences(study, [("A", "B")])["real"].all()
+    assert code.differences(study, [("A", "B")])["significant"].all()
     wide = pd.DataFrame([{"ci_low": -0.1, "ci_high": 0.3, "num_real": 1, "num_fake": 1}])
-    monkeypatch.setattr(results, "compare", lambda *arrays, **options: wide)
-    assert not code.differences(study, [("A", "B")])["real"].any()
+    monkeypatch.setattr(comparisons, "compare", lambda *arrays, **options: wide)
+    assert not code.differences(study, [("A", "B")])["significant"].any()
 
 
 def test_differences_count_what_only_one_has_scored(code, study):
@@ -135,7 +134,7 @@ def test_differences_count_what_only_one_has_scored(code, study):
     )
     table = code.differences(study, [("B", "C")])  # a set that could not be had is in neither
     assert table["test_set"].tolist() == ["inpainting", "insight"]
-    with pytest.raises(ValueError, match="120 and 0 test rows|240 and 0 test rows"):
+    with pytest.raises(ValueError, match="240 and 0 test rows"):
         code.differences(study, [("A", "B")])
     _write(study, B=fewer)
     table = code.differences(study, [("A", "B")])
@@ -147,7 +146,7 @@ def test_differences_count_what_only_one_has_scored(code, study):
     assert (
         (table["difference"] == 0).all()
         and (table["p_value"] == 1).all()
-        and not table["real"].any()
+        and not table["significant"].any()
     )
     with pytest.raises(ValueError, match="share a test set of 'tiny'"):
         code.differences(study, [])
@@ -170,7 +169,7 @@ def test_protocol_differences_are_controlled_minus_report_on_the_same_files(code
         )
     }
     row = table.iloc[0]
-    assert row["model"] == "A" and table["real"].all()
+    assert row["model"] == "A" and table["significant"].all()
     for name, value in area.items():
         assert row[f"auc_{name}"] == pytest.approx(value)
     assert row["difference"] == pytest.approx(area["controlled"] - area["report"])
@@ -345,77 +344,3 @@ def test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph(code, study
         code.subgroups(
             study, scores, pd.concat([photographs, photographs.iloc[:1]]), made_results.CARD
         )
-
-
-MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice)
-    "Holm forgotten": (
-        'table["p_adjusted"] = holm(table["p_value"])',
-        'table["p_adjusted"] = table["p_value"]',
-        test_a_difference_is_real_only_beside_the_whole_family,
-    ),
-    "Holm without its running maximum": (
-        "np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))",
-        "(p_values[order] * np.arange(len(p_values), 0, -1))",
-        test_holm_rejects_step_by_step,
-    ),
-    "images drawn instead of groups": (
-        '("label", "first", "second", "group")',
-        '("label", "first", "second", "path")',
-        test_copies_in_their_group_change_no_difference,
-    ),
-    "unpaired bootstrap": (
-        "evaluation.compare(*arrays,",
-        "evaluation.compare(arrays[0], arrays[1], arrays[2].sample(frac=1, random_state=0), arrays[3],",
-        test_differences_are_those_of_paired_tests_on_each_set,
-    ),
-    "foreign photographs mixed in": (
-        '(table["test_set"] == test_set) & (table["real_source"] == real_source)',
-        '(table["test_set"] == test_set)',
-        test_differences_are_those_of_paired_tests_on_each_set,
-    ),
-    "protocols the wrong way round": (
-        '(f"{model}-controlled", f"{model}-report")',
-        '(f"{model}-report", f"{model}-controlled")',
-        test_protocol_differences_are_controlled_minus_report_on_the_same_files,
-    ),
-    "temperature before and after swapped": (
-        '(False, lot["score"].to_numpy()), (True, cooled)',
-        '(True, lot["score"].to_numpy()), (False, cooled)',
-        test_calibration_errors_are_those_of_the_metrics,
-    ),
-    "validation images in the reliability": (
-        'tested = scores[scores["split"] == "test"]\n    trained',
-        'tested = scores[scores["split"] != "train"]\n    trained',
-        test_calibration_errors_are_those_of_the_metrics,
-    ),
-    "threshold from the test split": (
-        'lot["score"] >= card["threshold"]',
-        'lot["score"] >= evaluation.choose_threshold(tested["label"], tested["score"])',
-        test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card,
-    ),
-    "a photograph counted in every test set": (
-        '.drop_duplicates(["split", "path"])',
-        "",
-        test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card,
-    ),
-    "the cut from test photographs": (
-        'column[valid].median()',
-        'column.median()',
-        test_the_cut_comes_from_validation_photographs_or_from_the_caller,
-    ),
-    "fakes without their photograph": (
-        'np.where(scores["label"] == 1, path, None)',
-        "None",
-        test_subgroups_are_the_rows_of_their_pictures,
-    ),
-    "a namesake taken for the photograph": (
-        '[scores["group"], scores["path"]',
-        '[scores["label"] * 0, scores["path"]',
-        test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("bug", MUTANTS)
-def test_checks_notice_a_planted_bug(study, monkeypatch, bug):
-    mutants.must_be_noticed("src.evaluation.comparisons", MUTANTS[bug], study, monkeypatch)

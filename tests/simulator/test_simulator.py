@@ -7,6 +7,8 @@ import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,22 +16,14 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from simulator import archives, generators, portraits
-from simulator.archives import (
-    ARCHIVES,
-    POINTS,
-    WIKI_FIELDS,
-    _recipe,
-    _reusable,
-    _stored_size,
-    make_archives,
-    replace,
-    serve,
-    truth,
-)
-from src.config import Simulation
+from simulator import archives, cameras, generators, people
+from simulator.archives import ARCHIVES, make_archives
+from simulator.archives import truth as read_truth
+from simulator.drawing import POINTS
+from simulator.portraits import render
+from simulator.server import serve
 
-COUNTS = Simulation(num_photographs=12, num_gan=7, num_celeba=10)
+COUNTS = {"num_photographs": 12, "num_gan": 7, "num_celeba": 10}
 FORGED = ("inpainting", "text2img", "insight")
 NAME = re.compile(r"(\d\d)/\d*\1_\d{4}-\d\d-\d\d_\d{4}\.jpg")
 
@@ -37,7 +31,7 @@ NAME = re.compile(r"(\d\d)/\d*\1_\d{4}-\d\d-\d\d_\d{4}\.jpg")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
-    make_archives(folder, COUNTS, square_size=64, seed=3, num_workers=2)
+    make_archives(folder, **COUNTS, square_size=64, seed=3, num_workers=2)
     return folder
 
 
@@ -59,7 +53,7 @@ def members(folder):
 
 @pytest.fixture(scope="module")
 def truth(folder):
-    return truth(folder).set_index("path", drop=False)
+    return read_truth(folder).set_index("path", drop=False)
 
 
 def opened(content):
@@ -69,18 +63,22 @@ def opened(content):
 def test_same_relative_paths_in_the_four_sets(members):
     paths = {name: {p.removeprefix(f"{name}/{name}/") for p in members if p.startswith(f"{name}/")}
              for name in ("wiki", *FORGED)}  # fmt: skip
-    assert len(paths["wiki"]) == COUNTS.num_photographs
+    assert len(paths["wiki"]) == COUNTS["num_photographs"]
     assert all(NAME.fullmatch(path) for path in paths["wiki"])
     assert paths["wiki"] == paths["inpainting"] == paths["text2img"] == paths["insight"]
 
 
 def test_truth_lists_every_picture_once(members, truth):
-    pictures = sorted(path for path in members if path.endswith(".jpg"))
+    pictures = sorted(p for p in members if p.endswith(".jpg") and not p.startswith("wiki_crop"))
     assert pictures == sorted(truth.path)
     assert truth.index.is_unique
-    num_dff, num_gan, num_celeba = COUNTS.num_photographs, COUNTS.num_gan, COUNTS.num_celeba
+    num_dff, num_gan, num_celeba = (
+        COUNTS["num_photographs"],
+        COUNTS["num_gan"],
+        COUNTS["num_celeba"],
+    )
     assert truth.generator.value_counts().to_dict() == {
-        "real": 2 * num_dff + num_gan + num_celeba, "gan140k": num_gan, **dict.fromkeys(FORGED, num_dff)
+        "real": num_dff + num_gan + num_celeba, "gan140k": num_gan, **dict.fromkeys(FORGED, num_dff)
     }  # fmt: skip
 
 
@@ -112,7 +110,7 @@ def test_damaged_files_are_those_listed(members, truth):
     assert all(path.startswith("wiki/") for path in broken)
 
 
-def test_boxes_and_points_lie_in_the_picture(truth):
+def test_boxes_and_points_lie_in_the_picture(members, truth):
     for prefix in ("", "altered_"):
         boxes = truth[[prefix + side for side in ("left", "top", "right", "bottom")]].to_numpy()
         boxes = boxes[~np.isnan(boxes).any(1)]
@@ -123,7 +121,9 @@ def test_boxes_and_points_lie_in_the_picture(truth):
         truth[[f"{point}_{axis}" for point in POINTS for axis in "xy"]].to_numpy().reshape(-1, 5, 2)
     )
     assert points.min() >= 0 and points.max() <= 1
-    upright = (truth.orientation == 1).to_numpy() & (truth.generator != "insight").to_numpy()
+    is_turned = [b"Simulated" in members[path] and opened(members[path]).getexif().get(0x0112) != 1
+                 if truth.damage[path] == "" else True for path in truth.path]  # fmt: skip
+    upright = ~np.array(is_turned) & (truth.generator == "real").to_numpy()
     eyes, mouth = points[upright, :2, 1].mean(1), points[upright, 3:, 1].mean(1)
     assert (eyes < mouth).all()
 
@@ -132,8 +132,8 @@ def test_sources_of_a_fake(truth):
     swaps = truth[truth.generator == "insight"]
     sources = truth.loc[swaps.background]
     assert (sources.gender.to_numpy() == swaps.gender.to_numpy()).all()
-    assert (sources.damage == "").all() and (swaps.background != swaps.photograph).all()
-    assert (swaps.identity.to_numpy() == truth.loc[swaps.photograph].identity.to_numpy()).all()
+    names = swaps.background.str.split("/", n=2).str[2], swaps.path.str.split("/", n=2).str[2]
+    assert (sources.damage == "").all() and (names[0] != names[1]).all()
     assert (truth[truth.generator == "text2img"][["altered_left", "altered_right"]] == [0, 1]).all(
         axis=None
     )
@@ -156,8 +156,11 @@ def test_altered_region_is_where_a_swap_differs(members, truth):
 
 def test_wiki_mat_has_the_fields_of_the_real_one(members):
     wiki = loadmat(io.BytesIO(members["wiki_crop/wiki_crop/wiki.mat"]))["wiki"][0, 0]
-    assert wiki.dtype.names == WIKI_FIELDS
-    assert wiki["dob"].shape == (1, COUNTS.num_photographs)
+    assert wiki.dtype.names == (
+        "dob", "photo_taken", "full_path", "gender", "name", "face_location", "face_score",
+        "second_face_score",
+    )  # fmt: skip
+    assert wiki["dob"].shape == (1, COUNTS["num_photographs"])
     path = wiki["full_path"][0][0][0]
     assert f"wiki_crop/wiki_crop/{path}" in members
     born = pd.Timestamp(path.split("_")[1])
@@ -210,7 +213,7 @@ def test_gan_tables(members):
 
 def test_celeba_tables(members):
     pictures = [p for p in members if p.startswith("celeba/img_align_celeba/img_align_celeba/")]
-    assert len(pictures) == COUNTS.num_celeba
+    assert len(pictures) == COUNTS["num_celeba"]
     assert {opened(members[path]).size for path in pictures} == {(178, 218)}
     partition = pd.read_csv(io.BytesIO(members["celeba/list_eval_partition.csv"]))
     attributes = pd.read_csv(
@@ -218,7 +221,7 @@ def test_celeba_tables(members):
     )
     assert partition.image_id.tolist() == sorted(p.rsplit("/", 1)[1] for p in pictures)
     assert partition.partition.value_counts().to_dict() == {0: 8, 1: 1, 2: 1}
-    assert attributes.shape == (COUNTS.num_celeba, 40) and set(np.unique(attributes)) == {-1, 1}
+    assert list(attributes) == ["Male"] and set(attributes.Male) == {-1, 1}
 
 
 def test_celeba_landmarks(members, truth):
@@ -239,56 +242,53 @@ def test_celeba_landmarks(members, truth):
 
 
 def test_same_seed_same_bytes_however_many_workers(tmp_path):
-    small = Simulation(4, 1, 1)
+    small = {"num_photographs": 4, "num_gan": 1, "num_celeba": 1}
     for workers in (1, 2):
-        make_archives(tmp_path / f"{workers}", small, square_size=64, seed=5, num_workers=workers)
+        make_archives(tmp_path / f"{workers}", **small, square_size=64, seed=5, num_workers=workers)
     one, two = (json.loads((tmp_path / name / "archives.json").read_text()) for name in ("1", "2"))
     assert one == two
 
 
-def test_made_archives_are_reused_and_broken_ones_are_not(folder, monkeypatch):
-    def refuse(*_):
+def test_complete_archives_are_reused_and_others_are_drawn_again(folder, monkeypatch):
+    def refuse(*_, **__):
         raise RuntimeError("drawing again")
 
-    monkeypatch.setattr(archives, "_fill", refuse)
-    paths = make_archives(folder, COUNTS, square_size=64, seed=3)
+    monkeypatch.setattr(archives, "_draw", refuse)
+    paths = make_archives(folder, **COUNTS, square_size=64, seed=3)
     assert {name: path.name for name, path in paths.items()} == ARCHIVES
     with pytest.raises(RuntimeError):
-        make_archives(folder.parent / "other", COUNTS, square_size=64, seed=4)
-    assert not list((folder.parent / "other").glob("*.zip"))  # half-made archives bear another name
-    facts = json.loads((folder / "archives.json").read_text())
-    recipe = _recipe(COUNTS, 64, 3)
-    assert _reusable(folder, recipe) and not _reusable(folder, recipe | {"seed": 9})
+        make_archives(folder, **COUNTS, square_size=64, seed=4)
+    assert make_archives(folder, **COUNTS, square_size=64, seed=3) == paths  # nothing was lost
     copy = folder.parent / "copy"
     copy.mkdir()
-    (copy / "archives.json").write_text(json.dumps(facts))
-    assert not _reusable(copy, recipe)
+    (copy / "archives.json").write_bytes((folder / "archives.json").read_bytes())
+    with pytest.raises(RuntimeError):
+        make_archives(copy, **COUNTS, square_size=64, seed=3)
 
 
-@pytest.mark.parametrize("wrong", [{"square_size": 100}, {"square_size": 32}, {"num_workers": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"square_size": 100}, {"square_size": 32}, {"num_workers": 0}, {"num_gan": 0}]
+)
 def test_wrong_arguments_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="received"):
-        make_archives(tmp_path, COUNTS, **wrong)
-    with pytest.raises(ValueError, match="received"):
-        make_archives(tmp_path, Simulation(0, 1, 1))
+        make_archives(tmp_path, **COUNTS | wrong)
 
 
 def test_truth_says_who_writes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="make_archives"):
-        truth(tmp_path)
+        read_truth(tmp_path)
 
 
 def test_face_turns_with_the_stored_picture():
-    rng = portraits.generator_for("test")
-    scene = portraits.draw_scene(rng, portraits.draw_identity(rng, "male", 40), 200, 240)
-    upright = portraits.render(scene, (200, 240))
+    rng = people.generator_for("test")
+    scene = people.draw_scene(rng, people.draw_identity(rng, "male", 40), 200, 240)
+    upright = render(scene, (200, 240))
     for turn in (1, 2, -1):
         turned = replace(scene, turn=turn)
-        size = _stored_size(turned)
-        drawn = portraits.render(turned, size)
+        drawn = render(turned, turned.stored_size)
         assert np.corrcoef(np.rot90(upright, turn).ravel(), drawn.ravel())[0, 1] > 0.97
-        left, top, right, bottom = portraits.face_box(turned)
-        points = portraits.landmarks(turned)
+        left, top, right, bottom = people.face_box(turned)
+        points = people.landmarks(turned)
         assert ((points > (left, top)) & (points < (right, bottom))).all()
 
 
@@ -296,20 +296,21 @@ def test_every_colour_filter_array_keeps_colours():
     """A flat, nearly noise-free field comes back neutral, whichever way the filters are laid."""
     light = np.full((40, 40, 3), 0.2, np.float32)
     for pattern in ("RGGB", "BGGR", "GRBG", "GBRG"):
-        camera = generators.draw_camera(portraits.generator_for("camera", pattern), "ffhq")
-        camera = replace(camera, pattern=pattern, full_well=1e8, read_noise=0.0, saturation=1.0)
-        image = generators.photograph(
-            light * portraits._colour(1, 0.9, 0.8), camera, portraits.generator_for("shot")
+        camera = cameras.draw_camera(people.generator_for("camera", pattern), "ffhq")
+        ideal = dict(pattern=pattern, full_well=1e8, read_noise=0.0, saturation=1.0)
+        camera = SimpleNamespace(**vars(camera) | ideal)
+        image = cameras.photograph(
+            light * people.colour(1, 0.9, 0.8), camera, people.generator_for("shot")
         )
         red, green, blue = image.mean((0, 1))
         assert red > green > blue
 
 
 def test_latent_codec_blurs_but_keeps_the_picture():
-    codec, pyramid = generators.codecs(0)
-    rng = portraits.generator_for("codec")
-    scene = portraits.draw_scene(rng, portraits.draw_identity(rng, "female", 30), 128, 128)
-    image = generators.clean(portraits.render(scene, (128, 128)))
+    codec, pyramid = generators.networks(0)
+    rng = people.generator_for("codec")
+    scene = people.draw_scene(rng, people.draw_identity(rng, "female", 30), 128, 128)
+    image = cameras.clean(render(scene, (128, 128)))
     for made in (codec.decode(codec.encode(image), rng), pyramid.synthesise(image, rng)):
         assert made.shape == image.shape and made.dtype == np.uint8
         error = np.mean((made.astype(float) - image) ** 2)
@@ -334,7 +335,7 @@ def test_server_gives_ranges(tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(range(100)))
     with serve(tmp_path) as base:
         status, content, headers = asked(f"{base}/a.bin")
-        assert (status, content, headers["Accept-Ranges"]) == (200, bytes(range(100)), "bytes")
+        assert (status, content) == (200, bytes(range(100)))
         status, content, headers = asked(f"{base}/a.bin", "bytes=90-")
         assert (status, content, headers["Content-Range"]) == (
             206,
@@ -342,7 +343,6 @@ def test_server_gives_ranges(tmp_path):
             "bytes 90-99/100",
         )
         assert asked(f"{base}/a.bin", "bytes=5-9")[1] == bytes(range(5, 10))
-        assert asked(f"{base}/a.bin", "bytes=-3")[1] == bytes((97, 98, 99))
         assert asked(f"{base}/a.bin", "bytes=95-1000")[1] == bytes(range(95, 100))
         assert asked(f"{base}/a.bin", "lines=1-2")[0] == 200
         for header, address, code in (("bytes=100-", "a.bin", 416), (None, "b.bin", 404)):

@@ -1,6 +1,7 @@
 """The command that runs the notebooks, on notebooks of a line each."""
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -56,7 +57,10 @@ def test_a_failing_cell_stops_and_is_explained(project, tmp_path, capsys):
 
 
 def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
-    wait = "import pathlib, time\nfor _ in range(300):\n    if pathlib.Path('{}').exists(): break\n    time.sleep(0.1)\n"
+    wait = (
+        "import pathlib, time\nfor _ in range(300):\n"
+        "    if pathlib.Path('{}').exists(): break\n    time.sleep(0.1)\n"
+    )
     tell = "pathlib.Path('{}').touch()\n"
     project("01_a.ipynb", "print('first')")
     # Each waits for the other: neither would end alone.
@@ -171,3 +175,33 @@ def test_large_pictures_among_the_outputs_become_smaller():
     (data,) = large.values()
     assert len(data) < 0.75 * len(encoded(photograph)) and set(small) == {"image/png"}
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (200, 200)
+
+
+def test_a_run_is_compared_with_the_reference(project, tmp_path, monkeypatch):
+    study = config.get_study("tiny")
+    assert run_notebooks.compared_with_reference(study) == []
+    row = {"model": "VGG16_V3", "protocol": "report", "train_set": "inpainting", "seed": 0}
+    row |= {"test_set": "insight", "real_source": "wiki", "metric": "auc"}
+    row |= {"value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
+    reference = pd.DataFrame([row, row | {"seed": 1}, row | {"model": "PCA_probe"}])
+    study.figures.mkdir(parents=True)
+    reference.to_csv(study.figures / "reference.csv", index=False)
+    results = reference.assign(value=[0.75, 0.95, 0.1], ci_low=0.0, ci_high=1.0)
+    results.to_csv(study.figures / "results.csv", index=False)
+    summary, other = run_notebooks.compared_with_reference(study)
+    assert "1 of 2 AUCs" in summary
+    assert other.strip() == (
+        "VGG16_V3, report, insight against wiki, seed 1: 0.950, reference [0.700, 0.900]"
+    )
+
+
+@pytest.mark.parametrize(("platform", "counted"), [("darwin", 2 << 30), ("linux", 2 << 20)])
+def test_memory_is_counted_in_the_unit_of_the_system(
+    platform, counted, project, monkeypatch, capsys
+):
+    resource = pytest.importorskip("resource")
+    usage = type("Usage", (), {"ru_maxrss": counted})
+    monkeypatch.setattr(resource, "getrusage", lambda who: usage)
+    monkeypatch.setattr(run_notebooks.sys, "platform", platform)
+    run_notebooks._report(config.get_study("tiny"), {}, 0.0)
+    assert "at most 2.0 GB" in capsys.readouterr().out

@@ -1,0 +1,215 @@
+"""The pictures of the archives, one job at a time, and what is known of them.
+
+A job gives `{path: content}`, rows of the truth, and a row of the archive's own table.
+"""
+
+import datetime
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from simulator.cameras import clean, decode, draw_camera, jpeg, photograph, resize
+from simulator.generators import imagine, inpaint, networks, swap
+from simulator.people import (
+    Scene,
+    draw_identity,
+    draw_scene,
+    draw_somebody,
+    face_box,
+    generator_for,
+    landmarks,
+)
+from simulator.portraits import render
+
+POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")  # left as seen, as in MTCNN
+_CELEBA_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+_ORIENTATIONS = {0: 1, 1: 6, 2: 3, -1: 8}  # EXIF: how to turn the stored picture upright
+
+
+def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
+    """Photographs: names, genders, ages, damages and who is swapped into whose photograph.
+
+    Assumption: the background of a swap comes from the same folder and gender where there is one
+    (files were processed folder by folder), so the groups that swaps tie together stay small.
+    """
+    rng = generator_for(seed, "plan")
+    num_folders = int(np.clip(count // 6, 1, 100))
+    folders = np.sort(rng.choice(100, num_folders, replace=False)).tolist()
+    portraits = []
+    for index in range(count):
+        month_and_day = (1930, 1986), (1, 13), (1, 29)
+        born = datetime.date(*(int(rng.integers(*limits)) for limits in month_and_day))
+        year = born.year + int(rng.integers(18, min(75, 2015 - born.year)))
+        folder = folders[index % num_folders]
+        number = (index // num_folders + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
+        path = f"{folder:02d}/{number}_{born.isoformat()}_{year}.jpg"
+        gender = "male" if rng.random() < 0.55 else "female"
+        portrait = dict(index=index, folder=folder, path=path, gender=gender, born=born, year=year)
+        portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **portrait))
+    for position, index in enumerate(rng.permutation(count)[: min(3 + count // 300, count // 4)]):
+        portraits[index].damage = ("truncated", "empty", "not an image")[position % 3]
+    for portrait in portraits:
+        near = [p for p in portraits if not p.damage and p is not portrait] or [portrait]
+        near = [p for p in near if p.gender == portrait.gender] or near
+        near = [p for p in near if p.folder == portrait.folder] or near
+        portrait.background = near[int(rng.integers(len(near)))].index
+    return portraits
+
+
+def scene_of(portrait: SimpleNamespace) -> tuple[Scene, np.random.Generator]:
+    """The scene of a photograph, and the generator its remaining draws come from."""
+    rng = generator_for(portrait.seed, "photograph", portrait.index)
+    long = 2 ** rng.uniform(np.log2(230), np.log2(640))
+    aspects = 1.0, 4 / 3, 1.5, 1.25, rng.uniform(1.05, 1.8)
+    aspect = rng.choice(aspects, p=(0.02, 0.33, 0.3, 0.15, 0.2))
+    width, height = int(max(long / aspect, 200)), int(max(long, 200))
+    if rng.random() < 0.3:
+        width, height = height, width
+    if width == height == portrait.side:
+        width += 4
+    scene = draw_scene(rng, identity_of(portrait), width, height)
+    turn = int(rng.choice((1, -1, 2))) if rng.random() < 0.02 else 0
+    return replace(scene, turn=turn), rng
+
+
+def identity_of(portrait: SimpleNamespace) -> SimpleNamespace:
+    """Who is shown, by the key of the portrait."""
+    rng = generator_for(portrait.seed, "identity", portrait.index)
+    return draw_identity(rng, portrait.gender, portrait.year - portrait.born.year)
+
+
+def fact_of(path: str, generator: str, gender: str, scene: Scene, altered=None, **more) -> dict:
+    """One row of the truth."""
+    label = "real" if generator == "real" else "fake"
+    row = {"path": path, "label": label, "generator": generator, "gender": gender}
+    sides, points = ("left", "top", "right", "bottom"), np.clip(landmarks(scene), 0, 1)
+    row |= dict(zip(sides, face_box(scene).tolist()))
+    row |= {
+        f"{name}_{axis}": points[i, j]
+        for i, name in enumerate(POINTS)
+        for j, axis in enumerate("xy")
+    }
+    altered = [np.nan] * 4 if altered is None else altered
+    row |= {f"altered_{side}": float(edge) for side, edge in zip(sides, altered)}
+    return row | {"background": "", "damage": ""} | more
+
+
+def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
+    """Photograph and crop; the photograph before any damage, and its row of `wiki.mat`."""
+    scene, rng = scene_of(portrait)
+    # A few dozen cameras took all photographs, as a web collection holds many of a few models.
+    camera = draw_camera(generator_for(portrait.seed, "camera", int(rng.integers(40))), "web")
+    image = photograph(render(scene, scene.stored_size), camera, rng)
+    height, width = image.shape[:2]
+    if rng.random() < 0.09:
+        image = np.asarray(Image.fromarray(image).convert("L"))
+    exif = Image.Exif()
+    if scene.turn or rng.random() < 0.4:
+        exif[0x010F], exif[0x0112] = "Simulated", _ORIENTATIONS[scene.turn]
+    exif = exif.tobytes() if exif else b""
+    if rng.random() < 0.01:  # seen among the real ones
+        exif = b"Exif\0\0II*\0" + rng.bytes(60)
+    options = {name: vars(camera)[name] for name in ("quality", "subsampling", "progressive")}
+    content = crop = jpeg(image, exif=exif, **options)
+
+    is_found = rng.random() > 0.03
+    box = np.array([0.0, 0.0, width, height])  # where no face was found: the whole picture
+    if is_found:  # the crop carries 40 % of the face on every side, edges repeated
+        left, top, right, bottom = box = face_box(scene) * (width, height, width, height)
+        margin = 0.4 * max(right - left, bottom - top)
+        pad = int(margin) + 1
+        wide = np.pad(decode(content), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        rows = slice(int(top - margin) + pad, int(bottom + margin) + pad)
+        columns = slice(int(left - margin) + pad, int(right + margin) + pad)
+        crop = jpeg(wide[rows, columns], quality=95)
+    row = {
+        "dob": portrait.born.toordinal() + 366,  # Matlab counts days from year 0
+        "photo_taken": portrait.year,
+        "full_path": portrait.path,
+        "gender": np.nan if rng.random() < 0.03 else float(portrait.gender == "male"),
+        "name": f"Simulated Person {portrait.index}",
+        "face_location": (box + (1, 1, 0, 0))[None],  # first and last pixel, counted from one
+        "face_score": rng.uniform(0.5, 6.0) if is_found else -np.inf,
+        "second_face_score": rng.uniform(0.5, 3.0)
+        if is_found and len(scene.people) > 1
+        else np.nan,
+    }
+    path, damage = f"wiki/wiki/{portrait.path}", portrait.damage
+    page = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>\n"
+    as_found = {"truncated": content[: len(content) // 2], "empty": b"", "not an image": page}
+    files = {path: as_found.get(damage, content), f"wiki_crop/wiki_crop/{portrait.path}": crop}
+    return files, [fact_of(path, "real", portrait.gender, scene, damage=damage)], (content, row)
+
+
+def make_forgeries(
+    portrait: SimpleNamespace, content: bytes, other: SimpleNamespace, behind: bytes
+) -> tuple[dict, list, None]:
+    """The three fakes of a photograph's name; `other` is the photograph its swap is set into."""
+    side, codec = portrait.side, networks(portrait.seed)[0]
+    rng = generator_for(portrait.seed, "forgeries", portrait.index)
+    source, background = f"wiki/wiki/{portrait.path}", f"wiki/wiki/{other.path}"
+    made = {
+        "inpainting": (source, inpaint(scene_of(portrait)[0], content, side, codec, rng)),
+        "text2img": ("", imagine(portrait.gender, side, codec, rng)),
+        "insight": (background, swap(scene_of(other)[0], behind, side, identity_of(portrait))),
+    }
+    files, facts = {}, []
+    for name, (source, (image, scene, altered)) in made.items():
+        path = f"{name}/{name}/{portrait.path}"
+        files[path] = jpeg(image)
+        facts.append(fact_of(path, name, portrait.gender, scene, altered, background=source))
+    return files, facts, None
+
+
+def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, list]:
+    """A real and a fake of the 140k set: both reduced to half of `side`, both JPEG quality 75."""
+    files, facts, rows = {}, [], []
+    for label in ("real", "fake"):
+        rng, name = generator_for(seed, "gan140k", label, index), f"{index:05d}"
+        who = draw_somebody(rng, (18, 75))
+        scene = draw_scene(rng, who, side, side, "ffhq")
+        light = render(scene, (side, side))
+        if label == "real":
+            camera = generator_for(seed, "camera ffhq", int(rng.integers(60)))
+            image = photograph(light, draw_camera(camera, "ffhq"), rng)
+        else:
+            image = networks(seed)[1].synthesise(clean(light), rng)
+            letters = list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+            letters = generator_for(seed, "gan name", index).choice(letters, 6)
+            name = "".join(letters) + f"{index:04d}"
+        path = f"gan140k/real_vs_fake/real-vs-fake/{split}/{label}/{name}.jpg"
+        files[path] = jpeg(resize(image, side // 2, side // 2, Image.Resampling.LANCZOS))
+        generator, altered = ("real", None) if label == "real" else ("gan140k", (0, 0, 1, 1))
+        facts.append(fact_of(path, generator, who.gender, scene, altered))
+        source = "real_vs_fake/resized" if label == "real" else "fake"
+        rows.append(
+            {
+                "original_path": f"/kaggle/input/{source}/{name}.jpg",
+                "id": name,
+                "label": int(label == "real"),
+                "label_str": label,
+                "path": f"{split}/{label}/{name}.jpg",
+            }
+        )
+    return files, facts, rows
+
+
+def make_celeba(seed: int, index: int) -> tuple[dict, list, dict]:
+    """One aligned face of 178 x 218; three pictures in a row show the same person."""
+    rng = generator_for(seed, "celeba", index)
+    who = draw_somebody(generator_for(seed, "celeba person", index // 3), (18, 70))
+    scene = draw_scene(rng, who, 178, 218, "celeba")
+    camera = draw_camera(generator_for(seed, "camera press", int(rng.integers(30))), "press")
+    image = photograph(render(scene, (178, 218)), camera, rng)
+    name = f"{index + 1:06d}.jpg"
+    path = f"celeba/img_align_celeba/img_align_celeba/{name}"
+    fact = fact_of(path, "real", who.gender, scene)
+    points = {
+        f"{column}_{axis}": round(fact[f"{point}_{axis}"] * size)
+        for column, point in zip(_CELEBA_POINTS, POINTS)
+        for axis, size in (("x", 178), ("y", 218))
+    }
+    row = {"image_id": name, "Male": 1 if who.gender == "male" else -1, **points}
+    return {path: jpeg(image, quality=90)}, [fact], row

@@ -1,0 +1,231 @@
+"""Who is portrayed, and where faces lie: people and scenes drawn at random. Nobody in them exists.
+
+Lengths are in half face widths, colours in linear light. The *picture plane* of a person has its
+origin between the ears and turns with the head's roll; the *stored* picture may be a quarter turn
+away from the upright one.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+
+def generator_for(*key: int | str) -> np.random.Generator:
+    """A random generator for each picture and purpose: the order of work changes nothing."""
+    return np.random.default_rng(
+        [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in key]
+    )
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal random numbers, `float32`."""
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def colour(*rgb: float) -> np.ndarray:
+    """Linear RGB, `float32`."""
+    return np.asarray(rgb, np.float32)
+
+
+# Reflectances of red, green and blue, set by eye; skin runs from little to much melanin.
+_SKINS = np.float32(
+    [(0.74, 0.62, 0.44, 0.26, 0.14), (0.5, 0.37, 0.24, 0.13, 0.07), (0.39, 0.26, 0.15, 0.08, 0.045)]
+)
+_HAIRS = np.float32(
+    [
+        (0.012, 0.035, 0.09, 0.2, 0.42),
+        (0.01, 0.02, 0.048, 0.07, 0.28),
+        (0.01, 0.013, 0.025, 0.03, 0.13),
+    ]
+)
+_IRISES = np.float32(
+    [(0.05, 0.12, 0.12, 0.1, 0.2), (0.025, 0.06, 0.13, 0.2, 0.24), (0.012, 0.02, 0.05, 0.32, 0.25)]
+)
+_HAIRSTYLES = {
+    "male": ("short", "short", "side", "buzz", "receding", "curly", "bald"),
+    "female": ("long", "long", "wavy", "bob", "tied", "bangs", "curly"),
+}
+
+
+def draw_identity(rng: np.random.Generator, gender: str, age: int) -> SimpleNamespace:
+    """Everything that makes one person."""
+    uniform, male = rng.uniform, gender == "male"
+    melanin = 4 * rng.beta(1.1, 1.9)
+    skin = np.float32([np.interp(melanin, range(5), channel) for channel in _SKINS])
+    skin *= np.float32(uniform(0.92, 1.06))
+    shade = min(rng.integers(5), 2 if melanin > 1.2 else 4)
+    grey = float(np.clip((age - uniform(35, 70)) / 15, 0, 1))
+    hair = (1 - grey) * _HAIRS[:, shade] * np.float32(uniform(0.7, 1.3))
+    hair += grey * colour(0.36, 0.35, 0.34)
+    beard = int(rng.choice(5, p=(0.45, 0.25, 0.08, 0.1, 0.12))) if male else 0
+    return SimpleNamespace(
+        gender=gender, age=age, key=int(rng.integers(2**31)), skin=skin, hair=hair, beard=beard,
+        style=str(rng.choice(_HAIRSTYLES[gender])), volume=uniform(0.05, 0.2),
+        hairline=uniform(-1.2, -0.98), parting=uniform(-0.5, 0.5), wave=uniform(0, 1),
+        jaw=uniform(2.1, 2.7) if male else uniform(1.9, 2.25),
+        taper=uniform(0.0, 0.07) if male else uniform(0.04, 0.13),
+        chin=uniform(1.24, 1.4) if male else uniform(1.18, 1.3),
+        eye_x=uniform(0.38, 0.45), eye_y=uniform(-0.22, -0.15), eye_width=uniform(0.195, 0.235),
+        eye_open=uniform(0.075, 0.095) if male else uniform(0.085, 0.11),
+        eye_tilt=uniform(-0.06, 0.14),
+        iris=_IRISES[:, 0 if melanin > 1.4 else rng.integers(5)] * np.float32(uniform(0.8, 1.2)),
+        brow_y=uniform(-0.27, -0.2),
+        brow_width=uniform(0.045, 0.075) if male else uniform(0.025, 0.045),
+        brow_arch=uniform(0.02, 0.06) if male else uniform(0.05, 0.1),
+        nose_width=uniform(0.16, 0.22) if male else uniform(0.14, 0.19),
+        nose_height=uniform(0.18, 0.28), nose_y=uniform(0.36, 0.46),
+        mouth_y=uniform(0.74, 0.84), mouth_width=uniform(0.29, 0.37),
+        lip_upper=uniform(0.045, 0.08) if male else uniform(0.06, 0.1),
+        lip_lower=uniform(0.07, 0.11), lipstick=0.0 if male else uniform(0, 1),
+        blush=uniform(0.1, 0.35), cheek=uniform(0.02, 0.09),
+        freckles=uniform(0, 1) if shade >= 3 else 0.0,
+        wrinkles=float(np.clip((age - 30) / 40, 0, 1)),
+        glasses=int(rng.integers(1, 4)) if uniform() < 0.16 else 0,
+    )  # fmt: skip
+
+
+def draw_somebody(
+    rng: np.random.Generator, ages: tuple[int, int], gender: str = ""
+) -> SimpleNamespace:
+    """An identity of any age in a range, and of any gender unless it is given."""
+    gender = gender or str(rng.choice(("male", "female")))
+    return draw_identity(rng, gender, int(rng.integers(*ages)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """People (the one portrayed last), light, background; upright, `width` x `height` pixels."""
+
+    width: int
+    height: int
+    people: tuple[SimpleNamespace, ...]  # see `_draw_person`
+    light: np.ndarray  # unit vector to the lamp: right, down, towards the camera
+    key: np.ndarray  # colours of lamp and surroundings
+    fill: np.ndarray
+    background: int  # seed
+    turn: int = 0  # quarter turns, counterclockwise, from upright to stored
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height as stored."""
+        return (self.height, self.width) if self.turn % 2 else (self.width, self.height)
+
+
+def _draw_person(
+    rng: np.random.Generator, who: SimpleNamespace, x: float, y: float, scale: float, loose: float
+) -> SimpleNamespace:
+    """A person at (x, y) of the upright picture; `scale`: pixels of half a face width."""
+    smile = float(np.clip(rng.normal(0.4, 0.35), -0.05, 1))
+    return SimpleNamespace(
+        who=who, x=x, y=y, scale=scale, smile=smile, roll=rng.normal(0, 0.07) * loose,
+        yaw=float(np.clip(rng.normal(0, 0.2), -0.5, 0.5)),
+        pitch=float(np.clip(rng.normal(0.02, 0.07), -0.18, 0.18)),
+        open=float(rng.uniform(0.035, 0.075)) if smile > 0.45 and rng.random() < 0.7 else 0.0,
+        gaze=(rng.normal(0, 0.016), rng.normal(0, 0.016)), wears=int(rng.integers(2**31)),
+    )  # fmt: skip
+
+
+def draw_scene(
+    rng: np.random.Generator, who: SimpleNamespace, width: int, height: int, frame: str = ""
+) -> Scene:
+    """Places a person freely (as people post them), or aligned as in `"ffhq"`, `"celeba"`."""
+    if frame:
+        # FFHQ's side is four times the distance of the eyes (the dataset's alignment script);
+        # CelebA has the eyes at (69, 111) and (109, 111) of 178 x 218.
+        eyes, middle = {"ffhq": (0.25, 0.47), "celeba": (40 / 178, 0.51)}[frame]
+        scale = eyes * width / (2 * who.eye_x)
+        x, y = 0.5 * width, middle * height - who.eye_y * scale
+    else:
+        scale = min(width, height) * rng.uniform(0.15, 0.28)
+        x, y = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.4, 0.5)
+        y = float(np.clip(y, 1.35 * scale, max(height - 1.5 * scale, 1.35 * scale)))
+    people = [_draw_person(rng, who, x, y, scale, loose=0.2 if frame else 1.0)]
+    if not frame and rng.random() < 0.05 and width > height:  # somebody else stands beside
+        other = draw_somebody(rng, (20, 60))
+        beside = x + scale * rng.uniform(2.9, 3.4) * (1 if x < width / 2 else -1)
+        people.insert(0, _draw_person(rng, other, beside, y + 0.2 * scale, 0.8 * scale, loose=1.0))
+    direction = np.float32(rng.uniform((-0.9, -0.8, 0.7), (0.9, -0.15, 1.2)))
+    light = direction / np.linalg.norm(direction)
+    warmth, contrast = rng.normal(0, 0.07), rng.uniform(0.45, 0.85)
+    key = 1.15 * contrast * colour(1 + warmth, 1, 1 - 1.3 * warmth)
+    fill = (1.05 - contrast) * colour(1 - 0.5 * warmth, 1, 1 + 0.7 * warmth)
+    return Scene(width, height, tuple(people), light, key, fill, int(rng.integers(2**31)))
+
+
+# ----------------------------------------------------------------------------------------- geometry
+
+# Fractions of the stored picture to fractions of the upright one.
+_TURNS = {
+    0: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    1: [[0, -1, 1], [1, 0, 0], [0, 0, 1]],
+    2: [[-1, 0, 1], [0, -1, 1], [0, 0, 1]],
+    -1: [[0, 1, 0], [-1, 0, 1], [0, 0, 1]],
+}
+
+
+def raster_to_upright(
+    scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float
+) -> np.ndarray:
+    """Matrix `(2, 3)` from pixels of a raster showing `crop` to fractions of the upright."""
+    (left, top), wide, high = crop[:2], (crop[2] - crop[0]) / size[0], (crop[3] - crop[1]) / size[1]
+    to_stored = [[wide, 0, left + centre * wide], [0, high, top + centre * high], [0, 0, 1]]
+    return np.array(_TURNS[scene.turn], float)[:2] @ np.array(to_stored)
+
+
+def onto_head(person: SimpleNamespace, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+    """From the picture plane to the turned head: coordinates on it, value of the outline, depth.
+
+    The outline is a superellipse per half, tapered towards the chin; its value is below 1 inside.
+    """
+    who, below = person.who, b + 0.1 > 0
+    semi = np.where(below, np.float32(who.chin + 0.1), np.float32(1.5))
+    power = np.where(below, np.float32(who.jaw), np.float32(2.2))
+    width = np.abs(a) * (1 + who.taper * np.maximum(b, 0) ** 2)
+    r = (np.maximum(width, 1e-6) ** power + (np.abs(b + 0.1) / semi) ** power) ** (1 / power)
+    z = np.sqrt(np.maximum(1 - np.minimum(r, 1) ** 2, 0))
+    u = a * math.cos(person.yaw) - z * math.sin(person.yaw)
+    v = b * math.cos(person.pitch) - z * math.sin(person.pitch)
+    return u, v, r, z
+
+
+def _plane_to_stored(scene: Scene, points: np.ndarray, roll: float) -> np.ndarray:
+    """Picture plane of the person portrayed to fractions of the stored picture: `(N, 2)`."""
+    person, c, s = scene.people[-1], np.cos(roll), np.sin(roll)
+    xy = points @ np.array([[c, s], [-s, c]]) * person.scale + (person.x, person.y)
+    upright = np.column_stack([xy / (scene.width, scene.height), np.ones(len(xy))])
+    return upright @ np.linalg.inv(_TURNS[scene.turn])[:2].T
+
+
+def landmarks(scene: Scene) -> np.ndarray:
+    """Five landmarks `(5, 2)` of the person portrayed, as fractions of the stored picture."""
+    person, who = scene.people[-1], scene.people[-1].who
+    eyes, mouth = who.eye_y, who.mouth_y - 0.1 * person.smile
+    nose = 0.2 * math.sin(person.yaw), who.nose_y - 0.04
+    body = np.array(
+        [
+            (-who.eye_x, eyes),
+            (who.eye_x, eyes),
+            nose,
+            (-who.mouth_width, mouth),
+            (who.mouth_width, mouth),
+        ]
+    )
+    plane = body.copy()
+    for _ in range(30):  # the way back from the head, by fixed-point iteration
+        u, v, *_ = onto_head(person, plane[:, 0], plane[:, 1])
+        plane += 0.7 * (body - np.stack([u, v], 1))
+    return _plane_to_stored(scene, plane, person.roll)
+
+
+def face_box(scene: Scene, margin: float = 0.0) -> np.ndarray:
+    """Tight box, forehead to chin: left, top, right, bottom in fractions of the stored picture."""
+    person = scene.people[-1]
+    shift = 0.3 * math.sin(person.yaw)  # a detector's box follows the features, not the skull
+    left, top, right, bottom = -0.86 + shift, -1.06, 0.86 + shift, person.who.chin + 0.01
+    wide, high = margin * (right - left) / 2, margin * (bottom - top) / 2
+    corners = [(x, y) for x in (left - wide, right + wide) for y in (top - high, bottom + high)]
+    stored = np.clip(_plane_to_stored(scene, np.array(corners), roll=0.0), 0, 1)
+    return np.concatenate([stored.min(0), stored.max(0)])
