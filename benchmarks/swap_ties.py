@@ -1,8 +1,9 @@
-"""Finding the photograph behind every face-swap: recall and precision on drawn files, seconds at DeepFakeFace's size.
+"""The photograph behind every face-swap: recall, precision, and seconds at DeepFakeFace's size.
 
-First 300 photographs of many sizes are drawn, squashed, saved at quality 75, given another's face (an ellipse of 5 to
-25 % of the picture, off the middle) and saved again; a fifth of the photographs is then withheld. Then 30,000 swaps are
-compared with 30,000 photographs, as thumbnails of noise: the time does not depend on the content. So are the hashes.
+First 300 photographs of many sizes are drawn, squashed, saved at quality 75, given another's face
+(an ellipse of 5 to 25 % of the picture, off the middle) and saved again; a fifth of the photographs
+is then withheld. Then 30,000 swaps are compared with 30,000 photographs, as thumbnails of noise:
+the time does not depend on the content. So are the hashes.
 Run: python benchmarks/swap_ties.py [number of thumbnails]
 """
 
@@ -14,10 +15,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.data.ties import GRID, match_backgrounds, swap_ties
+from src.data.ties import GRID, find_swap_ties, match_backgrounds
 from src.evaluation.leaks import near_duplicates
 
 NUM_DRAWN, SIDE = 300, 512
@@ -39,10 +41,8 @@ def draw_files(folder: Path) -> tuple[list[Path], list[Path], np.ndarray]:
     photographs = [folder / f"photograph{index:03d}.jpg" for index in range(NUM_DRAWN)]
     for file in photographs:
         draw_photograph(random).save(file, quality=int(random.integers(60, 96)))
-    swaps, behind = (
-        [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)],
-        random.permutation(NUM_DRAWN),
-    )
+    swaps = [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)]
+    behind = random.permutation(NUM_DRAWN)
     for index, file in enumerate(swaps):
         Image.open(photographs[behind[index]]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
             file, quality=75
@@ -69,31 +69,24 @@ def main() -> None:
         swaps, photographs, behind = draw_files(Path(folder))
         delivered = NUM_DRAWN * 4 // 5
         start = time.perf_counter()
-        ties = swap_ties(swaps, photographs[:delivered])
+        paths = [file.name for file in photographs[:delivered] + swaps]
+        records = pd.DataFrame({"path": paths, "generator": "real", "dataset": "wiki"})
+        records.loc[delivered:, ["generator", "dataset"]] = "insight"
+        ties = find_swap_ties(records, Path(folder)).set_index("path")["background"]
         seconds = time.perf_counter() - start
-    tied = ties["background"].notna().to_numpy()
-    right = np.array(
-        [found == photographs[truth] for found, truth in zip(ties["background"], behind)]
-    )
-    print(
-        f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs, from their files"
-    )
-    print(
-        f"           recall {right[behind < delivered].mean():.4f}, precision {right[tied].mean():.4f}"
-    )
+    found = [ties.get(file.name) for file in swaps]
+    tied = np.array([name is not None for name in found])
+    right = np.array([name == photographs[truth].name for name, truth in zip(found, behind)])
+    print(f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs")
+    recall, precision = right[behind < delivered].mean(), right[tied].mean()
+    print(f"           recall {recall:.4f}, precision {precision:.4f}")
 
     random, shape = np.random.default_rng(0), (num_thumbnails, GRID, GRID)
     swaps, photographs = (random.integers(0, 256, shape, dtype=np.uint8) for _ in range(2))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
     match_backgrounds(swaps, photographs)
-    seconds, after = (
-        time.perf_counter() - start,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    )
-    print(
-        f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; peak {after:.2f} GiB, {before:.2f} before"
-    )
+    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak / 2**20:.2f} GiB")
 
     hashes = random.integers(0, 2**64, num_thumbnails, dtype=np.uint64)
     start = time.perf_counter()

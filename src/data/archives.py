@@ -52,7 +52,7 @@ def extract(archive: Path, folder: Path, *, digest=None, check=lambda: None) -> 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of `folder` if the block ends without error."""
+    """An empty folder to fill; it takes the place of `folder` if the block ends without error."""
     growing, old = clear_leftovers(folder)
     try:
         growing.mkdir(parents=True)
@@ -111,7 +111,7 @@ def _write_members(archive, growing, check) -> tuple[int, int]:
 
 
 def _members(archive, growing):
-    """Yield `(name, is a folder, announced size, function that opens it)`; refuse links and so on."""
+    """Yield `(name, is a folder, announced size, function that opens it)`; refuse links."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as source:
             members = source.infolist()

@@ -93,9 +93,9 @@ def _check_names(study: Study, records: pd.DataFrame) -> None:
             needs = [f"{fake!r} with photographs of {of!r}" for fake, of in study.test_sets.items()]
             raise ValueError(
                 f"The manifest has fakes of {', '.join(generators)} and photographs of "
-                f"{', '.join(datasets)}. The study {study.name!r} trains on {study.train_set!r} and "
-                f"knows these generators: {', '.join(needs)}. Rename them in the columns generator "
-                "and dataset, or name yours in train_set and test_sets of the study in "
+                f"{', '.join(datasets)}. The study {study.name!r} trains on {study.train_set!r} "
+                f"and knows these generators: {', '.join(needs)}. Rename them in the columns "
+                "generator and dataset, or name yours in train_set and test_sets of the study in "
                 "src/config.py."
             )
 
@@ -150,8 +150,9 @@ def coverage(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
-    """A few records of every source (a dataset's reals, a generator's fakes), of the same groups
-    where it can be.
+    """A few records of every source, of the same groups where it can be.
+
+    A source is a dataset's reals or a generator's fakes.
 
     Returns:
         `num_each` records for each source in turn, reals first, with the column `source`.

@@ -1,4 +1,4 @@
-"""A parquet copy of a Kaggle dataset, laid out as Kaggle's archive is; no picture's bytes change."""
+"""A parquet copy of a Kaggle dataset → files as in Kaggle's archive; no picture changes."""
 
 from pathlib import Path
 

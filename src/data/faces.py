@@ -242,7 +242,6 @@ def expand(boxes: np.ndarray | pd.DataFrame, margin: float) -> np.ndarray:
         `float64`, `(num_boxes, 4)`. NaN stays NaN.
 
     Example:
-
     >>> expand(np.array([[0.4, 0.4, 0.6, 0.8]]), 0.5).round(3).tolist()
     [[0.3, 0.2, 0.7, 1.0]]
     """
@@ -263,7 +262,6 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         is NaN.
 
     Example:
-
     >>> float(iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])).round(3))
     0.333
     """
@@ -288,7 +286,6 @@ def box_agreement(boxes: pd.DataFrame, reference: pd.DataFrame) -> pd.Series:
         there is nothing to compare.
 
     Example:
-
     >>> found = pd.DataFrame([["a", 0, 0, 1, 1], ["b", *[np.nan] * 4]], columns=["path", *BOX])
     >>> known = pd.DataFrame([["a", 0, 0, 1, 0.8], ["b", 0, 0, 1, 1]], columns=["path", *BOX])
     >>> box_agreement(found, known).to_dict()

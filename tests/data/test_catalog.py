@@ -1,4 +1,4 @@
-"""Records, groups, splits and tasks, on small trees of empty files (only face boxes need pictures, for their size)."""
+"""Records, groups, splits and tasks, on small trees of files that are mostly empty."""
 
 import dataclasses
 
@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from simulator.archives import POINTS, wiki_mat
+from simulator.archives import wiki_mat
+from simulator.drawing import POINTS
 from src import config
 from src.data import catalog, readers, ties
+from src.data.archives import MARKER
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def study(tmp_path, monkeypatch):
 @pytest.fixture
 def manifest_study(tmp_path, monkeypatch, study):
     monkeypatch.setenv("FACES", str(tmp_path))
-    return dataclasses.replace(study, from_manifest=True)
+    return dataclasses.replace(study, from_manifest=True, train_set="gan", test_sets={"gan": "d"})
 
 
 def touch(path):
@@ -116,17 +118,18 @@ def test_gan_polarity_is_checked_against_the_csv(study, tree):
 
 
 def test_the_csv_files_of_a_flipped_mirror_are_found_out(study, tree):
-    rows = [{"path": f"{split}/{label}/{number}.jpg", "label": int(label == "fake"), "label_str": label}
-            for split in ("train", "valid") for label in ("real", "fake") for number in range(2)]  # fmt: skip
-    pd.DataFrame([row for row in rows if row["path"].startswith("train")]).to_csv(
-        tree / "gan140k" / "train.csv"
-    )
+    rows = [
+        {"path": f"train/{label}/{number}.jpg", "label": int(label == "fake"), "label_str": label}
+        for label in ("real", "fake")
+        for number in range(2)
+    ]
+    pd.DataFrame(rows).to_csv(tree / "gan140k" / "train.csv")
     with pytest.raises(
         ValueError, match="train.csv: .*contradicts the folder names for 4 of 4 files.*opposite pol"
     ):
         catalog.collect(study)
     flipped = pd.DataFrame(rows).replace({"label_str": {"real": "fake", "fake": "real"}})
-    flipped[flipped["path"].str.startswith("train")].to_csv(tree / "gan140k" / "train.csv")
+    flipped.to_csv(tree / "gan140k" / "train.csv")
     with pytest.raises(ValueError, match="column label_str contradicts"):
         catalog.collect(study)
 
@@ -171,7 +174,7 @@ def write_wiki_mat(raw, rows):
 
 
 def test_what_wiki_mat_tells(study, tree):
-    """Pixels counted from one, first and last, of the stored picture; the box of a photograph is its inpainting's."""
+    """First and last pixel of the stored picture, counted from one; also the inpainting's box."""
     paths = [f"{number % 4:02d}/{number}_1950-01-01_2010.jpg" for number in range(5)]
     for path in paths[:4]:
         write_picture(tree / "wiki/wiki" / path, 40, 20, orientation=6)
@@ -196,11 +199,11 @@ def test_what_wiki_mat_tells(study, tree):
             readers.BOX
         ].isna().all(axis=None)
     assert records[readers.LANDMARKS].isna().all(axis=None)
-    ties = pd.DataFrame(
-        {"path": [f"insight/insight/{paths[3]}"], "background": [f"wiki/wiki/{paths[0]}"]}
+    tie = drawn_ties(**{"3": "0"}).replace(
+        r"00/(\d).jpg", r"0\1/\1_1950-01-01_2010.jpg", regex=True
     )
-    swapped = ties.add_swap_boxes(records.reset_index(), ties).set_index("path")
-    assert swapped.loc[ties["path"].item(), readers.BOX].tolist() == [0.25, 0.25, 0.75, 0.75]
+    swapped = ties.add_swap_boxes(records.reset_index(), tie).set_index("path")
+    assert swapped.loc[tie["path"].item(), readers.BOX].tolist() == [0.25, 0.25, 0.75, 0.75]
     assert swapped[readers.BOX].notna().sum().eq(records[readers.BOX].notna().sum() + 1).all()
     table = catalog.coverage(swapped.reset_index()).loc["wiki", "real"]
     assert table.tolist() == [20, 2, 3, 3, 2, 0]
@@ -212,7 +215,10 @@ def test_what_celeba_tells(study, tree):
         folder / "list_attr_celeba.csv", index=False
     )
     points = dict(
-        zip(readers._CELEBA_POINTS, (69, 109, 106, 113, 77, 142, 73, 152, 108, 154))
+        zip(
+            [f"{p}_{axis}" for p in readers._CELEBA_POINTS for axis in "xy"],
+            (69, 109, 106, 113, 77, 142, 73, 152, 108, 154),
+        )
     )  # of 000001.jpg
     pd.DataFrame([{"image_id": names[0], **points}]).to_csv(
         folder / "list_landmarks_align_celeba.csv", index=False
@@ -239,15 +245,14 @@ def test_what_celeba_tells(study, tree):
     ]
 
 
-def test_names_are_those_of_the_other_modules():
-    assert readers.BOX == readers.BOX
+def test_landmarks_are_named_as_the_simulator_names_them():
     assert readers.LANDMARKS == [f"{point}_{axis}" for point in POINTS for axis in "xy"]
 
 
 def swaps_and_photographs(names):
     """Records of photographs and swaps of these names."""
-    rows = [(f"{folder}/{folder}/00/{name}.jpg", generator)
-            for folder, generator in (("wiki", "real"), ("insight", "insight")) for name in names]  # fmt: skip
+    sources = (("wiki", "real"), ("insight", "insight"))
+    rows = [(f"{of}/{of}/00/{name}.jpg", generator) for of, generator in sources for name in names]
     return pd.DataFrame(rows, columns=["path", "generator"])
 
 
@@ -264,17 +269,17 @@ def test_tie_quality():
     truth = drawn_ties(
         a="b", b="a", c="d", d="e", e="z"
     )  # the photograph z was rejected: e cannot be tied to it
-    ties = drawn_ties(a="b", b="a", c="d", e="c").assign(
+    found = drawn_ties(a="b", b="a", c="d", e="c").assign(
         distance=[0.1, 0.2, 0.3, 0.6], margin=[0.5, 0.4, 0.3, 0.01]
     )
-    quality = ties.tie_quality(ties, records, truth)
+    quality = ties.tie_quality(found, records, truth)
     assert quality["distance, median"] == pytest.approx(0.25) and quality["margin, min"] == 0.01
     assert quality["mutual"] == 0.5 and quality["recall"] == 0.75 and quality["precision"] == 0.75
-    unknown = ties.tie_quality(ties, records, truth.iloc[:0])
+    unknown = ties.tie_quality(found, records, truth.iloc[:0])
     assert not {"recall", "precision"} & set(unknown.index) and quality[unknown.index].equals(
         unknown
     )
-    nothing = ties.iloc[:0]
+    nothing = found.iloc[:0]
     assert ties.tie_quality(nothing, records, truth)["recall"] == 0
     assert ties.tie_quality(nothing, records.iloc[:0], truth.iloc[:0]).empty
 
@@ -366,9 +371,9 @@ def test_a_torn_swap_is_left_out_and_listed():
             "split": ["train", "train", "test", "test"],
         }
     )
-    ties = pd.DataFrame({"path": ["a", "c"], "background": ["b", "b"]})
-    assert ties.swap_pairs(records, ties).to_numpy().tolist() == [["w", "x"], ["y", "x"]]
-    kept, lost = ties.drop_torn_swaps(records, ties)
+    tied = pd.DataFrame({"path": ["a", "c"], "background": ["b", "b"]})
+    assert ties.swap_pairs(records, tied).to_numpy().tolist() == [["w", "x"], ["y", "x"]]
+    kept, lost = ties.drop_torn_swaps(records, tied)
     assert kept["path"].tolist() == ["a", "b", "d"] and lost["path"].tolist() == ["c"]
     assert "another split" in lost["reason"].item()
 
@@ -391,8 +396,6 @@ def test_tasks_and_what_the_controlled_protocol_replays(study, tree):
     assert replayed[("gan140k", "real")] == [1] == replayed[("gan140k", "fake")]
     train = table[table["split"] == "train"]
     assert not set(train["group"]) & set(table.loc[table["split"] == "test", "group"])
-    capped = catalog.tasks(records, dataclasses.replace(study, max_per_class=5))
-    assert (capped[capped["split"] == "train"]["label"].value_counts() == 5).all()
 
 
 def test_a_task_without_a_class_is_an_error(study, tree):
@@ -409,7 +412,7 @@ def test_save_and_load(study, tree):
         catalog.save(study, records, pd.DataFrame({"path": ["x.jpg"], "reason": ["zero bytes"]}))
     assert catalog.load(study).equals(records)
     assert pd.read_csv(study.data / "rejected.csv")["reason"].tolist() == ["zero bytes"]
-    assert not list(study.data.glob(".records-*"))
+    assert {path.name for path in study.data.glob(".*")} <= {".records.lock"}
 
 
 def test_manifest(manifest_study, tmp_path):
@@ -425,15 +428,44 @@ def test_manifest(manifest_study, tmp_path):
     ("changes", "error", "message"),
     [
         (dict(label=["real", "real"]), ValueError, "no fake picture"),
-        (dict(label=["real", "Fake"]), ValueError, "'real' or 'fake', found 'Fake'"),
+        (dict(label=["real", "Fake"]), ValueError, "label must be one of fake, real, found 'Fake'"),
+        (
+            dict(generator=["real", "mygan"], dataset="mine"),
+            ValueError,
+            "fakes of mygan and photographs of mine.*trains on 'gan' and knows .*'gan' with .*'d'",
+        ),
         (dict(path=["a.jpg", "c.jpg"]), FileNotFoundError, "1 of 2 files that do not exist.*c.jpg"),
-        (dict(split=["train", "dev"]), ValueError, "found dev"),
+        (dict(split=["train", "dev"]), ValueError, "split must be one of .*found 'dev'"),
     ],
 )
 def test_a_bad_manifest(changes, error, message, manifest_study, tmp_path):
     write_manifest(tmp_path, **changes)
     with pytest.raises(error, match=message):
         catalog.collect(manifest_study)
+
+
+def test_records_of_another_manifest_are_noticed(manifest_study, tmp_path, monkeypatch):
+    write_manifest(tmp_path)
+    records = catalog.collect(manifest_study)
+    catalog.save(manifest_study, records, pd.DataFrame({"path": []}))
+    assert len(catalog.load(manifest_study)) == 2
+    write_manifest(tmp_path, group=["g", "h"])
+    with pytest.raises(
+        ValueError, match="manifest.csv changed after .*01_data_download.ipynb again"
+    ):
+        catalog.load(manifest_study)
+    monkeypatch.delenv("FACES")  # where the pictures are gone, their records still serve the tables
+    assert len(catalog.load(manifest_study)) == 2
+
+
+def test_records_of_another_archive_are_noticed(study, tree):
+    marker = tree / "celeba" / MARKER
+    marker.write_text('{"digest": "sha256:1"}')
+    catalog.save(study, catalog.collect(study), pd.DataFrame({"path": []}))
+    catalog.load(study)
+    marker.write_text('{"digest": "sha256:2"}')
+    with pytest.raises(ValueError, match="celeba changed after"):
+        catalog.load(study)
 
 
 def test_a_manifest_without_columns(manifest_study, tmp_path):

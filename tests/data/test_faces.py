@@ -1,11 +1,13 @@
 """Face boxes: the choice of a face, the cache, geometry; and MTCNN itself on a few pictures."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from src.data import faces
@@ -17,7 +19,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "faces"
 
 
 class Detector:
-    """Stands in for MTCNN: the face is the bright rectangle; remembers the shapes of the batches it saw."""
+    """Stands in for MTCNN: the face is the bright rectangle; remembers its batches' shapes."""
 
     def __init__(self):
         self.batches = []
@@ -107,11 +109,29 @@ def test_only_new_and_changed_pictures_are_looked_at(tmp_path, detector):
     assert detector.num_pictures == 3
     pd.testing.assert_frame_equal(again, first[::-1].reset_index(drop=True))
     drawn(files[0], 64, 64, (0.5, 0.5, 1, 1))
-    os.utime(files[0], ns=(0, 1))
+    os.utime(files[1], ns=(0, 1))  # the time of change says nothing
     table = detect([*files, files[0]], cache, root=tmp_path)
     assert detector.num_pictures == 5
     assert table["left"].tolist() == [0.5, 0, 0, 0, 0.5]
     assert len(pd.read_parquet(cache)) == 4
+
+
+def test_of_two_runs_at_once_one_detects(tmp_path, detector):
+    files = [drawn(tmp_path / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(4)]
+    cache = tmp_path / "boxes.parquet"
+    with ThreadPoolExecutor(2) as pool:
+        with FileLock(f"{cache}.lock"):
+            runs = [pool.submit(detect, files, cache, root=tmp_path) for _ in range(2)]
+            wait(runs, 0.5)  # both have come to the lock
+            assert detector.num_pictures == 0
+        first, second = (run.result() for run in runs)
+    assert detector.num_pictures == 4 and first.equals(second)
+
+
+def test_a_table_of_an_older_version_is_made_anew(tmp_path, detector):
+    file, cache = drawn(tmp_path / "a.png", 64, 64, (0, 0, 0.5, 0.5)), tmp_path / "boxes.parquet"
+    pd.DataFrame({"path": ["a.png"], "modified": [1], "left": [0.9]}).to_parquet(cache)
+    assert detect([file], cache, root=tmp_path)["left"].tolist() == [0]
 
 
 def test_faces_are_found_after_the_steps(tmp_path, detector):

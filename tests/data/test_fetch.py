@@ -1,4 +1,4 @@
-"""Deliveries: whole and byte-identical, or absent with the reason, whatever server, disk, archive or process do."""
+"""Deliveries: complete and byte-identical, or absent with the reason, whatever goes wrong."""
 
 import dataclasses
 import errno
@@ -121,7 +121,7 @@ def no_kaggle(monkeypatch, tmp_path):
 
 @pytest.fixture
 def many_files():
-    """A folder for thousands of files, in memory where the system has such a folder, and empty again at once."""
+    """A folder for thousands of files, in memory where the system has such a folder."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         yield Path(folder)
@@ -163,7 +163,7 @@ def test_sources_are_complete():
 
 
 def test_faults_at_random(many_files):
-    """Hundreds of faults: each delivery is whole or absent with a reason, and an honest server mends them all."""
+    """Each delivery is complete or absent with a reason, and an honest server mends them all."""
     chance = random.Random(7)
     trees = {
         name: make_tree(name, seed)
@@ -506,6 +506,19 @@ def test_mounted_kaggle_input_is_used_in_place(places, tmp_path, monkeypatch, la
         fetch_one(file, *places)
 
 
+def test_a_mounted_set_that_cannot_be_linked_is_an_error(places, tmp_path, monkeypatch):
+    (tmp_path / "input/faces-set").mkdir(parents=True)
+    monkeypatch.setattr(fetch, "KAGGLE_INPUT", tmp_path / "input")
+
+    def refused(*_, **__):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    file = RemoteFile("gan140k", "http://127.0.0.1:9/x", kaggle="somebody/faces-set")
+    with pytest.raises(DeliveryError, match="faces-set, but no link .*raw/gan140k.*Developer Mode"):
+        fetch_one(file, *places)
+
+
 def test_kagglehub_delivers(places, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "1.jpg").write_bytes(b"x")
@@ -798,7 +811,7 @@ def test_a_hostile_download_leaves_the_older_tree(server, places):
 
 
 def test_damaged_anywhere(many_files, small_limits):
-    """Bytes changed at random: the tree of an archive without known hash is complete or absent; nothing else raises."""
+    """Bytes changed at random, no known hash: the tree is complete or absent."""
     chance, tree = random.Random(3), make_tree("a", 1, 5)
     results = {"whole": 0, "refused": 0}
     for suffix, content in ((".zip", make_zip(tree)), (".tar", make_tar(tree))):
@@ -840,8 +853,9 @@ def test_harmless_oddities_are_extracted(tmp_path):
 
 # --- Killed processes, two processes
 
-# Imports the module once and forks a child for each order, so that a kill costs milliseconds. `kill_at` n: the child
-# kills itself at its n-th operation on files, and so passes every state in which a process can die.
+# Imports the module once and forks a child for each order, so that a kill costs milliseconds.
+# `kill_at` n: the child kills itself at its n-th operation on files, and so passes every state in
+# which a process can die.
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
@@ -928,7 +942,7 @@ def check_after_kill(file, trees, home):
 
 @pytest.mark.parametrize(("archive", "make"), [("wiki.zip", make_zip), ("wiki.tar", make_tar)])
 def test_killed_at_every_operation(children, server, many_files, archive, make):
-    """Before each single operation on files, of download, extraction and replacement of an older version."""
+    """Before each operation on files, of download, extraction and replacement of an older tree."""
     old, tree = make_tree("wiki", 1, 3), make_tree("wiki", 2, 6)
     old_file, file = (
         remote(server, "wiki", make(old), archive),

@@ -1,7 +1,8 @@
-"""The study `full`, as far as it can be had here: notebook 1 runs on a mirror of all seven real archives.
+"""The study `full`, as far as it can be had here: notebook 1 on a mirror of all seven archives.
 
-The archives have the real names and layout, and simulated pictures; everything else is the study's own, but for their
-hashes, sizes and numbers of files. Of `wiki` the published number is kept, so that one archive is not as expected.
+The archives have the real names and layout, and simulated pictures; everything else is the study's
+own, but for their hashes, sizes and numbers of files. Of `wiki` the published number is kept, so
+that one archive is not as expected.
 """
 
 import ast
@@ -23,14 +24,14 @@ from simulator.server import serve
 from src import config
 from src.config import ROOT, Simulation
 from src.data import catalog, fetch, readers, sources
-from src.data.fetch import MIRROR, SOURCES
+from src.data.sources import MIRROR, SOURCES
 from src.pictures.decoding import decode
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 30, 28, 30
 
 
 def counts(file):
-    """What `download.SOURCES` should expect of the small archives."""
+    """What `sources.SOURCES` should expect of the small archives."""
     splits = {"train": NUM_GAN * 5 // 7, "valid": NUM_GAN // 7, "test": NUM_GAN // 7}
     number = {"gan140k": 0, "celeba": NUM_CELEBA}.get(file.name, NUM_PHOTOGRAPHS)
     for pattern, published in file.expected:
@@ -41,7 +42,7 @@ def counts(file):
 
 
 def run_notebook_1():
-    """Executes its code cells as a kernel would, rendering what a cell ends with: its variables and what it printed."""
+    """Executes its code cells as a kernel would: its variables and what it printed."""
     namespace, printed = {"__name__": "__main__"}, io.StringIO()
     for cell in nbformat.read(ROOT / "notebooks" / "01_data_download.ipynb", as_version=4).cells:
         if cell.cell_type != "code":
@@ -89,7 +90,7 @@ def outcome(tmp_path_factory):
             deliveries={delivery.name: delivery for delivery in notebook.deliveries},
             records=catalog.load(notebook.study),
             rejected=pd.read_csv(notebook.study.data / "rejected.csv"),
-            ties=notebook.ties,
+            ties=notebook.swap_ties,
             printed=notebook.printed,
             truth=truth(made).set_index("path"),
         )
@@ -115,7 +116,7 @@ def test_only_an_unexpected_number_of_files_is_remarked(outcome):
     assert list(problems) == ["wiki"]
     assert f"{NUM_PHOTOGRAPHS} files like wiki/*.jpg where 30,000 are expected" in problems["wiki"]
     assert "Delete that folder and fetch again, or go on with what there is." in problems["wiki"]
-    assert "7 of 7 archives are here" in outcome.printed and problems["wiki"] in outcome.printed
+    assert "7 of 7 archives" in outcome.printed and problems["wiki"] in outcome.printed
 
 
 def test_records_are_those_of_the_truth(outcome):
@@ -188,8 +189,8 @@ def test_a_missing_archive_is_explained_and_the_rest_goes_on(outcome):
         name: "failed" if name == "celeba" else "already there" for name in outcome.deliveries
     }
     assert (
-        "6 of 7 archives are here" in notebook.printed
-        and "sources.take_copy(study, 'celeba'" in notebook.printed
+        "6 of 7 archives" in notebook.printed
+        and "copies.take_copy(study, 'celeba'" in notebook.printed
     )
     left = outcome.records[outcome.records["dataset"] != "celeba"].reset_index(drop=True)
     pd.testing.assert_frame_equal(catalog.load(notebook.study), left)

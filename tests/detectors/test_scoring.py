@@ -10,7 +10,8 @@ import pytest
 from src import config
 from src.config import PROTOCOLS, Autoencoder
 from src.data import catalog, faces, sources, ties
-from src.data.fetch import MIRROR, SOURCES, fetch_archives
+from src.data.fetch import fetch_archives
+from src.data.sources import MIRROR, SOURCES
 from src.detectors import autoencoder, models, scoring, training
 from src.evaluation import audit, comparisons, pca
 from src.evaluation.results import RESULT_COLUMNS, read_scores, score_baseline, scores_file
