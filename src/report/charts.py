@@ -264,7 +264,7 @@ def trait_maps(panels: Tables, *, title="") -> Figure:
     """How well each trait tells each generator's pictures from their reals; 0.5 is white.
 
     Args:
-        panels: Name → AUC, traits × generators. All panels list the traits in the order of the first.
+        panels: Name → AUC, traits × generators; all with the traits of the first, in any order.
     """
     first = next(iter(panels.values()))
     size = (1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0)
@@ -321,7 +321,7 @@ def _percent_histogram(axis, values, bins, label) -> None:
 
 @plt.rc_context(STYLE)
 def scree(shares: np.ndarray, *, title="Scree plot of the joint PCA") -> Figure:
-    """How much of the variance `(num_components,)` each component explains, and how much is left."""
+    """How much of the variance each component explains, `(num_components,)`, and what is left."""
     figure, axes = new_axes([""], 7.2, 3.2, 0.6, title)
     axis, places, percent = axes[0, 0], np.arange(1, len(shares) + 1), 100 * np.asarray(shares)
     axis.plot(places, percent, "o-", color=REAL, markersize=4, label="explained by it alone")
@@ -342,8 +342,9 @@ def probe_curves(panels: Tables, *, title="") -> Figure:
     figure, axes = new_axes(panels, 4.8, 3.4, 0.8, title, sharey=True)
     for axis, table in zip(axes[0], panels.values()):
         k, mean, high = table["k"], table["null_mean"], table["null_high"]
-        look = {"color": GREY, "linewidth": 1, "label": "shuffled labels (90 %)"}
-        draw_band(axis, k, mean, 2 * mean - high, high, **look)
+        look = {"color": GREY, "alpha": 0.3, "linewidth": 0, "label": "shuffled labels (90 %)"}
+        axis.fill_between(k, 2 * mean - high, high, **look)
+        axis.axhline(0.5, color=GREY, linewidth=1)
         look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
         draw_band(axis, k, table["auc"], table["ci_low"], table["ci_high"], **look)
         axis.set(xscale="log", xlabel="number of components")
@@ -510,11 +511,12 @@ def heat_overlays(
         labels = ["for real", "0", "for fake"] if signed else ["0", "highest"]
         bar.set_ticks(range(lowest, 2), labels=labels)
         bar.outline.set_visible(False)
+    dark = withStroke(linewidth=3, foreground="black")
     for column, picture, box in zip(axes.T, pictures, () if boxes is None else boxes):
         left, top, right, bottom = box * np.tile(picture.shape[1::-1], 2)
         for axis in column:
             frame = plt.Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False)
-            frame.set(edgecolor="white", linewidth=1.8, path_effects=[withStroke(linewidth=3)])
+            frame.set(edgecolor="white", linewidth=1.8, path_effects=[dark])
             axis.add_patch(frame)
     for axis in axes.flat:
         _remove_frame(axis)

@@ -113,7 +113,7 @@ def new_axes(
     """A closed figure and its axes `(num_rows, num_columns)`.
 
     Args:
-        titles: Of the panels: as many as there are panels, or the first row's if there is `num_rows`.
+        titles: One for each panel; with `num_rows`, one for each panel of the first row.
         width: Of a panel in inches.
         height: Of a panel in inches.
         margin: Inches for titles and a legend.

@@ -12,7 +12,7 @@ from src.evaluation.metrics import compute
 from src.evaluation.results import SCORE_COLUMNS, read_results, write_results
 from src.pictures.decoding import decode
 from src.pictures.steps import apply
-from src.report import result_charts
+from src.report import charts
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_conditions_run_from_mild_to_severe(code, study):
     assert table["family"].unique().tolist() == [
         "chroma", "brightness", "blur", "pixelate", "jpeg", "noise", "downscale"
     ]  # fmt: skip
-    assert set(result_charts._DEGRADED) == set(table["family"])
+    assert set(charts._DEGRADED) == set(table["family"])
     assert (table.groupby("family").size().iloc[:4] >= 4).all() and not table[
         "step"
     ].duplicated().any()
