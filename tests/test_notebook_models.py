@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from src.config import ROOT, get_study
-from src.detectors import models
+from src.detectors import autoencoder, models
 from src.pictures.spectrum import magnitude_spectrum
 
 TINY = get_study("tiny")
@@ -82,7 +82,7 @@ def test_fourier_densenet():
 def test_autoencoder(study):
     tags = ("model-encoder", "model-decoder", "model-autoencoder")
     shown = execute("05", tags, study=study)
-    built = models.build_autoencoder(study.autoencoder, study.face_size)
+    built = autoencoder.build_autoencoder(study.autoencoder, study.face_size)
     assert_equal(shown["in_sight"], built)
     assert_equal(shown["encoder"], built.get_layer("encoder"))
     assert_equal(shown["decoder"], built.get_layer("decoder"))

@@ -1,1 +1,1 @@
-"""What scores are worth: metrics, the tables of results, comparisons, the audit of files and pixels, PCA."""
+"""What scores are worth: metrics, results, comparisons, audit, leaks, PCA."""

@@ -1,8 +1,8 @@
 """Can something trivial tell real from fake? Traits of files and of pixels.
 
-A trait is one number of a file (its size, its JPEG tables) or of its pixels (brightness, sharpness).
-Where traits separate the classes, a detector may have learnt them in place of faces; that is the
-shortcut to rule out.
+A trait is one number of a file (its size, its JPEG tables) or of its pixels (brightness,
+sharpness). Where traits separate the classes, a detector may have learnt them in place of faces;
+that is the shortcut to rule out.
 """
 
 import io
@@ -46,10 +46,10 @@ def file_traits(files: Sequence[str | Path | bytes], *, num_threads: int = 2) ->
 
     Returns:
         One row a file, in order. `width`, `height`, `aspect` (width / height), `bytes_per_pixel`,
-        `channels`, `exif` (1 if there is any); and of JPEGs, `NaN` for others: `luminance_table` and
-        `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
-        `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance: 0
-        none, 1 horizontal, 2 both ways, -1 other), `progressive`.
+        `channels`, `exif` (1 if there is any); and of JPEGs, `NaN` for others: `luminance_table`
+        and `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
+        `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance:
+        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`.
 
     Raises:
         UnreadableImage: If a file is no picture.
@@ -85,7 +85,7 @@ def _header_traits(file: str | Path | bytes) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _luminance_tables() -> np.ndarray:
-    """libjpeg's luminance tables of the qualities 1 to 100, `(100, 64)`, as Pillow writes them."""
+    """Libjpeg's luminance tables of the qualities 1 to 100, `(100, 64)`, as Pillow writes them."""
     tables = []
     for quality in range(1, 101):
         stream = io.BytesIO()
@@ -99,8 +99,8 @@ def replay(file: str | Path, steps: Sequence[str]) -> bytes:
 
     Args:
         file: A picture.
-        steps: Of the protocol. They end in `jpeg:Q`, or leave the picture's size as it is, as of one
-            that has had its JPEGs: then its own bytes are returned.
+        steps: Of the protocol. They end in `jpeg:Q`, or leave the picture's size as it is, as of
+            one that has had its JPEGs: then its own bytes are returned.
 
     Raises:
         ValueError: If the steps change the picture and do not end in a file.
@@ -111,14 +111,14 @@ def replay(file: str | Path, steps: Sequence[str]) -> bytes:
         width, height = image.size
     if steps and not (width == height and {f"squash:{width}", f"resize:{width}"} >= set(steps)):
         raise ValueError(
-            f"The steps {tuple(steps)} change {file} ({width}×{height}) and end in pixels, not in a "
+            f"The steps {tuple(steps)} change {file} ({width}×{height}) and end in pixels, not a "
             "file. End them in a step like 'jpeg:75'."
         )
     return Path(file).read_bytes()
 
 
 def traits_after_steps(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """`file_traits` of the files that pictures lie in after their steps, one row for each of `table`.
+    """`file_traits` of the files that pictures lie in after their steps, a row for each of `table`.
 
     Args:
         study: Whose pictures.
@@ -145,7 +145,8 @@ def pixel_traits(pixels: np.ndarray, *, num_threads: int = 2) -> pd.DataFrame:
         One row a picture: `brightness` (mean grey level), `contrast` (its standard deviation),
         `saturation` (mean, 0 to 1), `sharpness` (variance of the Laplacian), `noise` (standard
         deviation of the noise in grey levels, from the median absolute value after the filter of J.
-        Immerkær, "Fast noise variance estimation", 1996, which removes constant and linear structure).
+        Immerkær, "Fast noise variance estimation", 1996, which removes constant and linear
+        structure).
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
         raise ValueError(
@@ -167,7 +168,8 @@ def _picture_traits(image: np.ndarray) -> tuple[float, ...]:
 def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     """Radial profile of the spectrum of every row of `catalog.task_steps`, `(num_rows, num_radii)`.
 
-    All pictures are squashed to one square after their steps, so that the profiles share their axis.
+    All pictures are squashed to one square after their steps, so that the profiles share their
+    axis.
     """
     square, profiles = f"squash:{study.square_size}", []
     for file, steps in zip(catalog.files(study, table), table["steps"]):
@@ -176,7 +178,8 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     return np.array(profiles)
 
 
-# What traits tell -----------------------------------------------------------------------------------
+# What traits tell
+# -----------------------------------------------------------------------------------
 
 
 def trait_table(
@@ -192,11 +195,11 @@ def trait_table(
         seed: Of the bootstrap, the folds and the joint model.
 
     Returns:
-        Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait itself
-        with a 95 % interval. Above 0.5 fakes have the larger values, below 0.5 the smaller; 0.5 tells
-        nothing (a direction chosen after the fact would lift every useless trait above 0.5). The last
-        row, gradient boosting on all traits scored out of fold, also finds traits that are large *and*
-        small in one class. The other rows are sorted by distance from 0.5.
+        Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
+        itself with a 95 % interval. Above 0.5 fakes have the larger values, below 0.5 the smaller;
+        0.5 tells nothing (a direction chosen after the fact would lift every useless trait above
+        0.5). The last row, gradient boosting on all traits scored out of fold, also finds traits
+        that are large *and* small in one class. The other rows are sorted by distance from 0.5.
     """
     labels = check_classes(traits, labels, groups)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
@@ -236,7 +239,7 @@ def traits_by_task(
 def metadata_scores(
     train_traits: pd.DataFrame, train_labels, test_traits: pd.DataFrame, *, seed: int = 0
 ) -> np.ndarray:
-    """The metadata baseline: gradient boosting on the traits of a training split, applied to others.
+    """The metadata baseline: gradient boosting on traits of a training split, applied to others.
 
     Args:
         train_traits: `(N, T)`.

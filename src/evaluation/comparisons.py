@@ -1,8 +1,8 @@
-"""Tables of comparisons, from scores per image: significant differences, calibration, false alarms, subgroups.
+"""Comparisons from scores per image: differences, calibration, false alarms, subgroups.
 
 Nothing is trained here. Everything at a threshold uses the one of the detector's card, chosen on
-validation; tables hold the test split unless they say otherwise. Intervals are of 95 % and draw whole
-groups.
+validation; tables hold the test split unless they say otherwise. Intervals are of 95 % and draw
+whole groups.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ _TASK = ["test_set", "real_source"]
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """P-values adjusted for their number: of those below α none is a false alarm, with probability 1 − α.
+    """P-values adjusted for their number; with probability 1 − α, none below α is a false alarm.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure".
 
@@ -47,21 +47,21 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """Which differences in AUC between detectors on the same images are significant, on every test set.
+    """Which differences in AUC between detectors are significant, on every test set.
 
     All rows together are one family of tests. Choose the pairs before looking at test scores.
 
     Args:
         study: Whose scores; gives the test sets, `num_resamples` and the seed.
-        pairs: Model ids, `(first, second)`. Where one detector has not scored some images (no face was
-            found), both are compared on those that they have in common.
+        pairs: Model ids, `(first, second)`. Where one detector has not scored some images (no face
+            was found), both are compared on those that they have in common.
 
     Returns:
         One row a pair and test set: `first, second, test_set, real_source, auc_first, auc_second,
         difference` (first − second) with `ci_low, ci_high` from the paired bootstrap by group,
-        `p_value` of DeLong's test by group, `p_adjusted` (Holm), `significant` (the adjusted p-value is
-        below 0.05 and the interval excludes 0), `num_real, num_fake`, and `num_left_out`, the images
-        that only one of both has scored.
+        `p_value` of DeLong's test by group, `p_adjusted` (Holm), `significant` (the adjusted
+        p-value is below 0.05 and the interval excludes 0), `num_real, num_fake`, and
+        `num_left_out`, the images that only one of both has scored.
 
     Raises:
         FileNotFoundError: If a detector has no scores.
@@ -83,7 +83,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             rows.append(row | {"num_left_out": sum(map(len, frames)) - 2 * len(paired)})
     if not rows:
         raise ValueError(
-            f"Expected pairs of detectors that share a test set of {study.name!r}, received {pairs}."
+            f"Expected pairs of detectors with a common test set of {study.name!r}: {pairs}."
         )
     table = pd.DataFrame(rows)
     table["p_adjusted"] = holm(table["p_value"])
@@ -105,7 +105,7 @@ def _pair_scores(first: pd.DataFrame, second: pd.DataFrame, test_set: str) -> pd
     if paired.empty:
         raise ValueError(
             f"Expected both detectors to have scored the same images of {test_set!r}; received "
-            f"{len(first)} and {len(second)} test rows, none in common. Score both on the same records."
+            f"{len(first)} and {len(second)} test rows, none in common. Score the same records."
         )
     return paired
 
@@ -129,7 +129,7 @@ def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
 
 
 def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -> pd.DataFrame:
-    """How many of the images with a score around x are fake, before and after the card's temperature.
+    """How many images with a score around x are fake, before and after the card's temperature.
 
     Args:
         scores: As written by `results.write_scores`, for one detector.
@@ -168,7 +168,8 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
         bins: From `reliability`.
 
     Returns:
-        `test_set, real_source, in_domain, num_images, ece, ece_calibrated`, as `metrics` defines them.
+        `test_set, real_source, in_domain, num_images, ece, ece_calibrated`, as `metrics` defines
+        them.
     """
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
     grouped = bins.assign(gap=gap).groupby([*_TASK, "in_domain", "calibrated"], sort=False)
@@ -179,10 +180,10 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
 
 
 def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
-    """How often real photographs of each source are called fake at the threshold chosen on validation.
+    """How often photographs of each source are called fake at the validation threshold.
 
-    Each photograph counts once: as it was prepared for the training set, where it was, else as in the
-    first test set that holds it.
+    Each photograph counts once: as it was prepared for the training set, where it was, else as in
+    the first test set that holds it.
 
     Args:
         scores: As written by `results.write_scores`, for one detector.
@@ -190,8 +191,8 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 
     Returns:
         `split, real_source, value, ci_low, ci_high, num_real`: first the validation photographs by
-        which the threshold was chosen, then the test photographs of every source. Intervals are those
-        of `metrics.rate`.
+        which the threshold was chosen, then the test photographs of every source. Intervals are
+        those of `metrics.rate`.
     """
     away = ~scores["test_set"].isin(card["train_set"].split("+"))
     tested = scores[scores["split"] == "test"].assign(away=away).sort_values("away", kind="stable")
@@ -212,22 +213,24 @@ def subgroups(
     *,
     bounds: Mapping[str, float] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """AUC and false alarms of one detector on subgroups of the test images: men, women, small faces.
+    """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
     Args:
         study: Gives `num_resamples` and the seed.
         scores: As written by `results.write_scores`, for one detector.
-        attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that the
-            table lacks has the attributes of the photograph it was made from: the real one of its group
-            with its file name. Columns of numbers are cut in two.
+        attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
+            the table lacks has the attributes of the photograph it was made from: the real one of
+            its group with its file name. Columns of numbers are cut in two.
         card: Of the detector.
-        bounds: Column → where to cut it; else the median of the photographs of the validation split.
+        bounds: Column → where to cut it; else the median of the photographs of the validation
+            split.
 
     Returns:
         Rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
-        `auc@face_size:<0.31`, …; and the subgroups skipped, `test_set, real_source, subgroup, num_real,
-        num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer than `MIN_IMAGES`
-        of a class, or fewer than three groups with it.
+        `auc@face_size:<0.31`, …; and the subgroups skipped, `test_set, real_source, subgroup,
+        num_real,
+        num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer than
+        `MIN_IMAGES` of a class, or fewer than three groups with it.
 
     Raises:
         ValueError: If no validation photograph has a number to find the median of, and there is no
@@ -236,7 +239,7 @@ def subgroups(
     twice = attributes.index[attributes.index.duplicated()]
     if len(twice):
         raise ValueError(
-            f"Expected each path once in attributes, received {len(twice)} twice, the first: {twice[0]}."
+            f"Expected each path once in attributes; {len(twice)} occur twice: {twice[0]}, …"
         )
     scores = scores.reset_index(drop=True)
     values = _attributes_of(scores, attributes)
@@ -312,9 +315,9 @@ def attributes(
             what the source says.
 
     Returns:
-        Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour` (`"grey"`,
-        `"colour"`: of the file), `face_size` (share of the picture), `jpeg_quality` (estimated from its
-        table); NaN where unknown.
+        Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour`
+        (`"grey"`, `"colour"`: of the file), `face_size` (share of the picture), `jpeg_quality`
+        (estimated from its table); NaN where unknown.
     """
     table = catalog.tasks(records, study)
     wanted = table.loc[(table["label"] == "real") & (table["split"] != "train"), "path"]

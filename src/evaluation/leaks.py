@@ -15,8 +15,8 @@ from ..pictures.decoding import read_grey
 def perceptual_hash(image: np.ndarray) -> np.uint64:
     """64 bits that survive resizing, squashing and JPEG compression ("pHash").
 
-    The picture is reduced to 32×32 grey levels; a bit tells whether one of the 8×8 lowest coefficients
-    of the cosine transform exceeds their median. All flat pictures agree.
+    The picture is reduced to 32×32 grey levels; a bit tells whether one of the 8×8 lowest
+    coefficients of the cosine transform exceeds their median. All flat pictures agree.
 
     Args:
         image: `(height, width, 3)` RGB or `(height, width)` grey, `uint8`.
@@ -43,7 +43,7 @@ def perceptual_hash(image: np.ndarray) -> np.uint64:
 
 
 def perceptual_hashes(files: Sequence[str | Path], *, num_threads: int = 2) -> np.ndarray:
-    """`perceptual_hash` of every file, `(N,)`; JPEGs are decoded at reduced size (a bit may differ)."""
+    """`perceptual_hash` of every file, `(N,)`; JPEGs decoded at reduced size (a bit may differ)."""
     hashes = map_files(
         lambda file: perceptual_hash(read_grey(file, 64)), files, num_threads, "hashes"
     )
@@ -57,8 +57,9 @@ def near_duplicates(hashes: np.ndarray, max_distance: int = 4, *, chunk: int = 5
 
     Args:
         hashes: `(N,)`, `uint64`.
-        max_distance: Bits that may differ, 0 to 64. Faces aligned to one template resemble each other:
-            among 2,200 faces of FFHQ and StyleGAN, 2 pairs differ in up to 4 bits, 66 in up to 8.
+        max_distance: Bits that may differ, 0 to 64. Faces aligned to one template resemble each
+            other: among 2,200 faces of FFHQ and StyleGAN, 2 pairs differ in up to 4 bits, 66 in up
+            to 8.
         chunk: Rows compared together.
 
     Returns:
@@ -89,7 +90,8 @@ def _count_bits(values: np.ndarray) -> np.ndarray:
 def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The records split as the study did it, for demonstration only.
 
-    Real and fake pictures are shuffled separately, so that the versions of one photograph part ways.
+    Real and fake pictures are shuffled separately, so that the versions of one photograph part
+    ways.
 
     Args:
         records: With the column `label`.
@@ -116,9 +118,10 @@ def leak_test(records: pd.DataFrame, hashes: np.ndarray, *, max_distance: int = 
         max_distance: Bits in which near-duplicates may differ.
 
     Returns:
-        One row a kind of leak: `kind`, `count` (records with a counterpart in another split), `share`
-        (of all records), `test_in_train` (share of the test records with a counterpart in training)
-        and `examples` (up to three pairs of paths). All counts are zero for a sound split.
+        One row a kind of leak: `kind`, `count` (records with a counterpart in another split),
+        `share` (of all records), `test_in_train` (share of the test records with a counterpart in
+        training) and `examples` (up to three pairs of paths). All counts are zero for a sound
+        split.
     """
     missing = {"path", "split", "group", "person"} - set(records)
     if missing or not len(records) or len(hashes) != len(records):

@@ -1,7 +1,7 @@
-"""From labels and scores to numbers: metrics with intervals, comparisons of two detectors, threshold, temperature.
+"""From labels and scores to numbers: metrics, intervals, comparisons, threshold, temperature.
 
-Arrays in, numbers out; `results` applies it to tables. Fake is 1 and the positive class; a score is the probability
-of fake; an image is called fake when its score is at least the threshold.
+Arrays in, numbers out; `results` applies it to tables. Fake is 1 and the positive class; a score is
+the probability of fake; an image is called fake when its score is at least the threshold.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,11 @@ _WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the
 def compute(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """All metrics of one detector on one set of images.
 
-    `eer` is the error rate where the straight-line ROC curve has equal rates of false positives and false negatives;
-    `tpr_at_fpr1` and `tpr_at_fpr05` the highest true positive rate with at most 1 % and 0.5 % false positives; `ece`
-    the expected calibration error over 15 bins of equal width (Guo et al., 2017, "On calibration of modern neural
-    networks"). Precision, recall and F1 are those of fake, `…_real` those of real; nothing called, precision 0.
+    `eer` is the error rate where the straight-line ROC curve has equal rates of false positives and
+    false negatives; `tpr_at_fpr1` and `tpr_at_fpr05` the highest true positive rate with at most 1
+    % and 0.5 % false positives; `ece` the expected calibration error over 15 bins of equal width
+    (Guo et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are
+    those of fake, `…_real` those of real; nothing called, precision 0.
 
     Args:
         labels: `(N,)`, 0 (real) or 1 (fake), both present.
@@ -56,9 +57,9 @@ def estimate(
 ) -> pd.DataFrame:
     """Metrics with 95 % intervals from a bootstrap that draws whole groups.
 
-    Versions of one photograph share their fate, so images are no independent draws; groups are. They are drawn with
-    replacement among those that hold only reals, only fakes, or both, so that each resample has both classes. The
-    interval is the 2.5th to the 97.5th percentile.
+    Versions of one photograph share their fate, so images are no independent draws; groups are.
+    They are drawn with replacement among those that hold only reals, only fakes, or both, so that
+    each resample has both classes. The interval is the 2.5th to the 97.5th percentile.
 
     Args:
         labels: `(N,)`, 0 or 1, both present.
@@ -83,9 +84,10 @@ def estimate(
 def compare(
     labels, first, second, groups, *, num_resamples=2000, seed=0, names=("auc",)
 ) -> pd.DataFrame:
-    """Differences first − second of two detectors on the same images, from a paired bootstrap over groups.
+    """Differences first − second of two detectors, from a paired bootstrap over groups.
 
-    Both are scored on the same resamples, so what makes a resample easy or hard for both cancels. Thresholds are 0.5.
+    Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
+    Thresholds are 0.5.
 
     Returns:
         As `estimate`, `value` and interval being those of the difference.
@@ -124,9 +126,9 @@ def bootstrap_mean(values, groups, *, num_resamples=2000, seed=0) -> dict[str, f
 def delong(labels, first, second, groups=None) -> dict[str, float]:
     """DeLong's test of whether two detectors have the same AUC on the same images.
 
-    DeLong, DeLong and Clarke-Pearson (1988), "Comparing the areas under two or more correlated receiver operating
-    characteristic curves"; with `groups`, the extension to clustered data of Obuchowski (1997), "Nonparametric
-    analysis of clustered ROC curve data".
+    DeLong, DeLong and Clarke-Pearson (1988), "Comparing the areas under two or more correlated
+    receiver operating characteristic curves"; with `groups`, the extension to clustered data of
+    Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data".
 
     Args:
         labels: `(N,)`, 0 or 1.
@@ -169,10 +171,11 @@ def delong(labels, first, second, groups=None) -> dict[str, float]:
 def rate(events, groups) -> dict[str, float]:
     """Share of the images on which something happens, with a 95 % interval that knows of groups.
 
-    Wilson's interval (1927), with the number of independent images that would have the same variance (Korn and
-    Graubard, 1998, "Confidence intervals for proportions with small expected number of positive counts estimated from
-    survey data"). Where something happens always or never there is no variance to see, and images of one group count
-    as copies. A bootstrap of no event in 59 images would say "exactly 0".
+    Wilson's interval (1927), with the number of independent images that would have the same
+    variance (Korn and Graubard, 1998, "Confidence intervals for proportions with small expected
+    number of positive counts estimated from survey data"). Where something happens always or never
+    there is no variance to see, and images of one group count as copies. A bootstrap of no event in
+    59 images would say "exactly 0".
 
     Args:
         events: `(N,)`, `bool`.
@@ -210,8 +213,8 @@ def rate(events, groups) -> dict[str, float]:
 def choose_threshold(labels, scores) -> float:
     """The threshold of the highest balanced accuracy; choose it on the validation split.
 
-    Every threshold between two neighbouring scores decides alike, so the midpoint is taken; where several gaps are
-    equally good, the midpoint of the widest.
+    Every threshold between two neighbouring scores decides alike, so the midpoint is taken; where
+    several gaps are equally good, the midpoint of the widest.
 
     Example:
         >>> choose_threshold([0, 0, 1, 1], [0.125, 0.25, 0.75, 0.875])
@@ -234,9 +237,10 @@ def choose_threshold(labels, scores) -> float:
 
 
 def fit_temperature(labels, scores) -> float:
-    """The temperature by which to divide the logits for the lowest log loss; fit it on the validation split.
+    """The temperature that divides logits for the lowest log loss; fit it on validation.
 
-    Guo et al. (2017). Searched in `[0.05, 20]`: on classes that a detector separates perfectly there is no minimum.
+    Guo et al. (2017). Searched in `[0.05, 20]`: on classes that a detector separates perfectly
+    there is no minimum.
     """
     labels, scores = _checked_arrays(labels, scores)
     logits, sign = special.logit(np.clip(scores, CLIP, 1 - CLIP)), np.where(labels == 1, -1, 1)
@@ -260,7 +264,8 @@ def _weighted_metrics(labels, scores, index, threshold, names) -> Callable:
     """The metrics for many weightings of the groups at once, the scores sorted once.
 
     Returns:
-        A function from `counts` `(R, num_groups)`, how often each group was drawn, to values `(R, num_names)`.
+        A function from `counts` `(R, num_groups)`, how often each group was drawn, to values `(R,
+        num_names)`.
     """
     fake, called, clipped = labels == 1, scores >= threshold, np.clip(scores, CLIP, 1 - CLIP)
     log_loss = -np.log(np.where(fake, clipped, 1 - clipped))
@@ -333,7 +338,7 @@ def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
 
 
 def _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names):
-    """The metrics `(M,)` and their resamples `(R, M)`; draws depend on labels, groups and seed only."""
+    """Metrics `(M,)` and resamples `(R, M)`; draws depend on labels, groups and seed only."""
     unknown = sorted(set(names) - set(METRICS))
     if unknown or not names:
         raise ValueError(
@@ -347,7 +352,7 @@ def _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names):
 
 
 def _group_counts(labels, index, num_groups, num_resamples, seed) -> Iterator[np.ndarray]:
-    """How often each group is drawn, `(chunk, num_groups)` at a time; the same however it is cut."""
+    """How often each group is drawn, `(chunk, num_groups)` at a time; the same for any chunk."""
     if num_resamples < 1:
         raise ValueError(f"Expected num_resamples of at least 1, received {num_resamples}.")
     has_fake, has_real = (np.bincount(index, labels == label, num_groups) > 0 for label in (1, 0))

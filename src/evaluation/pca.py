@@ -1,7 +1,8 @@
-"""Are the classes interlaced, or does a plane divide them? Principal components, drawn and probed as they should be.
+"""Principal components: are the classes interlaced, or does a plane divide them?
 
-The study fitted one PCA on the reals and another on the fakes and drew the two clouds over each other, which shows
-nothing. Here one PCA sees both, and what a plane through it can do is measured, not judged by eye.
+The study fitted one PCA on the reals and another on the fakes and drew the two clouds over each
+other, which shows nothing. Here one PCA sees both, and what a plane through it can do is measured,
+not judged by eye.
 """
 
 from collections.abc import Sequence
@@ -43,10 +44,11 @@ class PrincipalComponents:
 def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> PrincipalComponents:
     """The leading principal components of all pictures together, from their inner products.
 
-    Fitted on all pictures, or on `MAX_FITTED` drawn at random where there are more; the coordinates are
-    those of all. Pictures have far more values than there are pictures, so the eigenvectors of the small
-    matrix of inner products give the components. Only what is fitted is held in floating point; `pixels`
-    may be a memory map. Signs are scikit-learn's: the largest value of each component is positive.
+    Fitted on all pictures, or on `MAX_FITTED` drawn at random where there are more; the coordinates
+    are those of all. Pictures have far more values than there are pictures, so the eigenvectors of
+    the small matrix of inner products give the components. Only what is fitted is held in floating
+    point; `pixels` may be a memory map. Signs are scikit-learn's: the largest value of each
+    component is positive.
 
     Args:
         pixels: `(N, ...)`, any numbers; all but the first axis are flattened.
@@ -56,7 +58,8 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
     if not 0 < num_components <= min(num_rows - 1, flat.shape[1]):
         raise ValueError(
-            f"Cannot find {num_components} components of {num_rows} pictures of {flat.shape[1]} values."
+            f"Expected at most {min(num_rows - 1, flat.shape[1])} components, received "
+            f"{num_components}, of {num_rows} pictures of {flat.shape[1]} values."
         )
     if len(flat) > num_rows:
         chosen = np.random.default_rng(seed).choice(len(flat), num_rows, replace=False)
@@ -79,7 +82,7 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
 
 
 def project(fitted: PrincipalComponents, pixels: np.ndarray) -> np.ndarray:
-    """Coordinates of other pictures `(N, ...)` on the components of `joint_pca`, `(N, num_components)`."""
+    """Coordinates of other pictures `(N, ...)` on the components, `(N, num_components)`."""
     return _coordinates(pixels.reshape(len(pixels), -1), fitted.mean, fitted.components)
 
 
@@ -90,9 +93,10 @@ def _coordinates(flat, mean, components) -> np.ndarray:
 
 
 def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2) -> np.ndarray:
-    """Coordinates as the study drew them, for demonstration only: one PCA fitted on the reals, another on the fakes.
+    """Coordinates as the study drew them, for demonstration only: one PCA for each class.
 
-    Each cloud is centred on its own mean and turned to its own axes, so the two overlap whatever their difference.
+    Each cloud is centred on its own mean and turned to its own axes, so the two overlap whatever
+    their difference.
 
     Returns:
         `(N, num_components)`, rows in the order of `pixels`.
@@ -107,7 +111,7 @@ def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2
 def separable_example(
     seed: int = 0, num_per_class: int = 300, num_values: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two classes that a plane divides without error, yet which look interlaced after `separate_pca`.
+    """Two classes that a plane divides without error, but interlaced after `separate_pca`.
 
     Both are the same normal cloud, one shifted by ten standard deviations.
 
@@ -133,9 +137,9 @@ def linear_probe(
 ) -> pd.DataFrame:
     """How well a line, a plane, … through the first k principal components divides fake from real.
 
-    Logistic regression, cross-validated over groups. The components come from a PCA of all pictures: it saw no label,
-    so nothing leaks from it but the pictures' own spread. What chance alone would give is found by shuffling labels:
-    within groups, and between groups of one size.
+    Logistic regression, cross-validated over groups. The components come from a PCA of all
+    pictures: it saw no label, so nothing leaks from it but the pictures' own spread. What chance
+    alone would give is found by shuffling labels: within groups, and between groups of one size.
 
     Args:
         components: `(N, K)`, the scores of `joint_pca`.
@@ -144,9 +148,11 @@ def linear_probe(
         ks: Numbers of components; those above `K` are an error.
         num_permutations: Shufflings of the labels.
         num_resamples: Of the bootstrap behind the interval.
+        seed: Of the shufflings.
 
     Returns:
-        A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean` and `null_high` (95th percentile of the shuffled AUCs).
+        A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean` and `null_high` (95th percentile of
+            the shuffled AUCs).
     """
     labels = check_classes(components, labels, groups)
     if not ks or min(ks) < 1 or max(ks) > components.shape[1]:

@@ -1,7 +1,7 @@
 """From scores per image to `results.csv`: the tables around the functions of `metrics`.
 
-Reads and writes `data/<study>/scores/<model id>.parquet` and `figures/<study>/results.csv`. Fake is 1
-and the positive class; a score is the probability of fake.
+Reads and writes `data/<study>/scores/<model id>.parquet` and `figures/<study>/results.csv`. Fake is
+1 and the positive class; a score is the probability of fake.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _DETECTOR_METRICS = {  # what `result_rows` may give
 
 
 def model_id(model: str, protocol: str, variant: str = "") -> str:
-    """What the files of a detector are called: `"VGG16_V3-controlled"`, `"VGG16_V3-report-seed1"`."""
+    """The name of a detector's files: `"VGG16_V3-controlled"`, `"VGG16_V3-report-seed1"`."""
     return f"{model}-{protocol}{variant}"
 
 
@@ -53,15 +53,16 @@ def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
     Args:
         study: Whose folder to write to.
         model_id: From `model_id`.
-        frame: The columns `SCORE_COLUMNS`, one row for each image of each test set: `label` 0 (real)
-            or 1 (fake), `score` in `[0, 1]`. Further columns are dropped.
+        frame: The columns `SCORE_COLUMNS`, one row for each image of each test set: `label` 0
+            (real) or 1 (fake), `score` in `[0, 1]`. Further columns are dropped.
 
     Returns:
         The file's path.
 
     Raises:
         ValueError: If columns or rows are missing, a score is NaN or outside `[0, 1]`, a label
-            contradicts its generator, an image occurs twice in a test set, or a group in two splits.
+            contradicts its generator, an image occurs twice in a test set, or a group in two
+            splits.
     """
     frame = _checked_scores(frame, f"The scores of {model_id!r}")
     path = scores_file(study, model_id)
@@ -96,7 +97,7 @@ def _scored(study: Study) -> list[str]:
 def test_scores(
     study: Study, model: str, protocol: str, test_set: str | None = None
 ) -> pd.DataFrame:
-    """The test rows of one detector, each generator against its own photographs (`study.test_sets`).
+    """The test rows of a detector, each generator against its own photographs (`study.test_sets`).
 
     Args:
         study: Whose scores.
@@ -197,9 +198,9 @@ def result_rows(
     """A detector's rows of `results.csv`: every metric on every test set, of the test split only.
 
     Metrics at a threshold are given at 0.5, as in the report, and at the card's
-    (`accuracy_at_threshold`, …); with a temperature in the card, the calibration metrics also after it
-    (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake, with the
-    interval of `rate`; of photographs without fakes it is all there is.
+    (`accuracy_at_threshold`, …); with a temperature in the card, the calibration metrics also after
+    it (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake, with
+    the interval of `rate`; of photographs without fakes it is all there is.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.
@@ -214,8 +215,8 @@ def result_rows(
         A table with the columns `RESULT_COLUMNS`; fractions.
 
     Raises:
-        ValueError: If the card lacks a key, the scores are those of several detectors, none is of the
-            test split, or there are no metrics of these names.
+        ValueError: If the card lacks a key, the scores are those of several detectors, none is of
+            the test split, or there are no metrics of these names.
     """
     missing = [key for key in ("train_set", "seed", "threshold") if card.get(key) is None]
     if missing:
@@ -273,15 +274,16 @@ def result_rows(
 def write_results(study: Study, frame: pd.DataFrame) -> Path:
     """Merges rows into `figures/<study>/results.csv`.
 
-    Rows of one kind replace each other on a test set: a detector's metrics, those under one family of
-    conditions (`auc@jpeg:50` and whatever else has `@jpeg:`), or a measurement of its own name.
+    Rows of one kind replace each other on a test set: a detector's metrics, those under one family
+    of conditions (`auc@jpeg:50` and whatever else has `@jpeg:`), or a measurement of its own name.
     Earlier rows stay only if they can be true beside the new ones: their scores per image lie in
-    `data/<study>/scores` (rows of another machine, or of a detector whose scores were deleted, go), and
-    the metrics of their detector are what they were (rows of other kinds go when it was trained anew).
+    `data/<study>/scores` (rows of another machine, or of a detector whose scores were deleted, go),
+    and the metrics of their detector are what they were (rows of other kinds go when it was trained
+    anew).
 
     Raises:
-        ValueError: If columns are missing or more, a value is not a finite number, a row occurs twice,
-            or a row belongs to another study.
+        ValueError: If columns are missing or more, a value is not a finite number, a row occurs
+            twice, or a row belongs to another study.
     """
     if set(frame) != set(RESULT_COLUMNS):
         raise ValueError(f"Expected the columns {list(RESULT_COLUMNS)}, received {list(frame)}.")
@@ -316,7 +318,7 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
 
 
 def _kind(metric: str) -> str:
-    """What rows replace each other: detectors' metrics `""`, families of conditions, other metrics."""
+    """Which rows replace each other: metrics `""`, families of conditions, other metrics."""
     name, _, condition = metric.partition("@")
     return condition.partition(":")[0] or ("" if name in _DETECTOR_METRICS else name)
 

@@ -9,31 +9,34 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Batches gathered from a pixel store by row.
 
-    The order of an epoch is a pure function of `(seed, epoch)`, and `epoch` grows by one after each whole pass; a
-    training that resumes after k epochs sets `epoch = k` first and then sees what it would have seen. Two rules
-    follow. Call `fit` with `shuffle=False`, else Keras mixes the batches once more, by a state that no resumed run
-    has. And give every evaluation batches of its own: a pass over these counts as an epoch.
+    The order of an epoch is a pure function of `(seed, epoch)`, and `epoch` grows by one after each
+    whole pass; a training that resumes after k epochs sets `epoch = k` first and then sees what it
+    would have seen. Two rules follow. Call `fit` with `shuffle=False`, else Keras mixes the batches
+    once more, by a state that no resumed run has. And give every evaluation batches of its own: a
+    pass over these counts as an epoch.
 
     Args:
-        pixels: `uint8`, `(num_images, height, width, channels)`: an array, or a store's memory map; or features, `float32`.
+        pixels: `uint8`, `(num_images, height, width, channels)`: an array, or a store's memory map;
+            or features, `float32`.
         labels: `(num_images,)`, 1 = fake; `None` for batches of pictures alone.
         rows: Indices of the pictures to use; `None` takes all.
         batch_size: Pictures in a batch; the last one of an epoch may have fewer.
         shuffle: Whether the order changes with the epoch; else it is the order of `rows`.
         seed: Of the order.
-        together: `(num_images,)`, any values: pictures with equal ones stay neighbours in every order. A fake and the
-            photograph it was made from then mostly share a batch, whose gradient is about their difference.
+        together: `(num_images,)`, any values: pictures with equal ones stay neighbours in every
+            order. A fake and the photograph it was made from then mostly share a batch, whose
+            gradient is about their difference.
 
     Returns:
-        From `batches[i]`: `uint8` `(n, height, width, channels)` and `float32` `(n, 1)`, or the former in a
-        tuple of its own if there are no labels.
+        From `batches[i]`: `uint8` `(n, height, width, channels)` and `float32` `(n, 1)`, or the
+        former in a tuple of its own if there are no labels.
 
     Raises:
         ValueError: If labels or rows do not fit the pixels.
 
     Example:
-
-    >>> batches = Batches(np.zeros((5, 2, 2, 3), "uint8"), [0, 1, 0, 1, 1], batch_size=2, shuffle=False)
+    >>> pixels, labels = np.zeros((5, 2, 2, 3), "uint8"), [0, 1, 0, 1, 1]
+    >>> batches = Batches(pixels, labels, batch_size=2, shuffle=False)
     >>> [labels.ravel().tolist() for _, labels in batches]
     [[0.0, 1.0], [0.0, 1.0], [1.0]]
     """
@@ -41,9 +44,10 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None
     ):
-        # Pictures: with one worker tf.data feeds the network, and is slow to stop. With two, backends other than
-        # TensorFlow look at a batch before the first epoch, and begin that epoch with those that were loaded after it.
-        # Features: there is hardly a thing to load, and Keras takes 0.1 s to stop its own threads.
+        # Pictures: with one worker tf.data feeds the network, and is slow to stop. With two,
+        # backends other than TensorFlow look at a batch before the first epoch, and begin that
+        # epoch with those that were loaded after it. Features: there is hardly a thing to load, and
+        # Keras takes 0.1 s to stop its own threads.
         is_pictures = getattr(pixels, "dtype", None) == np.uint8
         super().__init__(
             workers=2 if is_pictures and keras.backend.backend() == "tensorflow" else 1
@@ -99,6 +103,6 @@ class Batches(keras.utils.PyDataset):
         return (images,) if self.labels is None else (images, self.labels[rows])
 
     def on_epoch_end(self) -> None:
-        """Called by Keras after an epoch, but also once it has looked at two batches to build a model."""
+        """Called by Keras after an epoch, but also after two batches by which it builds a model."""
         if self._finished:
             self.epoch += 1

@@ -1,4 +1,4 @@
-"""Files → pixels, strictly: a picture is read whole or not at all, and every reject has its reason."""
+"""Files → pixels: a picture is read to its end or rejected with a reason."""
 
 import os
 import warnings
@@ -35,10 +35,11 @@ class UnreadableImage(ValueError):
 def decode(file: Path | str) -> np.ndarray:
     """Reads a picture, whole or not at all.
 
-    Pixels come in stored orientation: the EXIF orientation is not applied, as neither the code that made
-    the fakes nor the study's loader applied it. Alpha is dropped; of an animation the first frame is
-    taken; of 16 bits the upper 8 are kept. Pillow decodes, since it refuses truncated files in every
-    version; OpenCV is faster on small files, but versions before 5 fill the missing part with grey.
+    Pixels come in stored orientation: the EXIF orientation is not applied, as neither the code that
+    made the fakes nor the study's loader applied it. Alpha is dropped; of an animation the first
+    frame is taken; of 16 bits the upper 8 are kept. Pillow decodes, since it refuses truncated
+    files in every version; OpenCV is faster on small files, but versions before 5 fill the missing
+    part with grey.
 
     Args:
         file: The picture, in any format that Pillow reads.
@@ -47,8 +48,8 @@ def decode(file: Path | str) -> np.ndarray:
         Pixels: `uint8`, `(height, width, 3)`, RGB.
 
     Raises:
-        UnreadableImage: If the file is missing, empty, truncated, not a picture, or has over `MAX_PIXELS`
-            pixels.
+        UnreadableImage: If the file is missing, empty, truncated, not a picture, or has over
+            `MAX_PIXELS` pixels.
     """
     return np.array(read(file))
 
@@ -67,17 +68,18 @@ def read_grey(file: Path | str, min_side: int) -> np.ndarray:
 
 
 def inspect(file: Path | str) -> dict:
-    """Reads what is known of a picture without its pixels, and whether it can be decoded to its end.
+    """What is known of a picture without its pixels, and whether it can be decoded to its end.
 
-    All of the file is read, since truncation shows only at the end; of a JPEG the pixels are then rebuilt
-    at an eighth of the size, which decodes the same bits in less time.
+    All of the file is read, since truncation shows only at the end; of a JPEG the pixels are then
+    rebuilt at an eighth of the size, which decodes the same bits in less time.
 
     Args:
         file: The picture.
 
     Returns:
         Dict with `width`, `height` (stored orientation), `mode` and `format` (Pillow's names),
-        `num_bytes`, `orientation` (EXIF, 1 to 8; 1 if not given; `None` if the metadata are damaged) and
+        `num_bytes`, `orientation` (EXIF, 1 to 8; 1 if not given; `None` if the metadata are
+        damaged) and
         `reason`: `None` for a sound picture, else why it cannot be used (what is not known is then
         `None`).
     """
@@ -140,7 +142,7 @@ def reason_of(file: Path | str, error: Exception) -> str:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit RGB, decoded. Of 16 bits the upper 8 stay, as Pillow keeps them of colours."""
+    """The picture as 8-bit RGB. Of 16 bits the upper 8 stay, as Pillow does with colours."""
     image.load()
     if image.mode.startswith("I"):  # 16-bit grey, which older versions of Pillow open as 32-bit
         values = np.asarray(image)

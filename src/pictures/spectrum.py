@@ -1,12 +1,12 @@
 """The magnitude spectrum of a picture: with NumPy, and as a Keras layer equal to it.
 
-Upsampling in a generator leaves regular traces that are plain in the Fourier domain (Durall et al., "Watch your
-Up-Convolution", CVPR 2020). `magnitude_spectrum` and the layer `Spectrum` compute `20 ln(|F| + 1e-8)` of the grey
-levels with the zero frequency in the centre.
+Upsampling in a generator leaves regular traces that are plain in the Fourier domain (Durall et al.,
+"Watch your Up-Convolution", CVPR 2020). `magnitude_spectrum` and the layer `Spectrum` compute `20
+ln(|F| + 1e-8)` of the grey levels with the zero frequency in the centre.
 
-A real picture has `F(-u, -v) = conj F(u, v)`, so only half of the frequencies are computed; the other half is a
-mirror. The mean is taken out before the transform and put back as `F(0, 0)`: single precision then spends its
-digits on the frequencies instead of on the brightness.
+A real picture has `F(-u, -v) = conj F(u, v)`, so only half of the frequencies are computed; the
+other half is a mirror. The mean is taken out before the transform and put back as `F(0, 0)`: single
+precision then spends its digits on the frequencies instead of on the brightness.
 """
 
 import cv2
@@ -32,8 +32,8 @@ def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
         ValueError: If the picture has another shape, or no pixel.
 
     Example:
-        >>> magnitude_spectrum(np.full((4, 6), 10, "uint8"))[2, 3].round(2) == np.float32(20 * np.log(240)).round(2)
-        np.True_
+        >>> magnitude_spectrum(np.full((4, 6), 10, "uint8"))[2, 3].round(2)  # 20 ln 240
+        np.float32(109.61)
     """
     half, width = _half_spectrum(image)
     return _mirrored(half, width)
@@ -87,14 +87,16 @@ def to_uint8(spectrum: np.ndarray) -> np.ndarray:
 def radial_profile(spectrum: np.ndarray) -> np.ndarray:
     """Mean of a centred spectrum over all directions, by distance from the zero frequency.
 
-    The azimuthal average of Durall et al. (CVPR 2020). Distances are frequencies, so a picture that is
-    not square is averaged over ellipses of equal frequency.
+    The azimuthal average of Durall et al. (CVPR 2020). Distances are frequencies, so a picture that
+    is not square is averaged over ellipses of equal frequency.
 
     Args:
-        spectrum: `(H, W)`, zero frequency at `[H // 2, W // 2]`, as `magnitude_spectrum` returns it.
+        spectrum: `(H, W)`, zero frequency at `[H // 2, W // 2]`, as `magnitude_spectrum` returns
+            it.
 
     Returns:
-        `(num_radii,)` `float64` with `num_radii = min(H, W) // 2 + 1`: from frequency 0 to half a cycle per pixel.
+        `(num_radii,)` `float64` with `num_radii = min(H, W) // 2 + 1`: from frequency 0 to half a
+        cycle per pixel.
 
     Raises:
         ValueError: If the spectrum is not 2-D.
@@ -119,7 +121,7 @@ def radial_profile(spectrum: np.ndarray) -> np.ndarray:
 
 
 def _half_spectrum(image: np.ndarray) -> tuple[np.ndarray, int]:
-    """`20 ln(|F| + 1e-8)` at the horizontal frequencies `0..W // 2`, zero frequency first, `(H, W // 2 + 1)`; and W."""
+    """`20 ln(|F| + 1e-8)`, `(H, W // 2 + 1)`: horizontal frequencies from 0; and W."""
     image = np.asarray(image)
     if not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3) or image.size == 0:
         raise ValueError(
@@ -139,7 +141,7 @@ def _half_spectrum(image: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _mirrored(half: np.ndarray, width: int) -> np.ndarray:
-    """The whole plane from its half of `_half_spectrum`, `(H, W)`, the zero frequency at `[H // 2, W // 2]`."""
+    """The whole plane `(H, W)` from its half; the zero frequency at `[H // 2, W // 2]`."""
     height, middle = len(half), width // 2
     first = 1 - height % 2  # of an even height, the first row mirrors itself
     centred = np.roll(half, height // 2, axis=0)
@@ -151,10 +153,11 @@ def _mirrored(half: np.ndarray, width: int) -> np.ndarray:
 
 
 def _half_magnitude(grey: np.ndarray) -> np.ndarray:
-    """`|F|` at the horizontal frequencies `0..W // 2`: `(H, W // 2 + 1)`, as of `scipy.fft.rfft2`, in half its time.
+    """`|F|` as `(H, W // 2 + 1)`, equal to that of `scipy.fft.rfft2`, in half its time.
 
-    OpenCV packs the transform into `(H, W)` (`cv2.dft`, "CCS"): real and imaginary parts side by side. The columns of
-    frequency 0 and, if W is even, W / 2 are transforms of real columns, and packed the same way from top to bottom.
+    OpenCV packs the transform into `(H, W)` (`cv2.dft`, "CCS"): real and imaginary parts side by
+    side. The columns of frequency 0 and, if W is even, W / 2 are transforms of real columns, and
+    packed the same way from top to bottom.
     """
     height, width = grey.shape
     packed = cv2.dft(grey)
@@ -173,8 +176,8 @@ def _half_magnitude(grey: np.ndarray) -> np.ndarray:
 class Spectrum(keras.layers.Layer):
     """Pictures of any size to their magnitude spectra, scaled to `0..255` picture by picture.
 
-    The layer equals `magnitude_spectrum` followed by the scaling of `to_uint8`, without the rounding. It always
-    computes in `float32`: half precision cannot hold the sums.
+    The layer equals `magnitude_spectrum` followed by the scaling of `to_uint8`, without the
+    rounding. It always computes in `float32`: half precision cannot hold the sums.
 
     Call arguments:
         images: RGB pictures `(N, H, W, 3)`, `uint8` or float, `0..255`.
@@ -187,6 +190,7 @@ class Spectrum(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, images):
+        """The layer's computation; see the class."""
         grey = ops.sum(
             ops.cast(images, "float32") * ops.convert_to_tensor(GREY_WEIGHTS, "float32"), axis=-1
         )
@@ -212,4 +216,5 @@ class Spectrum(keras.layers.Layer):
         return ops.expand_dims(scaled, -1)
 
     def compute_output_shape(self, input_shape):
+        """One channel instead of three."""
         return (*input_shape[:-1], 1)

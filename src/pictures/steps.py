@@ -1,7 +1,7 @@
 """What can be done to a picture before a network sees it: steps, protocols, degradations.
 
-A step is a short string, `"name:number"`. A tuple of steps, in order, says everything that happened to a picture
-between its file and a network: `("squash:512", "jpeg:75", "jpeg:75", "resize:224")`.
+A step is a short string, `"name:number"`. A tuple of steps, in order, says everything that happened
+to a picture between its file and a network: `("squash:512", "jpeg:75", "jpeg:75", "resize:224")`.
 """
 
 import io
@@ -16,8 +16,8 @@ from PIL import Image
 from ..config import PROTOCOLS
 from .spectrum import uint8_spectrum
 
-# The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness and
-# Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
+# The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness
+# and Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
 DEGRADATIONS = {
     "chroma": ("chroma:0.4", "chroma:0.3", "chroma:0.2", "chroma:0.1", "chroma:0"),
     "brightness": (
@@ -140,13 +140,13 @@ def parse(step: str) -> tuple:
         number = None
     if kind and (number is None or not low <= number <= high):
         raise ValueError(
-            f"The step {step!r} needs a number ({kind.__name__}) from {low} to {high} after the colon."
+            f"The step {step!r} needs a number ({kind.__name__}) from {low} to {high} after `:`."
         )
     return name, function, number
 
 
 def run(image: Image.Image, steps: Sequence[str], box) -> Image.Image:
-    """`apply`, on Pillow pictures: between steps that Pillow takes nothing is copied to arrays and back."""
+    """`apply` on Pillow pictures: between steps of Pillow, nothing is copied to arrays."""
     for step in steps:
         name, function, number = parse(step)
         image = function(image, box if name == "crop" else number)
@@ -182,7 +182,7 @@ def apply(
 
     | step | what it does |
     |---|---|
-    | `squash:S` | to S×S whatever the aspect, Pillow's bicubic, as the code that made the fakes did |
+    | `squash:S` | to S×S whatever the aspect, Pillow's bicubic, as the makers of the fakes did |
     | `resize:S` | to S×S, Pillow's bilinear: averages over all source pixels when shrinking |
     | `jpeg:Q` | JPEG at quality Q in memory and back: libjpeg-turbo, chroma halved (4:2:0) |
     | `crop` | cuts out the box |
@@ -195,8 +195,8 @@ def apply(
     | `chroma:F` | multiplies the distance from grey |
     | `brightness:F` | multiplies every value |
 
-    The study's bilinear `resize` (Keras') takes the nearest four pixels only, so how much it aliases depends on the
-    size of the file: a trait of files, not of faces. Pillow's does not.
+    The study's bilinear `resize` (Keras') takes the nearest four pixels only, so how much it
+    aliases depends on the size of the file: a trait of files, not of faces. Pillow's does not.
 
     Args:
         image: `uint8`, `(height, width, 3)` or `(height, width)`.
@@ -210,14 +210,14 @@ def apply(
         ValueError: If a step is unknown or lacks its number, or `crop` its box.
 
     Example:
-
     >>> apply(np.full((2, 4, 3), 200, np.uint8), ("brightness:0.5", "grey")).tolist()
     [[100, 100, 100, 100], [100, 100, 100, 100]]
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
         raise ValueError(
-            f"Expected a uint8 picture, (height, width, 3) or (height, width). Received: {image.dtype}, {image.shape}."
+            "Expected a uint8 picture, (height, width, 3) or (height, width). "
+            f"Received: {image.dtype}, {image.shape}."
         )
     return np.array(run(Image.fromarray(image), steps, box))
 
@@ -225,16 +225,18 @@ def apply(
 def protocol_steps(protocol: str, *, num_jpeg: int, square_size: int) -> tuple[str, ...]:
     """The steps by which a protocol begins; the ones after them (crop, resize) are the network's.
 
-    Files of real and fake pictures differ in size and in how often they were saved as JPEG, and either difference
-    tells the classes apart with no look at a face (the shortcut). `report` keeps the files as the study did.
-    `controlled` replays on a picture the rest of the fakes' way: squashed to a square, then saved as JPEG of
-    quality 75 as often as the fakes were and this picture was not.
+    Files of real and fake pictures differ in size and in how often they were saved as JPEG, and
+    either difference tells the classes apart with no look at a face (the shortcut). `report` keeps
+    the files as the study did. `controlled` replays on a picture the rest of the fakes' way:
+    squashed to a square, then saved as JPEG of quality 75 as often as the fakes were and this
+    picture was not.
 
     Args:
         protocol: `"report"` or `"controlled"`.
-        num_jpeg: How often `controlled` saves: the column `num_jpeg` of a detection task; 0 for pictures that
-            have had it.
-        square_size: Side of the square that the fakes were squashed to; pictures of that size stay as they are.
+        num_jpeg: How often `controlled` saves: the column `num_jpeg` of a detection task; 0 for
+            pictures that have had it.
+        square_size: Side of the square that the fakes were squashed to; pictures of that size stay
+            as they are.
 
     Returns:
         Steps for `prepare` or `apply`.
@@ -243,7 +245,6 @@ def protocol_steps(protocol: str, *, num_jpeg: int, square_size: int) -> tuple[s
         ValueError: If there is no such protocol.
 
     Example:
-
     >>> protocol_steps("controlled", num_jpeg=2, square_size=512)
     ('squash:512', 'jpeg:75', 'jpeg:75')
     """

@@ -1,19 +1,19 @@
 """The prepared pixel store: files → steps → one memory-mapped array.
 
-`prepare` decodes many files once, in parallel, applies to each its steps (see `steps`), and keeps the
-result, a folder for each array:
+`prepare` decodes many files once, in parallel, applies to each its steps (see `steps`), and keeps
+the result, a folder for each array:
 
-    <key>/pixels.npy        the array; until all rows are there `pixels.npy.part`, and `done`, how many
-    <key>/opened-<hash>     an empty file for each list of files that the array was opened for
+    <key>/pixels.npy        the array; until all rows are there `pixels.npy.part`, and `done`, how
+    many <key>/opened-<hash>     an empty file for each list of files that the array was opened for
     <key>.lock              held while the array is written, opened or deleted
 
-The key is a hash of contents, steps and boxes: the same bytes find the same array wherever they lie and
-whenever they were fetched. All files are hashed to find it (measured: 2 % of the time of preparing them),
-but only once: `opened-<hash>` remembers their paths, sizes and times of change, and whoever has changed
-none opens the array without reading a file.
+The key is a hash of contents, steps and boxes: the same bytes find the same array wherever they lie
+and whenever they were fetched. All files are hashed to find it (measured: 2 % of the time of
+preparing them), but only once: `opened-<hash>` remembers their paths, sizes and times of change,
+and whoever has changed none opens the array without reading a file.
 
-Arrays that no call opened for `KEEP_DAYS` are deleted when another one has been written. A process that
-still has one open can go on reading it.
+Arrays that no call opened for `KEEP_DAYS` are deleted when another one has been written. A process
+that still has one open can go on reading it.
 """
 
 import hashlib
@@ -55,9 +55,10 @@ class Store:
     """Pictures that are ready for a network.
 
     Args:
-        pixels: `uint8`, `(num_images, size, size, channels)`, mapped from the disk, read-only; one row a
-            file.
-        folder: Where `pixels.npy` lies; its name is the key, a hash of all that the pixels depend on.
+        pixels: `uint8`, `(num_images, size, size, channels)`, mapped from the disk, read-only; one
+            row a file.
+        folder: Where `pixels.npy` lies; its name is the key, a hash of all that the pixels depend
+            on.
     """
 
     pixels: np.memmap
@@ -74,15 +75,16 @@ def prepare(
 ) -> Store:
     """Decodes every file once, applies its steps, and keeps the pixels as one memory-mapped array.
 
-    The same contents, steps and boxes find the array ready, and any change makes a new one. A run that
-    was killed goes on where it was; of two at once, one works and the other waits for it.
+    The same contents, steps and boxes find the array ready, and any change makes a new one. A run
+    that was killed goes on where it was; of two at once, one works and the other waits for it.
 
     Args:
         files: Pictures; rows of the array keep their order.
-        steps: One sequence of steps for all, or one for each file. All must end in pictures of one shape.
+        steps: One sequence of steps for all, or one for each file. All must end in pictures of one
+            shape.
         folder: Of all prepared arrays.
-        boxes: `float`, `(num_images, 4)`: left, top, right, bottom as fractions in `[0, 1]`, for the step
-            `crop`.
+        boxes: `float`, `(num_images, 4)`: left, top, right, bottom as fractions in `[0, 1]`, for
+            the step `crop`.
         description: Of the progress bar.
 
     Returns:
@@ -141,7 +143,7 @@ def _check(paths: list[str], plans: list[tuple], boxes: np.ndarray | None) -> tu
     if len(lost):
         raise ValueError(
             f"{len(lost)} of {len(paths)} files have the step 'crop' but no box, the first: "
-            f"{paths[lost[0]]}. Pass boxes, leave out pictures with no face, or leave out their 'crop'."
+            f"{paths[lost[0]]}. Pass boxes, or leave out pictures with no face, or their 'crop'."
         )
     return next(iter(shapes))
 
@@ -181,8 +183,8 @@ def _prepared(
 def _fill(home: Path, shape: tuple[int, ...], prepared: Callable, description: str) -> None:
     """Writes `pixels.npy.part` in blocks of rows; `done` says how many are safely on the disk.
 
-    Rows are written, not assigned to a memory map: on a full disk a write is an error, an assignment a
-    crash.
+    Rows are written, not assigned to a memory map: on a full disk a write is an error, an
+    assignment a crash.
     """
     part, done, (num_rows, *_) = home / "pixels.npy.part", home / "done", shape
     row_bytes = int(np.prod(shape[1:]))
