@@ -46,8 +46,8 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
         number = (index // num_folders + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
         path = f"{folder:02d}/{number}_{born.isoformat()}_{year}.jpg"
         gender = "male" if rng.random() < 0.55 else "female"
-        portrait = dict(index=index, folder=folder, path=path, gender=gender, born=born, year=year)
-        portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **portrait))
+        facts = dict(index=index, folder=folder, path=path, gender=gender, born=born, year=year)
+        portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **facts))
     for position, index in enumerate(rng.permutation(count)[: min(3 + count // 300, count // 4)]):
         portraits[index].damage = ("truncated", "empty", "not an image")[position % 3]
     for portrait in portraits:

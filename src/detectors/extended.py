@@ -6,7 +6,6 @@ done is read back, and an interrupted run goes on where it was.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -96,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

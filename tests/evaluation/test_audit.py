@@ -90,9 +90,9 @@ def test_replay_keeps_a_file_that_has_had_the_pipeline(tmp_path):
     file = tmp_path / "a.jpg"
     file.write_bytes(encoded(picture(width=32, height=32), quality=75))
     assert audit.replay(file, ("squash:32",)) == file.read_bytes() == audit.replay(file, ())
-    with pytest.raises(ValueError, match="not in a"):
+    with pytest.raises(ValueError, match="not a file"):
         audit.replay(file, ("squash:16",))
-    with pytest.raises(ValueError, match="not in a"):
+    with pytest.raises(ValueError, match="not a file"):
         audit.replay(file, ("blur:3",))
 
 
@@ -290,7 +290,7 @@ def test_joint_pca_of_alike_pictures():
 
 @pytest.mark.parametrize("num_components", [0, 10, 50])
 def test_joint_pca_refuses_impossible_numbers(num_components):
-    with pytest.raises(ValueError, match="Cannot find"):
+    with pytest.raises(ValueError, match="Expected at most"):
         pca.joint_pca(np.zeros((10, 20), np.uint8), num_components)
 
 
