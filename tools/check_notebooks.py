@@ -37,7 +37,7 @@ if root is None:
     pip = [sys.executable, "-m", "pip", "install", "-q", "-r"]
     subprocess.run([*pip, root / "requirements.txt"], check=True)
 sys.path.insert(0, str(root))"""
-_ADDRESS = re.compile(r'^Repository = "(.*)"$', re.MULTILINE)
+_ADDRESS = re.compile(r'^address = "(.*)"$', re.MULTILINE)
 
 
 def address() -> str:
@@ -52,7 +52,7 @@ def write_address(url: str) -> None:
             f"Expected an address such as https://github.com/you/true-or-fake: {url!r}"
         )
     file = ROOT / "pyproject.toml"
-    text = _ADDRESS.sub(f'Repository = "{url}"', file.read_text(encoding="utf-8"))
+    text = _ADDRESS.sub(f'address = "{url}"', file.read_text(encoding="utf-8"))
     file.write_text(text, encoding="utf-8")
 
 

@@ -136,7 +136,7 @@ def test_in_place_and_by_number(project, tmp_path):
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({"STUDY": "huge"}, [], "Valid names: demo, sample, full, rehearsal, tiny"),
+        ({"STUDY": "huge"}, [], "one of these: demo, sample, full, rehearsal, tiny"),
         ({"STUDY": "sample"}, [], "FACES, which is not set"),
         ({"STUDY": "tiny"}, ["07"], "No notebook matches 07"),
     ],
