@@ -314,9 +314,10 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title="") -> Figure:
 
 def _percent_histogram(axis, values, bins, label) -> None:
     """Percent of all values in each bin; NaN is counted but not drawn."""
-    weights = np.full(len(values), 100 / max(len(values), 1))
+    known = values.dropna()
+    weights = np.full(len(known), 100 / max(len(values), 1))
     look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
-    axis.hist(values, bins, weights=weights, label=f"{label} ({len(values)})", **look)
+    axis.hist(known, bins, weights=weights, label=f"{label} ({len(values)})", **look)
 
 
 @plt.rc_context(STYLE)

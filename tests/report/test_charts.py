@@ -76,16 +76,8 @@ def test_roc_curves_state_the_area_and_the_numbers_of_images():
 
 def test_confusion_matrices_count_and_share():
     figure = charts.confusion_matrices({"A": ([0, 0, 0, 1], [0.1, 0.5, 0.2, 0.5])})
-    assert [text.get_text() for text in figure.axes[0].texts] == [
-        "67 %",
-        "2",
-        "33 %",
-        "1",
-        "0 %",
-        "0",
-        "100 %",
-        "1",
-    ]
+    cells = [text.get_text() for text in figure.axes[0].texts]
+    assert cells == ["67 %", "2", "33 %", "1", "0 %", "0", "100 %", "1"]
     other = charts.confusion_matrices({"A": ([0, 1], [0.1, 0.5])}, {"A": 0.6})
     assert "A\nthreshold 0.60" in _texts(other)
 
@@ -160,16 +152,8 @@ def test_ring_curve_is_a_stair_over_frequency():
     )
     assert line.values.tolist() == [0.1, 0, 0] and line.edges.tolist() == [0, 0.25, 0.5, 0.7]
     assert band.values.tolist() == [0.2, 0.02, 0] and band.baseline.tolist() == [0.05, -0.02, 0]
-    words = {
-        "1/8",
-        "1/4",
-        "corners",
-        "Rings",
-        "cycles per pixel",
-        "drop in AUC (from 0.90)",
-        "95 % interval",
-    }
-    assert words <= set(_texts(figure))
+    words = {"1/8", "1/4", "corners", "Rings", "cycles per pixel", "95 % interval"}
+    assert words | {"drop in AUC (from 0.90)"} <= set(_texts(figure))
     low, high = figure.axes[0].get_ylim()
     assert low < -0.02 and high > 0.2
 
@@ -209,9 +193,9 @@ def test_reliability_diagrams_place_each_bin_and_state_the_error():
 
 def test_false_alarm_bars_are_percent_and_name_every_source():
     table = pd.DataFrame(
-        [("valid", "wiki", 0.1, 0.05, 0.2, 50), ("test", "wiki", 0.2, 0.1, 0.3, 40), ("test", "celeba", 0.6, 0.5, 0.7, 30)],
-        columns=["split", "real_source", "value", "ci_low", "ci_high", "num_real"],
-    )  # fmt: skip
+        {"split": ["valid", "test", "test"], "real_source": ["wiki", "wiki", "celeba"]}
+    )
+    table = table.assign(value=[0.1, 0.2, 0.6], ci_low=0.05, ci_high=0.7, num_real=[50, 40, 30])
     figure = charts.false_alarm_bars(
         {"A": table, "B": table.assign(num_real=table["num_real"] - 1)[:2]}
     )
@@ -233,15 +217,14 @@ def _rows(values):
 
 
 def test_subgroup_dots_name_subgroups_and_count_their_images():
-    rows = _rows(
-        {
-            "auc": 0.8,
-            "auc@gender:female": 0.7,
-            "auc@size:<0.3": 0.9,
-            "auc@gender:male": 0.6,
-            "ece": 0.1,
-        }
-    )
+    values = {
+        "auc": 0.8,
+        "auc@gender:female": 0.7,
+        "auc@size:<0.3": 0.9,
+        "auc@gender:male": 0.6,
+        "ece": 0.1,
+    }
+    rows = _rows(values)
     figure = charts.subgroup_dots(
         pd.concat([rows, rows[rows["metric"] == "auc"].assign(test_set="insight")])
     )
@@ -261,15 +244,14 @@ def test_subgroup_dots_name_subgroups_and_count_their_images():
 
 
 def test_robustness_curves_start_from_clean_pictures():
-    rows = _rows(
-        {
-            "auc": 0.9,
-            "auc@jpeg:90": 0.8,
-            "auc@jpeg:50": 0.6,
-            "auc@noise:2": 0.7,
-            "auc@gender:male": 0.1,
-        }
-    )
+    values = {
+        "auc": 0.9,
+        "auc@jpeg:90": 0.8,
+        "auc@jpeg:50": 0.6,
+        "auc@noise:2": 0.7,
+        "auc@gender:male": 0.1,
+    }
+    rows = _rows(values)
     figure = charts.robustness_curves(rows)
     assert [axis.get_title() for axis in figure.axes] == ["JPEG quality", "noise (σ, grey levels)"]
     first, second = figure.axes
@@ -311,3 +293,32 @@ def test_one_class_alone_is_drawn():
     cells = [text.get_text() for text in charts.confusion_matrices({"A": scored}).axes[0].texts]
     assert cells == ["–", "", "–", "", "33 %", "1", "67 %", "2"]
     assert "0 reals, 3 fakes a set" in _texts(charts.roc_curves({"A": {"insight": scored}}))
+
+
+def test_figures_of_the_audit_and_of_spectra():
+    random = np.random.default_rng(0)
+    interval = {"auc": [0.9, 0.2], "ci_low": [0.8, 0.1], "ci_high": [1.0, 0.3]}
+    traits = pd.DataFrame({"trait": ["file_size", "width"], **interval})
+    panels = {"report": traits, ("controlled", "again"): traits[::-1]}
+    maps = {"report": traits.set_index("trait")[["auc", "ci_low"]]}
+    probe = pd.DataFrame({"k": [2, 5], "null_mean": 0.5, "null_high": 0.6, **interval})
+    leaks = pd.DataFrame({"kind": "person", "split": ["ours", "theirs"], "test_in_train": [1, 0]})
+    files = pd.DataFrame({"width": [9, 8], "height": [5, 8], "luminance_table": [4.0, np.nan]})
+    joint = traits.rename(columns={"trait": "generator"})
+    errors = pd.DataFrame({"task": list("abab"), "label": "real", "error": [0, 1, 2, 3]})
+    means = {("report", label): random.random((8, 8)) for label in ("real", "fake")}
+    profiles = {"insight": ("wiki", random.random((5, 9)), random.random((4, 9)))}
+    for figure, words in (
+        (charts.trait_bars(panels), {"file size", "controlled, again"}),
+        (charts.trait_maps(maps), {"file size", "0.90", "0.20"}),
+        (charts.shortcut({"as they lie": (files, np.array([0, 1]), joint)}), {"real (1)", "0.90"}),
+        (charts.scree(np.array([0.5, 0.3, 0.1])), {"explained by it alone"}),
+        (charts.probe_curves({"report": probe}), {"5", "shuffled labels (90 %)"}),
+        (charts.leak_bars(leaks), {" 100 %", " 0 %", "ours", "theirs"}),
+        (charts.error_histograms(errors), {"a", "b", "real (2)", "fake (0)"}),
+        (charts.mean_spectra(means), {"report: fake − real"}),
+        (charts.radial_profiles(profiles), {"real: wiki (5)", "insight (4)"}),
+    ):
+        assert words <= set(_texts(figure)) and not plt.get_fignums()
+    low, high = charts.heat([np.zeros((2, 3)), np.full((2, 3), 0.2)])
+    assert low.dtype == np.uint8 and low.shape == (2, 3, 3) and high.sum() > 10 * low.sum()
