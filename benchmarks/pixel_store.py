@@ -18,6 +18,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.pictures import store as pixel_store
 from src.pictures.batches import Batches
 from src.pictures.decoding import decode
 from src.pictures.steps import apply, protocol_steps
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--protocol", default="report")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    pixel_store.NUM_THREADS = 2  # as the bare loop
     with tempfile.TemporaryDirectory() as scratch:
         scratch, folder = Path(scratch), options.folder
         if folder is None:

@@ -72,7 +72,7 @@ class Batches(keras.utils.PyDataset):
         self.pixels = np.asarray(pixels)  # of a memory map a view, so that batches are plain arrays
         self.labels, self.rows = labels, rows
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
-        self._lots = None if together is None else np.unique(together, return_inverse=True)[1]
+        self._groups = None if together is None else np.unique(together, return_inverse=True)[1]
         self.epoch = 0
 
     @property
@@ -87,8 +87,8 @@ class Batches(keras.utils.PyDataset):
         if self.shuffle:
             random = np.random.default_rng((self.seed, self._epoch))
             self._order = random.permutation(self.rows)
-            if self._lots is not None:
-                places = random.permutation(self._lots.max() + 1)[self._lots[self._order]]
+            if self._groups is not None:
+                places = random.permutation(self._groups.max() + 1)[self._groups[self._order]]
                 self._order = self._order[np.argsort(places, kind="stable")]
 
     def __len__(self) -> int:

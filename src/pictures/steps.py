@@ -19,16 +19,13 @@ from .spectrum import uint8_spectrum
 # The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness
 # and Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
 DEGRADATIONS = {
-    "chroma": ("chroma:0.4", "chroma:0.3", "chroma:0.2", "chroma:0.1", "chroma:0"),
-    "brightness": (
-        "brightness:0.85",
-        "brightness:0.725",
-        "brightness:0.6",
-        "brightness:0.475",
-        "brightness:0.35",
-    ),
-    "blur": ("blur:7", "blur:9", "blur:13", "blur:17", "blur:21"),
-    "pixelate": ("pixelate:2", "pixelate:3", "pixelate:4", "pixelate:5", "pixelate:6"),
+    name: tuple(f"{name}:{level}" for level in levels)
+    for name, levels in {
+        "chroma": (0.4, 0.3, 0.2, 0.1, 0),
+        "brightness": (0.85, 0.725, 0.6, 0.475, 0.35),
+        "blur": (7, 9, 13, 17, 21),
+        "pixelate": (2, 3, 4, 5, 6),
+    }.items()
 }
 
 
@@ -62,7 +59,6 @@ def _grey(image, _):
 
 
 def _spectrum(image, _):
-
     return Image.fromarray(uint8_spectrum(np.asarray(image)))
 
 

@@ -1,0 +1,136 @@
+"""Decoding: every mode and format, and every way in which a file is no whole picture."""
+
+import os
+
+import numpy as np
+import pytest
+from made_pictures import picture, saved
+from PIL import Image, ImageFile
+
+from src.pictures.decoding import UnreadableImage, decode, inspect, inspect_all, read_grey
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA"])
+def test_decode_gives_rgb_of_every_mode(tmp_path, mode):
+    image = Image.fromarray(picture()).convert(mode)
+    image.save(tmp_path / "a.png")
+    pixels = decode(tmp_path / "a.png")
+    assert pixels.dtype == np.uint8 and pixels.flags.writeable
+    assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+def test_decode_cmyk(tmp_path):
+    image = Image.fromarray(picture()).convert("CMYK")
+    image.save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(decode(tmp_path / "a.jpg").astype(int) - picture()).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_decode_keeps_the_upper_byte_of_16_bits(tmp_path, suffix):
+    values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    assert decode(tmp_path / f"a.{suffix}")[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_decode_refuses_values_with_no_range(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
+    Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(tmp_path / "b.tif")
+    for name in "ab":
+        with pytest.raises(UnreadableImage, match="no defined range"):
+            decode(tmp_path / f"{name}.tif")
+
+
+def test_decode_takes_the_first_frame(tmp_path):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:], quality=95)
+    for name in ("a.gif", "a.mpo"):
+        assert np.abs(decode(tmp_path / name).astype(int) - [255, 0, 0]).max() < 6
+    assert inspect(tmp_path / "a.mpo")["format"] == "MPO"
+
+
+def test_orientation_is_told_but_not_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = saved(tmp_path / "a.jpg", exif=exif)
+    assert decode(file).shape == (40, 60, 3)
+    facts = inspect(file)
+    known = [facts[name] for name in ("width", "height", "orientation", "reason")]
+    assert known == [60, 40, 6, None]
+
+
+def test_damaged_exif_does_no_harm(tmp_path, recwarn):
+    file = saved(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00\x12\x01")
+    assert decode(file).shape == (40, 60, 3)
+    assert inspect(file)["reason"] is None
+
+
+def test_what_is_no_picture_is_refused_with_its_reason(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("<html>404</html>")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, reason in {
+        "empty.jpg": "empty",
+        "text.jpg": "not a picture",
+        "folder.jpg": "directory",
+        "missing.jpg": "missing",
+    }.items():
+        with pytest.raises(UnreadableImage, match=reason) as caught:
+            decode(tmp_path / name)
+        assert name in str(caught.value)
+        assert reason in inspect(tmp_path / name)["reason"]
+
+
+FORMATS = {
+    "jpg": {"quality": 75},
+    "progressive.jpg": {"quality": 90, "progressive": True},
+    "png": {},
+    "gif": {},
+    "webp": {},
+    "bmp": {},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.99])
+def test_truncation_is_found(tmp_path, name, kept):
+    whole = saved(tmp_path / f"a.{name}", picture(160, 160), **FORMATS[name]).read_bytes()
+    file = tmp_path / f"cut.{name}"
+    file.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(UnreadableImage):
+        decode(file)
+    assert inspect(file)["reason"]
+    assert inspect(tmp_path / f"a.{name}")["reason"] is None
+
+
+def test_a_jpeg_lacking_its_last_bytes_is_found(tmp_path):
+    whole = saved(tmp_path / "a.jpg").read_bytes()
+    for cut in range(1, 12):
+        (tmp_path / "cut.jpg").write_bytes(whole[:-cut])
+        with pytest.raises(UnreadableImage, match="truncated"):
+            decode(tmp_path / "cut.jpg")
+        assert "truncated" in inspect(tmp_path / "cut.jpg")["reason"]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+    assert os.path.getsize(tmp_path / "a.png") < 100_000
+    for reader in (decode, lambda file: read_grey(file, 64)):
+        with pytest.raises(UnreadableImage, match="pixels"):
+            reader(tmp_path / "a.png")
+
+
+def test_decoding_that_hides_truncation_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(RuntimeError, match="LOAD_TRUNCATED_IMAGES"):
+        decode(saved(tmp_path / "a.jpg"))
+
+
+def test_inspect_all_lists_rejects_in_order(tmp_path):
+    files = [saved(tmp_path / "a.jpg"), tmp_path / "none.jpg"]
+    files.append(saved(tmp_path / "b.png", picture()[..., 0]))
+    table = inspect_all(files)
+    assert table["reason"].isna().tolist() == [True, False, True]
+    assert table["mode"].tolist()[::2] == ["RGB", "L"]
+    assert table["num_bytes"].dropna().tolist() == [os.path.getsize(file) for file in files[::2]]

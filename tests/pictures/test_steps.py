@@ -1,0 +1,134 @@
+"""Steps against their definitions, written out or Pillow's own."""
+
+import io
+
+import numpy as np
+import pytest
+from made_pictures import picture
+from PIL import Image
+
+from src.pictures import spectrum
+from src.pictures.steps import DEGRADATIONS, apply, protocol_steps
+
+
+def test_squash_and_resize_are_pillows():
+    image = Image.fromarray(picture())
+    assert np.array_equal(
+        apply(picture(), ("squash:32",)), np.asarray(image.resize((32, 32), Image.BICUBIC))
+    )
+    assert np.array_equal(
+        apply(picture(), ("resize:32",)), np.asarray(image.resize((32, 32), Image.BILINEAR))
+    )
+    assert np.array_equal(apply(picture(32, 32), ("squash:32",)), picture(32, 32))
+
+
+def test_jpeg_is_a_round_trip_through_pillow():
+    stream = io.BytesIO()
+    Image.fromarray(picture()).save(stream, "JPEG", quality=75)  # 4:2:0 is its default
+    once = np.asarray(Image.open(stream))
+    assert np.array_equal(apply(picture(), ("jpeg:75",)), once)
+    assert np.array_equal(apply(picture(), ("jpeg:75", "jpeg:75")), apply(once, ("jpeg:75",)))
+    assert apply(picture(), ("grey", "jpeg:75")).shape == (40, 60)
+
+
+def test_crop_cuts_the_box():
+    pixels = picture(40, 60)
+    assert np.array_equal(apply(pixels, ("crop",), (0.5, 0.25, 1, 0.5)), pixels[10:20, 30:60])
+    assert np.array_equal(apply(pixels, ("crop",), (-1, -1, 2, 2)), pixels)
+    assert apply(pixels, ("crop",), (1, 1, 1, 1)).shape == (1, 1, 3)
+    for box in (None, [np.nan] * 4):
+        with pytest.raises(ValueError, match="needs a box"):
+            apply(pixels, ("crop",), box)
+
+
+def test_chroma_scales_cb_and_cr():
+    red, green, blue = (picture()[..., channel].astype(float) for channel in range(3))
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    cb, cr = 0.4 * 0.564 * (blue - luma), 0.4 * 0.713 * (red - luma)
+    expected = np.stack(
+        [luma + 1.403 * cr, luma - 0.344 * cb - 0.714 * cr, luma + 1.773 * cb], axis=-1
+    )
+    assert np.abs(apply(picture(), ("chroma:0.4",)) - expected).max() < 1.1
+    assert np.ptp(apply(picture(), ("chroma:0",)), axis=-1).max() == 0
+    assert np.array_equal(apply(picture(), ("chroma:1",)), picture())
+
+
+def test_brightness_multiplies_and_clips():
+    assert np.array_equal(
+        apply(picture(), ("brightness:0.6",)), np.rint(picture() * np.float32(0.6))
+    )
+    assert apply(picture(), ("brightness:9",)).max() == 255
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_pixelate_gives_every_cell_its_mean(size):
+    pixels, expected = picture(20, 31), np.empty((20, 31, 3))
+    for top in range(0, 20, size):
+        for left in range(0, 31, size):
+            cell = np.s_[top : top + size, left : left + size]
+            expected[cell] = pixels[cell].mean(axis=(0, 1))
+    difference = np.abs(apply(pixels, (f"pixelate:{size}",)) - expected)
+    assert difference.max() < 1  # Pillow rounds in fixed point
+
+
+def test_blur_is_a_gaussian_of_a_sixth():
+    spot = np.zeros((41, 41, 3), np.uint8)
+    spot[20, 20] = 255
+    weights = np.exp(-(np.arange(-4, 5) ** 2) / (2 * (9 / 6) ** 2))
+    weights /= weights.sum()
+    blurred = apply(spot, ("blur:9",))[16:25, 16:25, 0]
+    assert np.abs(blurred - 255 * np.outer(weights, weights)).max() < 1
+    with pytest.raises(ValueError, match="odd"):
+        apply(spot, ("blur:8",))
+
+
+def test_noise_follows_from_the_picture_alone():
+    first, again, other = (apply(picture(100, 100, seed), ("noise:10",)) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    noise = first.astype(int) - picture(100, 100, 0)
+    assert abs(noise[picture(100, 100, 0) < 200].std() - 10) < 1
+    assert not np.array_equal(noise, other.astype(int) - picture(100, 100, 1))
+
+
+def test_spectrum_is_recorded_as_uint8():
+    expected = spectrum.to_uint8(spectrum.magnitude_spectrum(picture()))
+    assert np.array_equal(apply(picture(), ("spectrum",)), expected)
+
+
+@pytest.mark.parametrize(
+    "step", [*(step for levels in DEGRADATIONS.values() for step in levels), "downscale:2.5"]
+)
+def test_degradations_keep_the_shape_and_repeat(step):
+    for pixels in (picture(), picture()[..., 0]):
+        result = apply(pixels, (step,))
+        assert result.shape == pixels.shape and result.dtype == np.uint8
+        assert np.array_equal(result, apply(pixels, (step,)))
+
+
+def test_degradations_grow_worse():
+    for name, steps in DEGRADATIONS.items():
+        degraded = [apply(picture(64, 64), (step,)).astype(int) for step in steps]
+        errors = [np.abs(pixels - picture(64, 64)).mean() for pixels in degraded]
+        assert len(steps) == 5 and errors == sorted(errors), name
+
+
+WRONG = ["sharpen", "jpeg", "jpeg:", "jpeg:x", "jpeg:0", "jpeg:75.5", "grey:1", "", "resize:-3"]
+
+
+@pytest.mark.parametrize("step", [*WRONG, "noise:nan", 7])
+def test_an_unknown_step_names_the_valid_ones(step):
+    with pytest.raises(ValueError, match="jpeg:number|needs a number"):
+        apply(picture(), (step,))
+
+
+def test_apply_refuses_what_is_no_uint8_picture():
+    for wrong in (picture() / 255, picture()[None], picture()[..., :2]):
+        with pytest.raises(ValueError, match="uint8"):
+            apply(wrong, ())
+
+
+def test_protocol_steps():
+    assert protocol_steps("report", num_jpeg=2, square_size=512) == ()
+    assert protocol_steps("controlled", num_jpeg=0, square_size=256) == ("squash:256",)
+    with pytest.raises(ValueError, match="report, controlled"):
+        protocol_steps("raw", num_jpeg=1, square_size=512)
