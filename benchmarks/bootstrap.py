@@ -1,4 +1,5 @@
-"""Processor seconds for 2,000 bootstrap resamples of 10,000 scores, by group: python benchmarks/bootstrap.py
+"""Processor seconds for 2,000 bootstrap resamples of 10,000 scores, by group: python
+benchmarks/bootstrap.py
 
 Compared with the plain way, scikit-learn in a loop, measured on a few resamples and scaled up.
 """
@@ -28,7 +29,8 @@ def main():
         estimate(labels, scores, groups, num_resamples=NUM_RESAMPLES, names=names)
         seconds = time.process_time() - start
         print(
-            f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all resamples at once"
+            f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all resamples "
+            "at once"
         )
 
     start = time.process_time()
@@ -38,7 +40,8 @@ def main():
         roc_auc_score(labels[rows], scores[rows])
     seconds = (time.process_time() - start) * NUM_RESAMPLES / NUM_LOOPED
     print(
-        f"{seconds:6.2f} s  1 metric (auc), scikit-learn in a loop ({NUM_LOOPED} resamples, scaled up)"
+        f"{seconds:6.2f} s  1 metric (auc), scikit-learn in a loop ({NUM_LOOPED} resamples, "
+        "scaled up)"
     )
 
 

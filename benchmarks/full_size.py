@@ -1,11 +1,13 @@
-"""Every network of the study `full` takes training steps, as large and with as many pictures a step as the report's.
+"""Every network of the study `full` takes training steps, as large and with as many pictures a step
+as the report's.
 
     python benchmarks/full_size.py [network ...]
 
-Each runs in a process of its own, one after the other. A step is a gradient step of `Model.train_on_batch`; with a
-frozen backbone, the features of one batch and a step of the head. The first step traces the network, too. Weights start
-from random values, since a step takes as long from ImageNet's. Pictures are eight simulated portraits, repeated. Peak
-memory is that of the process, TensorFlow included. Needs 11 GB; about eight minutes on two CPU cores.
+Each runs in a process of its own, one after the other. A step is a gradient step of
+`Model.train_on_batch`; with a frozen backbone, the features of one batch and a step of the head.
+The first step traces the network, too. Weights start from random values, since a step takes as long
+from ImageNet's. Pictures are eight simulated portraits, repeated. Peak memory is that of the
+process, TensorFlow included. Needs 11 GB; about eight minutes on two CPU cores.
 """
 
 import json
@@ -117,10 +119,12 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[2])))
         return
     print(
-        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}"
+        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, "
+        f"{training.device()}"
     )
     print(
-        "network                 input        batch  build s  first s  later s  pictures/s  peak GB  parameters"
+        "network                 input        batch  build s  first s  later s  pictures/s  peak "
+        "GB  parameters"
     )
     for name in sys.argv[1:] or NAMES:
         command = [sys.executable, __file__, "--measure", name]
@@ -130,7 +134,9 @@ def main() -> None:
             print(f"{name:23}  FAILED with status {child.returncode}: {reason}", flush=True)
             continue
         row = json.loads(child.stdout.splitlines()[-1])
-        cells = f"{row['build']:7.1f}  {row['first']:7.1f}  {row['later']:7.1f}  {row['batch'] / row['later']:10.1f}"
+        rate = row["batch"] / row["later"]
+        seconds = "  ".join(f"{row[name]:7.1f}" for name in ("build", "first", "later"))
+        cells = f"{seconds}  {rate:10.1f}"
         sizes = f"{row['peak']:7.1f}  {row['parameters']:10,}, {row['trainable']:,} trained"
         print(
             f"{name:22}  {'x'.join(map(str, row['input'])):11}  {row['batch']:5}  {cells}  {sizes}",

@@ -1,8 +1,10 @@
-"""Seconds and memory of the joint PCA: ours on 10,000 pictures, then ours and scikit-learn's on 1,000 of them.
+"""Seconds and memory of the joint PCA: ours on 10,000 pictures, then ours and scikit-learn's on
+1,000 of them.
 
-10,000 pictures of 224x224x3 are 12 GB in double precision, and scikit-learn's PCA centres a copy; so scikit-learn is
-timed on 1,000, where it grows in proportion. The pictures are drawn: smooth, with a spectrum that falls like that of
-photographs, and noise. Needs 4 GB of memory. Run: python benchmarks/pca.py [number of pictures]
+10,000 pictures of 224x224x3 are 12 GB in double precision, and scikit-learn's PCA centres a copy;
+so scikit-learn is timed on 1,000, where it grows in proportion. The pictures are drawn: smooth,
+with a spectrum that falls like that of photographs, and noise. Needs 4 GB of memory. Run: python
+benchmarks/pca.py [number of pictures]
 """
 
 import os
@@ -21,7 +23,8 @@ SIDE, NUM_COMPONENTS, NUM_COMPARED = 224, 3, 1000
 
 
 def draw(num_pictures: int) -> np.ndarray:
-    """Pictures `(num_pictures, SIDE, SIDE, 3)`: mixtures of 60 waves, the long ones the strongest, and noise."""
+    """Pictures `(num_pictures, SIDE, SIDE, 3)`: mixtures of 60 waves, the long ones the strongest,
+    and noise."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE
     waves = []
@@ -58,7 +61,8 @@ def main() -> None:
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{os.cpu_count()} cores; {NUM_COMPONENTS} components; pictures of {SIDE}x{SIDE}x3")
     print(
-        f"{seconds:7.2f} s  ours, {num_pictures} pictures; peak {after:.2f} GiB, {before:.2f} before the fit"
+        f"{seconds:7.2f} s  ours, {num_pictures} pictures; peak {after:.2f} GiB, {before:.2f} "
+        "before the fit"
     )
 
     pixels = pixels[:NUM_COMPARED].reshape(NUM_COMPARED, -1).copy()
@@ -78,7 +82,8 @@ def main() -> None:
         _, theirs = timed(lambda model=model, values=values: model.fit(values))
         agree = np.abs((model.components_ * ours.components).sum(1)).min()
         print(
-            f"{theirs:7.2f} s  scikit-learn {name}: {theirs / seconds:4.1f} times ours; least |cosine| {agree:.6f}"
+            f"{theirs:7.2f} s  scikit-learn {name}: {theirs / seconds:4.1f} times ours; least "
+            f"|cosine| {agree:.6f}"
         )
 
 

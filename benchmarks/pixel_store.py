@@ -2,8 +2,9 @@
 
     python benchmarks/pixel_store.py [FOLDER] [--num 2000] [--size 224] [--protocol report]
 
-FOLDER is any folder of pictures; without one, pictures of 512×512 are drawn. Two threads throughout. Every loop runs
-`--repeats` times, by turns, and the best counts; on a machine that others use compare the CPU time. About one minute on two CPU cores.
+FOLDER is any folder of pictures; without one, pictures of 512×512 are drawn. Two threads
+throughout. Every loop runs `--repeats` times, by turns, and the best counts; on a machine that
+others use compare the CPU time. About one minute on two CPU cores.
 """
 
 import argparse
@@ -106,13 +107,16 @@ def main() -> None:
         for name in loops:
             rate, share = len(files) / min(wall[name]), min(wall["bare loop"]) / min(wall[name])
             print(
-                f"{name:22}  {rate:8,.0f} images/s  {share:4.0%}  {1000 * min(cpu[name]) / len(files):.2f} CPU ms/image"
+                f"{name:22}  {rate:8,.0f} images/s  {share:4.0%}  "
+                f"{1000 * min(cpu[name]) / len(files):.2f} CPU ms/image"
             )
         print(
-            f"open a finished store   {1000 * seconds(prepare, files, all_steps, scratch / '0'):8,.1f} ms"
+            "open a finished store   "
+            f"{1000 * seconds(prepare, files, all_steps, scratch / '0'):8,.1f} ms"
         )
 
-        # The batches are kept: fresh memory for each, as in training; one reused buffer would look far faster.
+        # The batches are kept: fresh memory for each, as in training; one reused buffer would look
+        # far faster.
         rows = np.tile(np.arange(len(files)), -(-3200 // len(files)))
         batches = Batches(store.pixels, np.zeros(len(files)), rows, batch_size=64)
         taken = min(seconds(lambda: [batches[index] for index in range(50)]) for _ in range(3))

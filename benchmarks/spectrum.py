@@ -1,14 +1,16 @@
-"""Recording spectra: the study's loop against ours, from the same JPEG files of 512x512 pixels, in the same run.
+"""Recording spectra: the study's loop against ours, from the same JPEG files of 512x512 pixels, in
+the same run.
 
     python benchmarks/spectrum.py [number of pictures]
 
-The study takes one picture at a time: grey levels, a complex transform in double precision, the zero frequency to the
-centre, 20 ln(|F| + 1e-8), a PNG through matplotlib. Ours is `prepare`, as notebook 4 calls it: decoding and a real
-transform in single precision, in two threads, 8-bit rows of a store on the disk. First at the study's 512x512, then
-also resized to 224x224, which the study does when it reads its PNGs, every time.
+The study takes one picture at a time: grey levels, a complex transform in double precision, the
+zero frequency to the centre, 20 ln(|F| + 1e-8), a PNG through matplotlib. Ours is `prepare`, as
+notebook 4 calls it: decoding and a real transform in single precision, in two threads, 8-bit rows
+of a store on the disk. First at the study's 512x512, then also resized to 224x224, which the study
+does when it reads its PNGs, every time.
 
-All take turns; the best of each counts, and the range is shown. On a machine that others use compare the CPU time.
-Pictures are noise made smooth. About a minute on two CPU cores.
+All take turns; the best of each counts, and the range is shown. On a machine that others use
+compare the CPU time. Pictures are noise made smooth. About a minute on two CPU cores.
 """
 
 import os
@@ -82,7 +84,8 @@ def main() -> None:
         grey = cv2.cvtColor(cv2.imread(str(files[0])), cv2.COLOR_BGR2GRAY)
         difference = np.abs(written.astype(int) - to_uint8(magnitude_spectrum(grey)))
     print(
-        f"{num_pictures} JPEG files of {SIDE}x{SIDE}, {jpeg / 1000:.0f} kB each; {os.cpu_count()} cores"
+        f"{num_pictures} JPEG files of {SIDE}x{SIDE}, {jpeg / 1000:.0f} kB each; "
+        f"{os.cpu_count()} cores"
     )
     (base, base_processor), base_size = np.min(taken["study's loop"], axis=0), size["study's loop"]
     print("               pictures/s (slowest)   ratio  CPU ms  ratio   kB each  ratio")

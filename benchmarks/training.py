@@ -1,15 +1,17 @@
-"""What a training step waits for, and what a frozen backbone costs: python benchmarks/training.py [waiting|frozen]
+"""What a training step waits for, and what a frozen backbone costs: python benchmarks/training.py
+[waiting|frozen]
 
-waiting: epochs over pictures from a memory-mapped store take turns with epochs of the same steps on one batch that lies
-ready in memory. Both go through `Model.fit`, so their difference is what fetching pictures costs; the share is
-1 - ready / store, of the fastest epochs. On a busy machine that difference is mostly noise. Hence also the time inside
-`Batches.__getitem__`, as a share of the same epochs: were nothing fetched ahead, a step would wait just so long.
+waiting: epochs over pictures from a memory-mapped store take turns with epochs of the same steps on
+one batch that lies ready in memory. Both go through `Model.fit`, so their difference is what
+fetching pictures costs; the share is 1 - ready / store, of the fastest epochs. On a busy machine
+that difference is mostly noise. Hence also the time inside `Batches.__getitem__`, as a share of the
+same epochs: were nothing fetched ahead, a step would wait just so long.
 
-frozen: the study's frozen detectors at full size, each trained twice by `training.train`: the whole network, whose
-backbone is then run anew in every epoch, and its head alone, on features computed once. Seconds are those of an epoch
-with its validation, the first epoch, which compiles, left out; the fastest counts. A picture costs the autoencoder's
-small encoder 96 million multiplications, and the larger of its heads 6.5 million in a training step: by that count the
-gain is 18 at most.
+frozen: the study's frozen detectors at full size, each trained twice by `training.train`: the whole
+network, whose backbone is then run anew in every epoch, and its head alone, on features computed
+once. Seconds are those of an epoch with its validation, the first epoch, which compiles, left out;
+the fastest counts. A picture costs the autoencoder's small encoder 96 million multiplications, and
+the larger of its heads 6.5 million in a training step: by that count the gain is 18 at most.
 
 Pictures are noise: times do not depend on what they show. About five minutes on two CPU cores.
 """
@@ -76,7 +78,8 @@ def waiting(folder: Path) -> None:
     study = get_study("demo")
     pixels = draw(folder, NUM_PICTURES, study.image_size)
     print(
-        f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, the best of {NUM_TURNS} turns"
+        f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, the best of "
+        f"{NUM_TURNS} turns"
     )
     print("network      batch  ms/step (store)  ms/step (ready)  share  share of __getitem__")
     for name in ("VGG16_V3", "DenseNet_V2"):
@@ -97,7 +100,8 @@ def waiting(folder: Path) -> None:
             real, fixed = (1000 * min(taken[kind]) / len(store) for kind in ("store", "ready"))
             inside = store.seconds / sum(taken["store"])
             print(
-                f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%}  {inside:20.2%}"
+                f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%} "
+                f" {inside:20.2%}"
             )
 
 
@@ -154,20 +158,24 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
     fast, scores = fit("once", head, features, model)
     difference, span = np.abs(scores - expected).max(), np.ptp(expected)
     print(
-        f"{network.name}, {side} px, {num_train} + {len(rows[1])} pictures, batches of {network.batch_size}"
+        f"{network.name}, {side} px, {num_train} + {len(rows[1])} pictures, batches of "
+        f"{network.batch_size}"
     )
     print(
-        f"  {slow:6.2f} s an epoch with the backbone, {fast:.2f} s on its features: {slow / fast:.1f} times as fast"
+        f"  {slow:6.2f} s an epoch with the backbone, {fast:.2f} s on its features: "
+        f"{slow / fast:.1f} times as fast"
     )
     print(
-        f"  {once:6.2f} s once for the features; predictions span {span:.2f}, differ by {difference:.0e} at most"
+        f"  {once:6.2f} s once for the features; predictions span {span:.2f}, differ by "
+        f"{difference:.0e} at most"
     )
 
 
 def main() -> None:
     parts = {"waiting": waiting, "frozen": frozen}
     print(
-        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}"
+        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, "
+        f"{training.device()}"
     )
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or parts:

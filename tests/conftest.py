@@ -1,4 +1,5 @@
-"""Fixtures shared by the tests. Nothing here or in any test needs the network or files outside the repository."""
+"""Fixtures shared by the tests. Nothing here or in any test needs the network or files outside the
+repository."""
 
 import os
 

@@ -28,8 +28,8 @@ class FaultyServer:
 
     Args:
         files: File name → content; may be changed while it runs.
-        plan: Function of a file name that returns one of `TRANSIENT` or `PERMANENT`, or `None` for an honest
-            answer. Called under a lock.
+        plan: Function of a file name that returns one of `TRANSIENT` or `PERMANENT`, or `None` for
+            an honest answer. Called under a lock.
         randint: `randint(low, high)` behind the random bytes.
         silence: Seconds that a stall lasts.
         pause: Seconds between two blocks of 512 bytes.

@@ -12,13 +12,28 @@ def made_results(seeds=(0,), **changes):
     detectors = [("direct", "VGG16_V3"), ("fourier", "Fourier_DenseNet"), ("metadata", "boosting")]
     names = ["auc", "accuracy", "precision", "f1", "precision_real", "recall_real", "f1_real"]
     rows = [
-        ("tiny", approach, model, protocol, "inpainting", test_set, "wiki", seed, name, value, value - 0.05, value + 0.05, 9, 8)
+        (
+            "tiny",
+            approach,
+            model,
+            protocol,
+            "inpainting",
+            test_set,
+            "wiki",
+            seed,
+            name,
+            value,
+            value - 0.05,
+            value + 0.05,
+            9,
+            8,
+        )
         for place, (approach, model) in enumerate(detectors)
         for protocol in ("report", "controlled")
         for test_set in ("inpainting", "insight")
         for seed in seeds
         for name, value in zip(names, 0.5 + 0.01 * np.arange(7) + 0.1 * place + 0.02 * seed)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=list(RESULT_COLUMNS)).assign(**changes)
 
 
@@ -67,7 +82,8 @@ CARD |= {"approach": "direct", "model": "A", "protocol": "controlled"}
 
 
 def scores(shift=1.0, seed=0, num_groups=90):
-    """Two photographs and their fakes in a group, three test sets, and test photographs of `celeba` without fakes."""
+    """Two photographs and their fakes in a group, three test sets, and test photographs of `celeba`
+    without fakes."""
     generator = np.random.default_rng(seed)
     tables = []
     lots = [

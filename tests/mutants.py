@@ -1,7 +1,9 @@
-"""Plants a bug in a module's source, to see whether the checks notice: `python -m pytest tests/mutants.py`.
+"""Plants a bug in a module's source, to see whether the checks notice: `python -m pytest
+tests/mutants.py`.
 
-The bugs stand in the tables `MUTANTS` of `tests/evaluation/mutants_*.py`: the code, the code with the bug, and
-the check that must fail on it. They match source text, so pytest does not collect this file by itself.
+The bugs stand in the tables `MUTANTS` of `tests/evaluation/mutants_*.py`: the code, the code with
+the bug, and the check that must fail on it. They match source text, so pytest does not collect this
+file by itself.
 """
 
 import importlib
@@ -60,7 +62,8 @@ def plant(module_name: str, old: str, new: str) -> types.ModuleType:
 
 
 def must_be_noticed(module_name: str, bug: tuple, *fixtures) -> None:
-    """Fails unless the check of `bug` fails on the module with it; gives the check as many fixtures as it takes."""
+    """Fails unless the check of `bug` fails on the module with it; gives the check as many fixtures
+    as it takes."""
     old, new, check = bug
     arguments = (plant(module_name, old, new), *fixtures)[: check.__code__.co_argcount]
     assert noticed(check, *arguments), f"{check.__name__} passes in spite of it."

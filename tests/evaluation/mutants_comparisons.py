@@ -20,7 +20,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
     ),
     "unpaired bootstrap": (
         "evaluation.compare(*arrays,",
-        "evaluation.compare(arrays[0], arrays[1], arrays[2].sample(frac=1, random_state=0), arrays[3],",
+        "evaluation.compare(arrays[0], arrays[1], arrays[2].sample(frac=1, random_state=0), "
+        "arrays[3],",
         checks.test_differences_are_those_of_paired_tests_on_each_set,
     ),
     "foreign photographs mixed in": (
@@ -54,8 +55,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card,
     ),
     "the cut from test photographs": (
-        'column[valid].median()',
-        'column.median()',
+        "column[valid].median()",
+        "column.median()",
         checks.test_the_cut_comes_from_validation_photographs_or_from_the_caller,
     ),
     "fakes without their photograph": (
@@ -68,4 +69,4 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         '[scores["label"] * 0, scores["path"]',
         checks.test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph,
     ),
-}  # fmt: skip
+}

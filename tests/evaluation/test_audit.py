@@ -28,7 +28,7 @@ def encoded(image, kind="JPEG", **options):
     return stream.getvalue()
 
 
-# ----------------------------------------------------------------------------------------------------- traits
+# ------------------------------------------------------------------------------------------- traits
 
 
 def test_file_traits_read_what_was_written(tmp_path):
@@ -143,12 +143,13 @@ def test_pixel_traits_refuse_other_pixels(shape, kind):
         audit.pixel_traits(np.zeros(shape, kind))
 
 
-# ------------------------------------------------------------------------------------------------- baselines
+# ---------------------------------------------------------------------------------------- baselines
 
 
 @pytest.fixture
 def planted():
-    """200 pairs of one group each: one trait shifted up, one down, one useless, one two-sided, one constant."""
+    """200 pairs of one group each: one trait shifted up, one down, one useless, one two-sided, one
+    constant."""
     random = np.random.default_rng(0)
     labels, groups = np.tile([0, 1], 200), np.repeat(np.arange(200), 2)
     traits = pd.DataFrame(random.normal(size=(400, 3)), columns=["up", "down", "useless"])
@@ -221,7 +222,7 @@ def test_baselines_say_what_is_wrong(planted):
         _out_of_fold(traits, labels, groups * 0)
 
 
-# ------------------------------------------------------------------------------------------------------- PCA
+# ---------------------------------------------------------------------------------------------- PCA
 
 
 @pytest.mark.parametrize(

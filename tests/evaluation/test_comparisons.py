@@ -181,8 +181,10 @@ def test_reliability_agrees_with_a_loop_over_bins(code, study):
     scores.loc[scores.index[:4], "score"] = 0, 1, 0.5, 1
     bins = code.reliability(scores, made_results.CARD, num_bins=10)
     assert bins[["test_set", "real_source"]].drop_duplicates().values.tolist() == [
-        ["inpainting", "wiki"], ["insight", "wiki"], ["gan140k", "gan140k"]
-    ]  # fmt: skip
+        ["inpainting", "wiki"],
+        ["insight", "wiki"],
+        ["gan140k", "gan140k"],
+    ]
     for calibrated, temperature in ((False, 1), (True, 2)):
         own = bins[(bins["test_set"] == "insight") & (bins["calibrated"] == calibrated)].set_index(
             "bin"
@@ -196,8 +198,10 @@ def test_reliability_agrees_with_a_loop_over_bins(code, study):
             oracle = [value[inside].mean(), lot["label"][inside].mean(), inside.sum()]
             assert row[["mean_score", "share_fake", "num_images"]].tolist() == pytest.approx(oracle)
     assert bins.groupby("test_set")["in_domain"].first().to_dict() == {
-        "inpainting": True, "insight": False, "gan140k": False
-    }  # fmt: skip
+        "inpainting": True,
+        "insight": False,
+        "gan140k": False,
+    }
     several = code.reliability(scores, {**made_results.CARD, "train_set": "inpainting+gan140k"})
     assert several.groupby("test_set")["in_domain"].first().tolist() == [
         True,
@@ -226,11 +230,19 @@ def test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card(co
     scores = made_results.scores(0.3)
     table = code.false_alarms(scores, made_results.CARD)
     assert table[["split", "real_source", "num_real"]].values.tolist() == [
-        ["valid", "wiki", 60], ["test", "wiki", 120], ["test", "celeba", 120], ["test", "gan140k", 120]
-    ]  # fmt: skip
+        ["valid", "wiki", 60],
+        ["test", "wiki", 120],
+        ["test", "celeba", 120],
+        ["test", "gan140k", 120],
+    ]
     valid = scores.query("split == 'valid' and label == 0")
-    lots = [valid, *(made_results.tested(scores, *lot).query("label == 0") for lot in
-                     (("inpainting", "wiki"), ("inpainting", "celeba"), ("gan140k", "gan140k")))]  # fmt: skip
+    lots = [
+        valid,
+        *(
+            made_results.tested(scores, *lot).query("label == 0")
+            for lot in (("inpainting", "wiki"), ("inpainting", "celeba"), ("gan140k", "gan140k"))
+        ),
+    ]
     for row, lot in zip(table.itertuples(), lots):
         oracle = rate(lot["score"] >= 0.42, lot["group"])
         assert (row.value, row.ci_low, row.ci_high) == tuple(oracle.values())

@@ -14,7 +14,8 @@ def code():
 
 
 def _scored(num_images=400, seed=0, decimals=None, shift=0.7):
-    """Labels, scores and groups: pairs of a real and a fake that share a part of their score, then single images."""
+    """Labels, scores and groups: pairs of a real and a fake that share a part of their score, then
+    single images."""
     generator = np.random.default_rng(seed)
     labels = np.arange(num_images) % 2
     groups = np.minimum(np.arange(num_images) // 2, num_images // 4) + np.maximum(
@@ -132,7 +133,8 @@ def test_nineteen_in_twenty_intervals_hold_the_truth(code):
     labels, groups = np.arange(240) % 2, np.arange(240) // 6  # 40 groups of 3 reals and 3 fakes
     spread = np.sqrt([0.5, 0.5])
     for seed in range(300):
-        # A share of each score is common to its class and group, which an image bootstrap would not see.
+        # A share of each score is common to its class and group, which an image bootstrap would not
+        # see.
         shared = generator.normal(size=(40, 2))[groups, labels]
         scores = special.expit(labels + spread[0] * shared + spread[1] * generator.normal(size=240))
         row = code.estimate(

@@ -24,7 +24,8 @@ def study(tmp_path, monkeypatch):
 
 
 def _scores(num_groups=60, seed=0):
-    """Scores of reals and two generators, of which `insight` is met with two kinds of reals; all splits."""
+    """Scores of reals and two generators, of which `insight` is met with two kinds of reals; all
+    splits."""
     generator = np.random.default_rng(seed)
     tables = []
     for test_set, real_source, shift in (
@@ -79,16 +80,22 @@ def test_missing_scores_are_named_with_what_there_is(code, study):
     [
         (lambda frame: frame.drop(columns="group"), r"lack the columns \['group'\]"),
         (lambda frame: frame.iloc[:0], "no rows"),
-        (lambda frame: frame.assign(score=frame["score"].where(frame.index != 7)), "1 of 360 rows have a score that is NaN"),
+        (
+            lambda frame: frame.assign(score=frame["score"].where(frame.index != 7)),
+            "1 of 360 rows have a score that is NaN",
+        ),
         (lambda frame: frame.assign(score=frame["score"] * 3 - 1), r"outside \[0, 1\]"),
         (lambda frame: frame.assign(label=frame["label"] + 1), "label other than"),
         (lambda frame: frame.assign(label=1 - frame["label"]), "contradicts its generator"),
         (lambda frame: frame.assign(split="validation"), "a split other than"),
         (lambda frame: pd.concat([frame, frame.iloc[:1]]), "1 of 361 rows have an image twice"),
-        (lambda frame: frame.assign(split=["train"] * 180 + ["test"] * 180), "a group in several splits"),
+        (
+            lambda frame: frame.assign(split=["train"] * 180 + ["test"] * 180),
+            "a group in several splits",
+        ),
         (lambda frame: frame.assign(group=None), "no value in some column"),
     ],
-)  # fmt: skip
+)
 def test_says_what_is_wrong_with_scores(code, study, change, message):
     with pytest.raises(ValueError, match=message):
         code.write_scores(study, "A-report", change(_scores()))

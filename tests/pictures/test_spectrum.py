@@ -13,7 +13,8 @@ SIZES = [(8, 8), (9, 12), (12, 9), (7, 5), (1, 6), (6, 1), (2, 2), (5, 2), (2, 5
 
 
 def slow_spectrum(image):
-    """The definition: a sum over all pixels for every frequency, zero frequency in the centre, double precision."""
+    """The definition: a sum over all pixels for every frequency, zero frequency in the centre,
+    double precision."""
     height, width = image.shape[:2]
     weights = (0.299, 0.587, 0.114)
     grey = [

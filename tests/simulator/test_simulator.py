@@ -1,4 +1,5 @@
-"""The simulated archives: layout, repeatability, the planted shortcut, the truth, and the server."""
+"""The simulated archives: layout, repeatability, the planted shortcut, the truth, and the
+server."""
 
 import io
 import json
@@ -140,7 +141,8 @@ def test_sources_of_a_fake(truth):
 
 
 def test_altered_region_is_where_a_swap_differs(members, truth):
-    """Away from the altered box a swap is the background photograph, squashed and compressed twice."""
+    """Away from the altered box a swap is the background photograph, squashed and compressed
+    twice."""
     corners = ["altered_left", "altered_top", "altered_right", "altered_bottom"]
     for _, row in truth[truth.generator == "insight"].iterrows():
         background = opened(members[row.background]).convert("RGB").resize((64, 64))
@@ -173,7 +175,8 @@ def test_wiki_mat_has_the_fields_of_the_real_one(members):
 
 
 def test_face_location_is_counted_as_matlab_does(members, truth):
-    """First and last pixel of the photograph as stored, from one; the whole picture where no face was found."""
+    """First and last pixel of the photograph as stored, from one; the whole picture where no face
+    was found."""
     wiki = loadmat(io.BytesIO(members["wiki_crop/wiki_crop/wiki.mat"]))["wiki"][0, 0]
     for path, location, score in zip(
         *(wiki[name][0] for name in ("full_path", "face_location", "face_score"))
