@@ -33,7 +33,8 @@ from . import tables
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
-# Figures without people, by name without number and ending. Of real people, the page has only these.
+# Figures without people, by name without number and ending. Of real people, the page has only
+# these.
 PLOTS = """shortcut file_traits pixel_statistics leaks pca_* curves* confusion mean_spectra
     radial_profiles rings loss embeddings error_histograms auc_* roc differences reliability
     matrix_* false_alarms robustness subgroups""".split()
@@ -527,7 +528,7 @@ def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
     """
     chart, photograph = io.BytesIO(), io.BytesIO()
     image = image.convert("RGB")
-    image.quantize(num_colors).save(chart, "PNG", optimize=True)
+    image.quantize(num_colors, Image.Quantize.FASTOCTREE).save(chart, "PNG", optimize=True)
     image.save(photograph, "JPEG", quality=70, optimize=True)
     files = ("png", chart.getvalue()), ("jpeg", photograph.getvalue())
     return min(files, key=lambda file: len(file[1]))

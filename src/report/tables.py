@@ -72,6 +72,10 @@ def wide(
     Raises:
         ValueError: If two of `rows` belong in one cell.
     """
+    index, columns = (
+        names[0] if isinstance(names, list) and len(names) == 1 else names
+        for names in (index, columns)
+    )
     shown = rows.assign(_shown=rows[values] if isinstance(values, str) else list(values))
     order = [
         pd.Index(rows[names].drop_duplicates())
@@ -409,6 +413,7 @@ def report_texts(table: pd.DataFrame) -> pd.DataFrame:
         table[[f"{name}_{side}" for name in REPORT_METRICS]]
         .map("{:.1f}".format, na_action="ignore")
         .fillna("–")
+        .astype(str)
         .set_axis([*REPORT_METRICS], axis=1)
         for side in ("report", "ours")
     ]

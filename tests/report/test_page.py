@@ -1,18 +1,22 @@
 import base64
 import io
 import json
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import cells_of, made_results, made_rows
 from PIL import Image
 
 from src import config
 from src.data import catalog
 from src.evaluation.results import RESULT_COLUMNS, choose_threshold, write_results, write_scores
-from src.report import answers, page, reporting, tables
+from src.report import page, tables
 
 DETECTORS = {
     "Metadata": "metadata",
@@ -36,7 +40,7 @@ OF_THRESHOLD = (
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    monkeypatch.setattr(config, "HOME", tmp_path)
     return config.get_study("tiny")
 
 
@@ -55,7 +59,8 @@ def _row(model, test_set, metric, value, protocol="controlled", width=0.05, **ch
 
 
 def _headline(auc=None, **changes):
-    """Rows of every detector, protocol and test set; `auc` gives values by (model, test set, protocol)."""
+    """Rows of every detector, protocol and test set; `auc` gives values by (model, test set,
+    protocol)."""
     values = auc or {}
     return [
         _row(model, test_set, metric, values.get((model, test_set, protocol), 0.8) if metric == "auc" else 0.7, protocol, **changes)
@@ -102,10 +107,15 @@ def _history(study, model, val_auc, val_loss=(0.5, 0.4)):
 
 
 def _answers(study, rows):
-    results = reporting.in_reading_order(study, _frame(rows))
-    return answers.five_sentences(
-        study, tables.with_texts(reporting.headline(study, results).query("metric == 'auc'"))
-    )
+    """The five sentences, each on one line."""
+    lines = page.summary(study, _frame(rows)).split("## The answer in five sentences")[1]
+    lines = " ".join(lines.split("AUC is the area")[0].split())
+    return re.split(r"(?:^| )\d\. (?=[A-Z`])", lines)[1:]
+
+
+def _flat(text):
+    """A page without its line breaks."""
+    return " ".join(text.split())
 
 
 class _Outline(HTMLParser):
@@ -178,7 +188,7 @@ def test_html_refers_to_nothing_outside_itself(study):
     }
     for image in images:
         start, data = image["src"].split(",", 1)
-        assert start == "data:image/png;base64" and Image.open(
+        assert re.fullmatch("data:image/(png|jpeg);base64", start) and Image.open(
             io.BytesIO(base64.b64decode(data))
         ).size == (40, 30)
     assert links and all(link["href"].startswith("#") for link in links)
@@ -206,7 +216,7 @@ def test_real_people_stay_where_they_are(study):
     left_out = text[text.index("Left out, since they show people, or may: ") :].split("\n")[0]
     assert all(f" {name}.png" in left_out for name in (*people, *others))
     assert not any(f" {name}.png" in left_out for name in plots)
-    assert "imulated" not in text and "Ours are of the pictures of this study." in text
+    assert "imulated" not in text and "Ours are of the pictures of this study." in _flat(text)
     assert (
         len(_Outline(page.write_summary(study)[1].read_text(encoding="utf-8")).attributes("img"))
         == 19
@@ -232,7 +242,7 @@ def test_every_word_about_the_file_alone(study):
         return _answers(study, _headline(pairs))[0]
 
     assert (
-        "0.90 (0.85–0.95) under `report` and of 0.50 (0.45–0.55) under `controlled`: the files as"
+        "0.90 [0.85, 0.95] under `report` and of 0.50 [0.45, 0.55] under `controlled`: the files as"
         in sentence(0.9, 0.5)
     )
     assert sentence(0.9, 0.5).endswith("tell the classes apart, and the control takes that away.")
@@ -251,8 +261,8 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
     rows = _headline(better_on_test)
     unchosen = _answers(study, rows)
     assert (
-        "from 0.52 (0.47–0.57) to 0.95 (0.90–1.00)" in unchosen[1]
-        and "none speaks for the others" in unchosen[1]
+        "from 0.52 [0.47, 0.57] to 0.95 [0.90, 1.00]" in unchosen[1]
+        and "None of 2 networks on pixels speaks for the others" in unchosen[1]
     )
     assert unchosen[2].endswith(
         "networks on pixels have 6 of 6 intervals above 0.5 and 0 below it."
@@ -262,10 +272,10 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
     _history(study, "VGG16_V3", [0.6, 0.8])  # both keep epoch 2, of the lower loss
     sentences = _answers(study, rows)
     assert (
-        sentences[1].startswith("`VGG16_V3`, which of 2 networks")
-        and "0.52 (0.47–0.57)" in sentences[1]
+        sentences[1].startswith("`VGG16_V3`, of 2 networks on pixels the one with")
+        and "0.52 [0.47, 0.57]" in sentences[1]
     )
-    assert sentences[1].endswith("not told apart from a coin.")
+    assert sentences[1].endswith("not better than chance.")
     assert sentences[2].endswith("there was nothing sure to carry over.")
     _history(study, "VGG16_V1", [0.9, 0.7], val_loss=[0.3, 0.4])  # keeps epoch 1
     assert _answers(study, rows)[1].startswith("`VGG16_V1`")
@@ -284,22 +294,22 @@ def test_what_carries_over_and_how_fourier_compares(study):
         _history(study, model, [auc, auc])
     _, _, elsewhere, fourier, autoencoder = _answers(study, _headline(values))
     assert (
-        "reaches 0.48 on average, from 0.20 (0.15–0.25) on insight to 0.70 (0.65–0.75) on text2img"
-        in elsewhere
+        "reaches 0.48 on average, from 0.20 [0.15, 0.25] on insight to 0.70 [0.65, 0.75] on "
+        "text2img" in elsewhere
     )
     assert "with 1 of 3 intervals above 0.5 and 1 below it." in elsewhere
     assert (
-        "better than a coin, below the interval of `VGG16_V3`" in fourier
+        "better than chance, below the interval of `VGG16_V3`" in fourier
         and "0.80 against 0.48" in fourier
     )
     assert (
-        autoencoder.count("0.80 (0.75–0.85), better than a coin, and 0.80 on average elsewhere")
+        autoencoder.count("0.80 [0.75, 0.85], better than chance, and 0.80 on average elsewhere")
         == 2
     )
     values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.93
     assert "with an interval that overlaps that of" in _answers(study, _headline(values))[3]
     values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.3
-    assert "worse than a coin, below" in _answers(study, _headline(values))[3]
+    assert "worse than chance, below" in _answers(study, _headline(values))[3]
 
 
 def test_sentences_without_their_numbers_say_so(study):
@@ -313,7 +323,7 @@ def test_sentences_without_their_numbers_say_so(study):
     only_home = rows[rows["test_set"] == "inpainting"]
     assert "not known" in _answers(study, only_home)[2]
     assert _answers(study, only_home)[3].endswith(
-        "no network on pixels is singled out to set it beside."
+        "no network on pixels is singled out to compare it with."
     )
     for model in ("VGG16_V1", "VGG16_V3"):
         _history(study, model, [0.8, 0.8])
@@ -342,7 +352,7 @@ def test_what_was_not_run_is_named_with_its_command(study):
         assert f"### {title}" not in text and f"- {title}" in missing
     assert missing.count("`make extended STUDY=tiny`") == 2
     assert "The same fakes against other real photographs: `make reproduce STUDY=tiny`" in missing
-    assert set(page.EXTENDED) <= set(tables.TABLES)
+    assert set(page.EXTENDED) <= set(page.TABLES)
     none = page.summary(replace(study, unseen_reals=(), foreign_reals={}), rows)
     assert none.count("the study names none") == 2
 
@@ -358,7 +368,8 @@ def test_the_page_of_next_to_nothing(study):
 
 
 def _write_scores_and_records(study, leak=False):
-    """Scores of one detector, its card, and records; with a leak, one test group is in training, too."""
+    """Scores of one detector, its card, and records; with a leak, one test group is in training,
+    too."""
     generator = np.random.default_rng(0)
     rows = []
     for split, num in (("train", 20), ("valid", 10), ("test", 15)):
@@ -392,11 +403,11 @@ def _write_scores_and_records(study, leak=False):
 def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
     write_results(study, _frame(_headline({("PCA_probe", "inpainting", "report"): 0.2})))
     _write_scores_and_records(study)
-    text = page.write_summary(study)[0].read_text(encoding="utf-8")
+    text = _flat(page.write_summary(study)[0].read_text(encoding="utf-8"))
     assert "**Is there a leak between training and test?** No: of the 15 groups" in text
     assert (
-        "0 reach into validation and 0 reach into training. Of 15 persons whom the source names, 0 are in"
-        in text
+        "0 reach into validation and 0 reach into training. Of 15 persons whom the source names, "
+        "0 are in" in text
     )
     assert "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals" in text
     assert (
@@ -408,25 +419,273 @@ def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
     )
     assert "0 of 5 detectors that see pictures have an interval above its AUC" in text
     assert (
-        "40 of the 40 intervals of detectors that see pictures exclude 0.5; of as many coins about 2 would"
-        in text
+        "40 of the 40 intervals of detectors that see pictures exclude 0.5; of as many detectors "
+        "that guess about 2 would" in text
     )
     card = study.models / "VGG16_V3-controlled.json"
     card.write_text(json.dumps({"threshold": 0.123}))
-    assert "0 of 1 cards hold" in page.write_summary(study)[0].read_text(encoding="utf-8")
+    assert "0 of 1 cards hold" in _flat(page.write_summary(study)[0].read_text(encoding="utf-8"))
 
 
 def test_leaks_are_called_leaks(study):
     write_results(study, _frame(_headline()))
     scores = _write_scores_and_records(study, leak=True)
-    text = page.write_summary(study)[0].read_text(encoding="utf-8")
+    text = _flat(page.write_summary(study)[0].read_text(encoding="utf-8"))
     assert (
         "training and test?** Yes: " in text
         and "0 reach into validation and 1 reach into training" in text
     )
     assert "1 are in training and in test" in text
-    assert page._leak(scores, None).startswith("Not answered here: ")
+    assert page._leak(scores, None) is None
     crossing = scores.assign(group="one")
     crossing.to_parquet(study.data / "scores" / "VGG16_V3-controlled.parquet")
-    with pytest.raises(ValueError, match="a group that lies in several splits"):
+    with pytest.raises(ValueError, match="a group in several splits"):
         page.write_summary(study)
+
+
+def _noise(height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _chart(height, width):
+    """Lines on white, as in a plot."""
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    pixels[::20] = (0, 114, 178)
+    pixels[:, ::30] = (213, 94, 0)
+    return Image.fromarray(pixels)
+
+
+def _images(text, folder):
+    found = re.findall(
+        r'src="data:image/(\w+);base64,([^"]*)"', page.to_html(text, "title", folder)
+    )
+    return [
+        (kind, Image.open(io.BytesIO(base64.b64decode(data))), len(data)) for kind, data in found
+    ]
+
+
+def test_charts_become_palettes_and_photographs_jpeg():
+    for image, expected in ((_chart(200, 300), "png"), (_noise(200, 300), "jpeg")):
+        kind, data = page.compressed(image)
+        shown = Image.open(io.BytesIO(data))
+        assert kind == expected == shown.format.lower() and shown.size == image.size
+    chart = Image.open(io.BytesIO(page.compressed(_chart(200, 300))[1]))
+    assert np.array_equal(chart.convert("RGB"), _chart(200, 300))
+
+
+def test_wide_figures_become_narrower_and_none_wider(tmp_path):
+    _chart(900, 2200).save(tmp_path / "wide.png")
+    _chart(90, 200).save(tmp_path / "narrow.png")
+    (_, wide, _), (_, narrow, _) = _images("![a](wide.png)\n\n![b](narrow.png)", tmp_path)
+    assert wide.size == (1100, 450) and narrow.size == (200, 90)
+
+
+def test_all_figures_together_keep_within_the_limit(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        _noise(560, 480).save(tmp_path / f"{name}.png")
+    _chart(60, 80).save(tmp_path / "small.png")
+    text = "\n\n".join(f"![{name}]({name}.png)" for name in ("a", "b", "c", "small"))
+    unlimited = _images(text, tmp_path)
+    monkeypatch.setattr(page, "MAX_BYTES", 330_000)
+    images = _images(text, tmp_path)
+    assert (
+        sum(length for *_, length in images)
+        <= 330_000 * 4 / 3 + 16
+        < sum(length for *_, length in unlimited)
+    )
+    assert images[3][1].size == (80, 60) and len({image.width for _, image, _ in images[:3]}) == 1
+    assert all(
+        image.width / image.height == pytest.approx(6 / 7, abs=0.01) for _, image, _ in images[:3]
+    )
+    monkeypatch.setattr(page, "MAX_BYTES", 1)  # then as small as can still be read
+    assert [image.width for _, image, _ in _images(text, tmp_path)] == [400, 400, 400, 80]
+
+
+def test_html_in_the_text_is_escaped(tmp_path):
+    text = page.to_html(
+        "# A <b>\n\n## Part & <i>one</i>\n\n<script>x</script>", "<title> & $x", tmp_path
+    )
+    assert "<script" not in text and "<b>" not in text and "<i>" not in text
+    assert "<title>&lt;title&gt; &amp; $x</title>" in text
+    assert (
+        '<h2 id="part0">' in text
+        and '<a href="#part0">Part &amp; &lt;i&gt;one&lt;/i&gt;</a>' in text
+    )
+
+
+def test_palettes_keep_the_colours_of_classes_apart():
+    """A little of insight's green in a figure full of shades of other colours."""
+    real, fake, insight = (0, 114, 178), (213, 94, 0), (0, 158, 115)
+    shades = np.linspace(0, 1, 400)[:, None]
+    rows = [shades * color + (1 - shades) * 255 for color in (real, fake, (0, 0, 0))]
+    pixels = np.repeat(rows, 60, axis=0).astype(np.uint8)
+    pixels[90:94, 100:104] = insight
+    kind, data = page.compressed(Image.fromarray(pixels))
+    shown = np.array(Image.open(io.BytesIO(data)).convert("RGB"), int)[92, 102]
+    distance = [np.abs(shown - color).sum() for color in (real, fake, insight)]
+    assert kind == "png" and np.argmin(distance) == 2 and distance[2] < 30, shown
+
+
+def test_markdown():
+    frame = pd.DataFrame(
+        {"a|b": [1.23456, np.nan], "n": [3, 4], "text": ["x|y", None]}, index=[7, 8]
+    )
+    lines = page.to_markdown(frame, decimals=1).splitlines()
+    assert lines == [
+        "| a\\|b | n | text |",
+        "| --- | --- | --- |",
+        "| 1.2 | 3 | x\\|y |",
+        "|  | 4 |  |",
+    ]
+
+
+def test_intervals_never_hide_on_which_side_of_chance_they_end():
+    values = np.random.default_rng(0).uniform(0.4, 0.6, (2000, 3)).round(3)
+    rows = pd.DataFrame(values, columns=["value", "ci_low", "ci_high"])
+    for text, (_, low, high) in zip(page._with_texts(rows)["text"], values):
+        shown = [float(bound) for bound in text.split("[")[1].strip("]").split(", ")]
+        assert (
+            np.sign(np.subtract(shown, 0.5)).tolist() == np.sign([low - 0.5, high - 0.5]).tolist()
+        )
+    rows = made_rows(
+        value=[0.9, 0.5, 0.1, 0.55], ci_low=[0.8, 0.4, 0.0, 0.5], ci_high=[1.0, 0.6, 0.2, 0.6]
+    )
+    marked = ["0.90 [0.80, 1.00]", "*0.50 [0.40, 0.60]*", "▼ 0.10 [0.00, 0.20]"]
+    assert page._auc_texts(rows) == [*marked, "*0.55 [0.50, 0.60]*"]
+
+
+def test_names_cannot_become_markdown(study):
+    names = ["<b>", "a*b*c", "[x](y)", "a|b", "new\nline", "_x_", "VGG16_V3"]
+    header, rows = cells_of(
+        page._auc(study, made_rows(model=names), "controlled").replace("\\|", "¦")
+    )
+    shown = ["\\<b\\>", "a\\*b\\*c", "\\[x\\](y)", "a¦b", "new line", "\\_x\\_", "VGG16_V3"]
+    assert header == ["detector", "inpainting"] and [row[0] for row in rows] == shown
+
+
+def test_tables_keep_their_order_and_show_what_is_missing(study):
+    rows = made_rows(
+        model=["VGG16_V3", "Unheard_of", "VGG16_V1", "VGG16_V3"], test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
+        real_source=["gan140k", "wiki", "wiki", "wiki"],
+    )  # fmt: skip
+    header, cells = cells_of(page._auc(study, tables.in_reading_order(study, rows), "controlled"))
+    assert header == ["detector", "inpainting", "gan140k"] and [row[0] for row in cells] == [
+        "VGG16_V1",
+        "VGG16_V3",
+        "Unheard_of",
+    ]
+    assert cells[0][2] == "–" and cells[1][2] == "0.80 [0.75, 0.85]"
+    assert page._auc(study, rows, "report") == ""
+
+
+def test_foreign_and_unseen_real_photographs(study):
+    rows = made_rows(
+        test_set=["gan140k", "gan140k", "inpainting"],
+        real_source=["wiki", "gan140k", "wiki"],
+        value=[0.3, 0.8, 0.9],
+    )
+    header, cells = cells_of(page._foreign(study, rows))
+    assert header == ["protocol", "detector", "gan140k against gan140k", "gan140k against wiki"]
+    assert cells == [["controlled", "VGG16_V3", "0.80 [0.75, 0.85]", "▼ 0.30 [0.25, 0.35]"]]
+    assert page._foreign(study, rows.iloc[1:]) == ""
+    alarms = made_rows(metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"], value=[0.25, 0.4, 0.9],
+                   real_source=["celeba", "wiki", "wiki"], num_fake=[0, 9, 9])  # fmt: skip
+    header, cells = cells_of(page._false_alarms(study, alarms))
+    assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
+    assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]
+    assert page._false_alarms(study, alarms.iloc[1:]) == ""
+
+
+def test_robustness_and_parts_of_the_test_set(study):
+    metrics = [
+        "auc",
+        "accuracy_at_threshold",
+        "auc@jpeg:90",
+        "accuracy_at_threshold@jpeg:90",
+        "auc@jpeg:50",
+        "auc@grey",
+    ]
+    rows = made_rows(
+        metric=[*metrics, "auc@gender:male", "auc@gender:female"], value=np.arange(8) / 10
+    )
+    rows = pd.concat([rows, made_rows(metric=["auc"], model=["never degraded"])])
+    first, second = (cells_of(part) for part in page._robustness(study, rows).split("\n\n")[1::2])
+    assert first[0] == ["protocol", "detector", "unchanged", "90", "50"]
+    assert first[1] == [["controlled", "VGG16_V3", "0.00 / 0.10", "0.20 / 0.30", "0.40 / –"]]
+    assert second[0][2:] == ["unchanged", "grey"] and second[1][0][2:] == [
+        "0.00 / 0.10",
+        "0.50 / –",
+    ]
+    header, cells = cells_of(page._subgroups(study, rows))
+    assert header == ["protocol", "detector", "gender: male (n = 58)", "gender: female (n = 58)"]
+    assert cells == [["controlled", "VGG16_V3", "0.60 [0.55, 0.65]", "0.70 [0.65, 0.75]"]]
+
+
+def test_attention_beside_area_and_other_pictures(study):
+    names = [f"cam_in_region{suffix}" for suffix in ("", "_chance", "_elsewhere", "_excess")]
+    rows = made_rows(metric=names, value=[0.4, 0.1, 0.3, 0.1])
+    text = "0.40 [0.35, 0.45] / 0.10 / 0.30"
+    assert cells_of(page._attention(study, rows))[1] == [["controlled", "VGG16_V3", f"**{text}**"]]
+    assert cells_of(page._attention(study, rows.assign(ci_low=-0.01)))[1][0][2].startswith("0.40 [")
+    assert page._attention(study, rows.iloc[:1]) == ""
+
+
+def test_accuracy_and_f1_share_a_cell(study):
+    rows = made_rows(
+        metric=["accuracy", "f1", "accuracy_at_threshold", "auc"], value=[0.1, 0.2, 0.3, 0.4]
+    )
+    assert cells_of(page._accuracy(study, rows, ""))[1] == [
+        ["controlled", "VGG16_V3", "0.10 / 0.20"]
+    ]
+    assert cells_of(page._accuracy(study, rows, "_at_threshold"))[1] == [
+        ["controlled", "VGG16_V3", "0.30 / –"]
+    ]
+
+
+def test_every_table_of_no_rows_is_empty(study):
+    assert all(table(study, made_results().iloc[:0]) == "" for table in page.TABLES.values())
+
+
+def test_readme_table_shows_headline_rows_and_gaps(study):
+    others = [
+        made_results(seeds=(1,)).assign(value=0.0),
+        made_results(real_source="celeba").assign(value=0.0),
+    ]
+    variant = (
+        made_results()
+        .query("approach == 'direct' and protocol == 'controlled'")
+        .assign(model="VGG16_V3_variant")
+    )
+    write_results(study, pd.concat([made_results(), *others, variant]))
+    header, rows = cells_of(page.readme_table(study))
+    assert header == ["detector", *study.test_sets]
+    assert [row[0] for row in rows] == [
+        "boosting",
+        "VGG16_V3",
+        "VGG16_V3_variant",
+        "Fourier_DenseNet",
+    ]
+    assert rows[2][1:3] == ["– → 0.50", "– → –"]
+    assert rows[3][1:] == [
+        "0.60 → 0.60 [0.99]",
+        "– → – [0.72]",
+        "0.60 → 0.60 [0.81]",
+        "– → – [0.72]",
+    ]
+
+
+def test_the_readme_shows_the_committed_results(tmp_path):
+    changed = subprocess.run(
+        ["git", "diff", "--quiet", "HEAD", "--", "figures"], cwd=config.ROOT, capture_output=True
+    )
+    if changed.returncode:
+        pytest.skip("figures/ holds other results than the committed ones")
+
+    readme = tmp_path / "README.md"
+    shutil.copy(config.ROOT / "README.md", readme)
+    assert not page.update_readme(readme), "run python -m src.report.page"
+    text = readme.read_text(encoding="utf-8")
+    start, end = text.index("<!-- results: demo -->"), text.index("<!-- end -->")
+    readme.write_text(text[:start] + "<!-- results: demo -->\nold\n" + text[end:], encoding="utf-8")
+    assert page.update_readme(readme) and readme.read_text(encoding="utf-8") == text
