@@ -473,7 +473,7 @@ def _environment() -> str:
 
 
 def to_html(text: str, title: str, folder: Path) -> str:
-    """The page as one HTML file that needs no other: figures and style inside, no script, no address.
+    """The page as one HTML file that needs no other: no script, no address, figures inside.
 
     Args:
         text: Markdown; HTML in it is escaped. A paragraph of one image becomes a figure.
@@ -538,7 +538,7 @@ def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
 
 
 def readme_table(study: Study) -> str:
-    """AUC of every detector on every test set, in Markdown: `report → controlled [the report's]`."""
+    """AUC of all detectors and test sets, in Markdown: `report → controlled [the report's]`."""
     rows = tables.headline(study, read_results(study)).query("metric == 'auc'")
     rows = tables.in_reading_order(study, rows.assign(order=rows["protocol"], protocol=""))
     values = tables.wide(rows, ["model", "test_set"], "order", "value")

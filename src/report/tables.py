@@ -169,7 +169,7 @@ def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows `metric@kind:level` of the headline detectors, on the training generator if they are.
+    """The rows `metric@kind:level` of the headline detectors, if there are, in-domain only.
 
     Returns:
         The rows with `name` (the metric), `kind` and `level`, and `is_step`: whether the condition
@@ -193,7 +193,7 @@ def _is_step(condition: str) -> bool:
 
 
 def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.DataFrame:
-    """AUC of the headline detectors on the training generator: on all pictures, and under each condition.
+    """In-domain AUC of the headline detectors: on all pictures, and under each condition.
 
     Args:
         study: Whose headline detectors.
@@ -309,7 +309,7 @@ def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def foreign(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """AUC of the same fakes against their own real photographs, which come first, and against others."""
+    """AUC of the same fakes against their own photographs, which come first, and others."""
     rows = marked(study, results).query("own_training and own_seed and metric == 'auc'")
     sources = rows.groupby(["protocol", "model", "test_set"])["real_source"]
     rows = rows[sources.transform("nunique") > 1]
@@ -331,7 +331,7 @@ def false_alarms(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_report_tables() -> pd.DataFrame:
-    """The report's tables 5.1 to 5.6: `table, approach, model, train_set, test_set`, and percent."""
+    """The report's tables 5.1 to 5.6: `table, approach, model, train_set, test_set`; percent."""
     return pd.read_csv(REPORT / "report_tables.csv", dtype={"table": str})
 
 
@@ -347,7 +347,7 @@ def read_report_histories() -> dict[str, pd.DataFrame]:
 def contradictions(
     reference: pd.DataFrame, f1_tolerance: float = 0.2, accuracy_tolerance: float = 0.5
 ) -> pd.Series:
-    """What in each row of the report's tables cannot be, given the row's own precision P and recall R.
+    """What in a row of the report's tables cannot be, given its own precision P and recall R.
 
     F1 is their harmonic mean, 2PR / (P + R). And with as many fakes as reals, a share R (1 − P) / P
     of the fakes is called real: it cannot exceed 1, and the accuracy is the mean of R and of the

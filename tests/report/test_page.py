@@ -68,7 +68,7 @@ def _headline(auc=None, **changes):
         for protocol in ("report", "controlled")
         for test_set in SOURCES
         for metric in ("auc", "precision_real", "recall_real", "f1_real", *OF_THRESHOLD)
-    ]  # fmt: skip
+    ]
 
 
 def _extended():
@@ -93,7 +93,7 @@ def _extended():
         _row("VGG16_V3", "inpainting", "cam_in_region", 0.4),
         _row("VGG16_V3", "inpainting", "cam_in_region_chance", 0.1),
     ]
-    return rows  # fmt: skip
+    return rows
 
 
 def _frame(rows):
@@ -201,11 +201,13 @@ def test_html_refers_to_nothing_outside_itself(study):
 def test_real_people_stay_where_they_are(study):
     real = replace(study, simulation=None, description="photographs")
     write_results(study, _frame(_headline()))
-    people = "01_samples 03_pictures 03_Mistakes_report 03_explanations 04_spectra 05_errors 05_reconstructions".split()
+    people = """01_samples 03_pictures 03_Mistakes_report 03_explanations 04_spectra 05_errors
+        05_reconstructions""".split()
     others = (
         "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
     )  # on no list: kept out, too
-    plots = "02_pca_scree 03_curves 03_curves_report 04_mean_spectra 05_error_histograms 06_matrix_direct".split()
+    plots = """02_pca_scree 03_curves 03_curves_report 04_mean_spectra 05_error_histograms
+        06_matrix_direct""".split()
     for name in (*people, *others, *plots, "06_auc_controlled"):
         Image.new("RGB", (40, 30)).save(study.figures / f"{name}.png")
     text, web = (path.read_text(encoding="utf-8") for path in page.write_summary(real))
@@ -224,10 +226,11 @@ def test_real_people_stay_where_they_are(study):
 
 
 def test_figures_of_the_notebooks_that_show_nobody(study):
-    stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d 02_pca_scree 03_confusion
-        03_curves_controlled 04_mean_spectra 04_radial_profiles 04_rings 05_loss 05_curves 05_embeddings
-        05_error_histograms 06_auc_report 06_roc 06_differences 06_reliability 06_matrix_direct 06_matrix_fourier
-        06_false_alarms 06_robustness 06_subgroups""".split()
+        stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d
+        02_pca_scree 03_confusion 03_curves_controlled 04_mean_spectra 04_radial_profiles
+        04_rings 05_loss 05_curves 05_embeddings 05_error_histograms 06_auc_report 06_roc
+        06_differences 06_reliability 06_matrix_direct 06_matrix_fourier 06_false_alarms
+        06_robustness 06_subgroups""".split()
     assert all(page._shows_nobody(f"{stem}.png") for stem in stems) and page._shows_nobody(
         page.AT_A_GLANCE
     )
@@ -378,7 +381,7 @@ def _write_scores_and_records(study, leak=False):
                 dict(path=f"{split}/{name}/{place}.jpg", label=name, group=f"{split}{place}", split=split, dataset="wiki",
                      generator="inpainting" if label else "real", person=f"p{place}" if split == "test" else "")
                 for place in range(num)
-            ]  # fmt: skip
+            ]
     records = pd.DataFrame(rows)
     scores = records[records["split"] != "train"].assign(test_set="inpainting", real_source="wiki")
     scores = scores.assign(
@@ -568,7 +571,7 @@ def test_tables_keep_their_order_and_show_what_is_missing(study):
     rows = made_rows(
         model=["VGG16_V3", "Unheard_of", "VGG16_V1", "VGG16_V3"], test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
         real_source=["gan140k", "wiki", "wiki", "wiki"],
-    )  # fmt: skip
+    )
     header, cells = cells_of(page._auc(study, tables.in_reading_order(study, rows), "controlled"))
     assert header == ["detector", "inpainting", "gan140k"] and [row[0] for row in cells] == [
         "VGG16_V1",
@@ -590,7 +593,7 @@ def test_foreign_and_unseen_real_photographs(study):
     assert cells == [["controlled", "VGG16_V3", "0.80 [0.75, 0.85]", "▼ 0.30 [0.25, 0.35]"]]
     assert page._foreign(study, rows.iloc[1:]) == ""
     alarms = made_rows(metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"], value=[0.25, 0.4, 0.9],
-                   real_source=["celeba", "wiki", "wiki"], num_fake=[0, 9, 9])  # fmt: skip
+                   real_source=["celeba", "wiki", "wiki"], num_fake=[0, 9, 9])
     header, cells = cells_of(page._false_alarms(study, alarms))
     assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
     assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]
