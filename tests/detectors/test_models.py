@@ -316,15 +316,10 @@ def test_imagenet_weights_that_cannot_be_fetched_stop_with_advice(monkeypatch):
 
 
 def test_a_network_resizes_its_own_input_and_vgg_is_normalised_when_asked():
-    import dataclasses
-
-    network = Network(
-        "tiny", "vgg16", False, None, 1e-4, 8, 1, weights=None, widths=(2, 2, 2, 2, 2)
-    )
-    plain = build(network, 32)
-    normalised = build(dataclasses.replace(network, batch_norm_momentum=0.8), 32)
+    plain = build(VGG, 32)
+    normalised = build(replace(VGG, batch_norm_momentum=0.8), 32)
     assert normalised.count_params() == plain.count_params() + 13 * 4 * 4
-    smaller = build(dataclasses.replace(network, side=32), 64)
+    smaller = build(replace(VGG, side=32), 64)
     assert (
         smaller.input.shape == (None, 64, 64, 3) and smaller.count_params() == plain.count_params()
     )

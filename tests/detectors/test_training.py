@@ -219,7 +219,8 @@ def test_an_epoch_is_every_batch_once_in_order(tmp_path):
 
 def test_a_killed_run_resumes_as_if_it_had_not_been(once, tmp_path, monkeypatch):
     _, undisturbed, expected = once
-    code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}\n"
+    folders = [str(Path(__file__).parents[number]) for number in range(3)]
+    code = f"import sys; sys.path[:0] = {folders}\n"
     code += f"import test_training; test_training.train_until_killed({str(tmp_path / 'killed')!r})"
     child = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
