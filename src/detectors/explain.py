@@ -1,8 +1,9 @@
 """Where a detector looks: Grad-CAM and occlusion on pictures, ring occlusion on spectra.
 
-Detectors are chains of an extractor, which ends by averaging or flattening its last feature map, and a small dense head
-(see `models`). The gradient of the logit with respect to that map then has a closed form, and no backend's automatic
-differentiation is needed. Maps show where evidence was found, not why it is evidence.
+Detectors are chains of an extractor, which ends by averaging or flattening its last feature map,
+and a small dense head (see `models`). The gradient of the logit with respect to that map then has a
+closed form, and no backend's automatic differentiation is needed. Maps show where evidence was
+found, not why it is evidence.
 """
 
 from collections.abc import Sequence
@@ -25,14 +26,16 @@ from .training import read_card
 def grad_cam(model: keras.Model, pixels: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
     """Grad-CAM for the class fake: where the last feature map speaks for it.
 
-    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017:
-    `ReLU(sum_k a_k A_k)`, where `A_k` is a channel of the map and `a_k` the mean over all places of the gradient of
-    fake's logit; with average pooling and a single unit this is the CAM of Zhou et al. (CVPR 2016). Where a backbone
-    ends with max pooling (VGG16), `A` is the last convolution's output, as in the paper: max pooling passes each
-    gradient to one place, so the sum over all places is the same before and after it.
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization", ICCV 2017: `ReLU(sum_k a_k A_k)`, where `A_k` is a channel of the map and `a_k`
+    the mean over all places of the gradient of fake's logit; with average pooling and a single unit
+    this is the CAM of Zhou et al. (CVPR 2016). Where a backbone ends with max pooling (VGG16), `A`
+    is the last convolution's output, as in the paper: max pooling passes each gradient to one
+    place, so the sum over all places is the same before and after it.
 
-    The map is coarse (a cell of it covers 16 or 32 pixels of what the backbone is given), and is enlarged bilinearly.
-    Where the head takes the flattened map, it weighs every place by itself; the mean over all places keeps little of it.
+    The map is coarse (a cell of it covers 16 or 32 pixels of what the backbone is given), and is
+    enlarged bilinearly. Where the head takes the flattened map, it weighs every place by itself;
+    the mean over all places keeps little of it.
 
     Args:
         model: Of `models.build_direct` or `build_fourier`, trained or loaded.
@@ -40,8 +43,9 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, *, batch_size: int = 32) ->
         batch_size: Pictures per step.
 
     Returns:
-        `(N, H, W)` `float32`, at least 0, not normalised: pictures can be compared. All zero where no place speaks for
-        fake, as is common for pictures called real; `share_inside` then gives NaN.
+        `(N, H, W)` `float32`, at least 0, not normalised: pictures can be compared. All zero where
+        no place speaks for fake, as is common for pictures called real; `share_inside` then gives
+        NaN.
 
     Raises:
         ValueError: If the model is no such chain, or the pictures do not fit it.
@@ -79,20 +83,22 @@ def occlusion(
 ) -> np.ndarray:
     """How much the logit of fake falls when a place is covered: the check of Grad-CAM that needs no gradient.
 
-    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. A patch has edges and a colour
-    of its own, so a change may also be the patch's doing; what needs two places at once does not show.
+    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. A patch has
+    edges and a colour of its own, so a change may also be the patch's doing; what needs two places
+    at once does not show.
 
     Args:
         model: A chain of an extractor and a dense head.
         pixels: `(N, H, W, C)` `uint8`.
         patch: Side of the covered square in pixels.
-        stride: Pixels from one square to the next, at most `patch`; the last ones end with the picture.
+        stride: Pixels from one square to the next, at most `patch`; the last ones end with the
+            picture.
         fill: The square's colour, `(C,)` in `0..255`; `None` takes each picture's mean colour.
         batch_size: Covered pictures per step; there are N times the number of squares.
 
     Returns:
-        `(N, H, W)` `float32`: for each pixel the mean fall over the squares that cover it, in units of the logit.
-        Negative where covering makes a picture look more fake.
+        `(N, H, W)` `float32`: for each pixel the mean fall over the squares that cover it, in units
+        of the logit. Negative where covering makes a picture look more fake.
 
     Raises:
         ValueError: If the model is no chain, or pictures, patch, stride or fill do not fit.
@@ -146,13 +152,15 @@ def share_inside(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
     Args:
         heat: `(N, H, W)`, at least 0. Of `occlusion`, pass `np.maximum(heat, 0)`.
-        boxes: `(N, 4)`, left, top, right, bottom as fractions of the picture; what lies outside it is cut off.
+        boxes: `(N, 4)`, left, top, right, bottom as fractions of the picture; what lies outside it
+            is cut off.
 
     Returns:
         `(N,)` in `[0, 1]`; NaN where there is no heat or no box (NaN).
 
     Raises:
-        ValueError: If the shapes do not fit, a box is inside out, or heat is negative or not finite.
+        ValueError: If the shapes do not fit, a box is inside out, or heat is negative or not
+            finite.
 
     Example:
         >>> share_inside(np.ones((1, 2, 4)), np.array([[0.0, 0.0, 0.25, 0.75]])).tolist()
@@ -169,9 +177,10 @@ def share_inside(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Share of each picture's heat that lies inside the other pictures' boxes, on average.
 
-    Faces, and with them altered regions, lie in the middle. A detector that looks at the middle of every picture has
-    more heat in the regions than their area without having found a single one; it has as much in the wrong boxes. These
-    overlap the right one, so the difference stays small even for heat that follows the regions.
+    Faces, and with them altered regions, lie in the middle. A detector that looks at the middle of
+    every picture has more heat in the regions than their area without having found a single one; it
+    has as much in the wrong boxes. These overlap the right one, so the difference stays small even
+    for heat that follows the regions.
 
     Args:
         heat: `(N, H, W)`, as for `share_inside`.
@@ -227,8 +236,8 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
         detectors: Name, for example `"VGG16_V3"` → trained model, as `grad_cam` takes it.
 
     Returns:
-        The rows of `region_rows` for every detector and test set of the study; none where no altered region is known,
-        as in real data.
+        The rows of `region_rows` for every detector and test set of the study; none where no
+        altered region is known, as in real data.
     """
     study = pictures.study
     tested = pictures.table["split"].eq("test") & pictures.table["task"].isin(study.test_sets)
@@ -275,20 +284,23 @@ def region_rows(
 ) -> pd.DataFrame:
     """Rows of `results.csv`: mean share of the heat in the altered region, and what to compare it with.
 
-    The intervals (95 %) are from a bootstrap that draws whole groups, the same ones for all metrics.
+    The intervals (95 %) are from a bootstrap that draws whole groups, the same ones for all
+    metrics.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.
         table: `(N,)` fakes with `group`, `test_set`, `real_source`: rows of `Pictures.table`.
-        inside: `(N,)`, from `share_inside`. Pictures with NaN are left out of all metrics; `num_fake` counts the rest.
+        inside: `(N,)`, from `share_inside`. Pictures with NaN are left out of all metrics;
+            `num_fake` counts the rest.
         chance: `(N,)`, from `area_of`.
         card: The detector's: `approach, model, protocol, train_set, seed`.
         elsewhere: `(N,)`, from `share_elsewhere`, if the table holds one test set.
 
     Returns:
-        A table with the columns `RESULT_COLUMNS`: metrics `cam_in_region`, `cam_in_region_chance` and, with
-        `elsewhere`, `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the heat
-        follows the region). A test set of which fewer than two groups have heat has no rows.
+        A table with the columns `RESULT_COLUMNS`: metrics `cam_in_region`, `cam_in_region_chance`
+        and, with `elsewhere`, `cam_in_region_elsewhere` and `cam_in_region_excess` (inside −
+        elsewhere: above 0 if the heat follows the region). A test set of which fewer than two
+        groups have heat has no rows.
 
     Raises:
         ValueError: If the lengths differ, or the card lacks a key.
@@ -349,11 +361,12 @@ def ring_occlusion(
 ) -> pd.DataFrame:
     """Where in frequency a Fourier detector finds what tells the classes apart: AUC without one ring at a time.
 
-    The ring is replaced by the mean of all given spectra, both classes pooled, so that nothing in it differs between
-    pictures. A drop says that *this network, on these pictures,* rests on that ring. It does not say that the ring is
-    where generators leave their trace: a smooth ring is also something no network was trained on, and may confuse it.
-    No drop does not say that the ring is empty: its neighbours may tell the same. And since each recorded spectrum is
-    scaled to its own range, what raises one ring lowers all others a little.
+    The ring is replaced by the mean of all given spectra, both classes pooled, so that nothing in
+    it differs between pictures. A drop says that *this network, on these pictures,* rests on that
+    ring. It does not say that the ring is where generators leave their trace: a smooth ring is also
+    something no network was trained on, and may confuse it. No drop does not say that the ring is
+    empty: its neighbours may tell the same. And since each recorded spectrum is scaled to its own
+    range, what raises one ring lowers all others a little.
 
     Args:
         model: Of `models.build_fourier`, trained.
@@ -365,8 +378,9 @@ def ring_occlusion(
         batch_size: Spectra per step.
 
     Returns:
-        One row a ring: `low`, `high` (cycles per pixel), `auc` with the ring replaced, `drop` (AUC undisturbed minus
-        `auc`), and its 95 % interval `ci_low`, `ci_high` (`metrics.compare`, paired, by group).
+        One row a ring: `low`, `high` (cycles per pixel), `auc` with the ring replaced, `drop` (AUC
+        undisturbed minus `auc`), and its 95 % interval `ci_low`, `ci_high` (`metrics.compare`,
+        paired, by group).
 
     Raises:
         ValueError: If the spectra do not fit the model, or as `metrics.compare`.
@@ -427,7 +441,8 @@ def _parts(model: keras.Model) -> tuple[keras.Model, list[tuple[np.ndarray, np.n
 def _feature_maps(extractor: keras.Model) -> tuple[keras.Model, bool]:
     """A model from pixels to the map to explain and the map that is pooled, and whether that is averaged or flattened.
 
-    The two differ where the backbone ends with max pooling. No layer is called again: that would change the detector.
+    The two differ where the backbone ends with max pooling. No layer is called again: that would
+    change the detector.
     """
     *_, backbone, pooling = extractor.operations
     if (

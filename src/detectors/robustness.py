@@ -1,7 +1,7 @@
 """What a detector is worth on pictures that have suffered on their way: degraded, scored, compared.
 
-Nothing is trained here, and thresholds are those chosen on clean validation pictures. Real pictures and fakes are
-degraded alike.
+Nothing is trained here, and thresholds are those chosen on clean validation pictures. Real pictures
+and fakes are degraded alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ _BYTES_AT_ONCE = 128 << 20
 def all_conditions() -> list[tuple[str, float, str]]:
     """What pictures may suffer on their way, `(family, level, step)`, each family from mild to severe.
 
-    The five levels of DeepFakeFace's robustness test (see `steps.DEGRADATIONS`), and JPEG, noise, and pictures that
-    were shrunk and grown again.
+    The five levels of DeepFakeFace's robustness test (see `steps.DEGRADATIONS`), and JPEG, noise,
+    and pictures that were shrunk and grown again.
     """
     plan = [step for _, conditions in _families() for step in conditions]
     return [(step.partition(":")[0], float(step.partition(":")[2]), step) for step in plan]
@@ -51,9 +51,10 @@ def score_degraded(
 ) -> pd.DataFrame:
     """Scores the test pictures of one task under every degradation, and keeps the scores.
 
-    A picture is degraded after the steps of its protocol and before those of the network, real ones and fakes alike.
-    It is decoded once for all conditions and detectors. Scores go to `data/<study>/degraded/<model id>.parquet`; those
-    of an unchanged model on unchanged pictures are read back.
+    A picture is degraded after the steps of its protocol and before those of the network, real ones
+    and fakes alike. It is decoded once for all conditions and detectors. Scores go to
+    `data/<study>/degraded/<model id>.parquet`; those of an unchanged model on unchanged pictures
+    are read back.
 
     Args:
         study: Whose folders and test sets.
@@ -119,16 +120,18 @@ def degraded_rows(study: Study, scores: pd.DataFrame, card: dict) -> pd.DataFram
 def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     """At which level of each family of degradations a detector has lost half of what it knew.
 
-    That is the mildest level at which its AUC is below halfway between 0.5 and the AUC on clean pictures. A detector
-    whose interval on clean pictures holds 0.5 has nothing to lose and is left out.
+    That is the mildest level at which its AUC is below halfway between 0.5 and the AUC on clean
+    pictures. A detector whose interval on clean pictures holds 0.5 has nothing to lose and is left
+    out.
 
     Args:
-        rows: Of `results.csv`, of one test set, protocol and seed: `auc` and `auc@…` of every detector.
+        rows: Of `results.csv`, of one test set, protocol and seed: `auc` and `auc@…` of every
+            detector.
 
     Returns:
-        One row a family and detector, the first to break on top: `family, model, clean, halfway, breaks_at` (the
-        condition, or empty if it holds out), `auc` there (or at the last level) and `first`;
-        empty where no degraded detector is above chance.
+        One row a family and detector, the first to break on top: `family, model, clean, halfway,
+        breaks_at` (the condition, or empty if it holds out), `auc` there (or at the last level) and
+        `first`; empty where no degraded detector is above chance.
 
     Raises:
         ValueError: If a detector has several rows of a metric.

@@ -6,8 +6,8 @@ runs, everything lies in the folder `<stem>.partial`; the card is written last, 
 finished run.
 
 Keras' callbacks for this (`ModelCheckpoint`, `BackupAndRestore`, `CSVLogger`) save the model that
-is fitted, here perhaps a head of the model to save; they forget the best loss when a run goes on, and
-they do not ask whether the state they find belongs to the same run.
+is fitted, here perhaps a head of the model to save; they forget the best loss when a run goes on,
+and they do not ask whether the state they find belongs to the same run.
 """
 
 import hashlib

@@ -13,6 +13,7 @@ from keras import layers
 from src import config
 from src.config import Network
 from src.detectors import explain, models
+from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.evaluation.results import RESULT_COLUMNS, write_results
 
 NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
@@ -40,7 +41,7 @@ def pictures(num_images=4, size=(96, 96), channels=3, seed=0):
 
 def detector(extractor_output, image, weights, bias=0.0):
     """A chain whose extractor is given and whose head is one unit of given weights."""
-    head = models.build_embedding_classifier(len(weights), hidden=())
+    head = build_embedding_classifier(len(weights), hidden=())
     head.layers[-1].set_weights([np.reshape(weights, (-1, 1)), np.array([bias])])
     return models.join(keras.Model(image, extractor_output, name="extractor"), head)
 
@@ -84,8 +85,8 @@ def grad_cam_by_autodiff(model, pixels):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_grad_cam_is_that_of_automatic_differentiation(name, channels):
     keras.utils.set_random_seed(3)
-    build = models.build_direct if channels == 3 else models.build_fourier
-    model, pixels = build(NETWORKS[name], 96), pictures(channels=channels)
+    network = replace(NETWORKS[name], approach="direct" if channels == 3 else "fourier")
+    model, pixels = models.build(network, 96), pictures(channels=channels)
     expected = grad_cam_by_autodiff(model, pixels)
     heat = explain.grad_cam(model, pixels, batch_size=3)
     assert heat.shape == (4, 96, 96) and heat.dtype == np.float32 and heat.max() > 0
@@ -93,7 +94,7 @@ def test_grad_cam_is_that_of_automatic_differentiation(name, channels):
 
 
 def test_grad_cam_leaves_the_model_as_it_is(tmp_path):
-    model, pixels = models.build_direct(VGG, 64), pictures(size=(64, 64))
+    model, pixels = models.build(VGG, 64), pictures(size=(64, 64))
     scores = model.predict(pixels, verbose=0)
     first = explain.grad_cam(model, pixels)
     np.testing.assert_array_equal(explain.grad_cam(model, pixels), first)
@@ -127,7 +128,7 @@ def test_grad_cam_asks_at_each_picture_which_hidden_units_are_on():
     extractor = keras.Model(
         image, layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(image))
     )
-    head = models.build_embedding_classifier(1, hidden=(2,))
+    head = build_embedding_classifier(1, hidden=(2,))
     weights = [
         [[1, -1]],
         [-0.5, 0.25],
@@ -154,10 +155,8 @@ def test_grad_cam_is_zero_where_nothing_speaks_for_fake():
 
 
 def test_models_that_are_no_such_chain_are_refused():
-    autoencoder = models.build_autoencoder(config.Autoencoder(filters=(8, 6, 4), latent=5), 32)
-    joined = models.join(
-        autoencoder.get_layer("encoder"), models.build_embedding_classifier(5, (4,))
-    )
+    autoencoder = build_autoencoder(config.Autoencoder(filters=(8, 6, 4), latent=5), 32)
+    joined = models.join(autoencoder.get_layer("encoder"), build_embedding_classifier(5, (4,)))
     pixels = pictures(size=(32, 32))
     with pytest.raises(ValueError, match="head is .*Reshape"):
         explain.grad_cam(autoencoder, pixels)
@@ -169,8 +168,10 @@ def test_models_that_are_no_such_chain_are_refused():
         32,
     )  # needs no feature map
     with pytest.raises(ValueError, match="1 parts"):
-        explain.grad_cam(models.with_spectrum(models.build_fourier(VGG, 32)), pixels)
-    model = models.build_direct(VGG, 32)
+        explain.grad_cam(
+            models.with_spectrum(models.build(replace(VGG, approach="fourier"), 32)), pixels
+        )
+    model = models.build(VGG, 32)
     for wrong in (pixels / 255, pixels[:, :16], pixels[0], pixels[:0]):
         with pytest.raises(ValueError, match=r"takes uint8 pictures \(N, 32, 32, 3\)"):
             explain.grad_cam(model, wrong)
@@ -268,7 +269,7 @@ def test_shares_of_what_is_not_there_are_nan_and_of_what_is_wrong_an_error():
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    monkeypatch.setattr(config, "HOME", tmp_path)
     return config.get_study("tiny")
 
 
@@ -394,5 +395,5 @@ def test_ring_occlusion_refuses_what_does_not_fit():
 
 
 def test_the_module_imports_no_backend():
-    source = (config.ROOT / "src" / "explain.py").read_text()
+    source = (config.ROOT / "src" / "detectors" / "explain.py").read_text()
     assert not any(f"import {name}" in source for name in ("tensorflow", "jax", "torch"))

