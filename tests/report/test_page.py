@@ -63,7 +63,14 @@ def _headline(auc=None, **changes):
     protocol)."""
     values = auc or {}
     return [
-        _row(model, test_set, metric, values.get((model, test_set, protocol), 0.8) if metric == "auc" else 0.7, protocol, **changes)
+        _row(
+            model,
+            test_set,
+            metric,
+            values.get((model, test_set, protocol), 0.8) if metric == "auc" else 0.7,
+            protocol,
+            **changes,
+        )
         for model in DETECTORS
         for protocol in ("report", "controlled")
         for test_set in SOURCES
@@ -226,7 +233,7 @@ def test_real_people_stay_where_they_are(study):
 
 
 def test_figures_of_the_notebooks_that_show_nobody(study):
-        stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d
+    stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d
         02_pca_scree 03_confusion 03_curves_controlled 04_mean_spectra 04_radial_profiles
         04_rings 05_loss 05_curves 05_embeddings 05_error_histograms 06_auc_report 06_roc
         06_differences 06_reliability 06_matrix_direct 06_matrix_fourier 06_false_alarms
@@ -378,8 +385,15 @@ def _write_scores_and_records(study, leak=False):
     for split, num in (("train", 20), ("valid", 10), ("test", 15)):
         for label, name in enumerate(("real", "fake")):
             rows += [
-                dict(path=f"{split}/{name}/{place}.jpg", label=name, group=f"{split}{place}", split=split, dataset="wiki",
-                     generator="inpainting" if label else "real", person=f"p{place}" if split == "test" else "")
+                dict(
+                    path=f"{split}/{name}/{place}.jpg",
+                    label=name,
+                    group=f"{split}{place}",
+                    split=split,
+                    dataset="wiki",
+                    generator="inpainting" if label else "real",
+                    person=f"p{place}" if split == "test" else "",
+                )
                 for place in range(num)
             ]
     records = pd.DataFrame(rows)
@@ -569,7 +583,8 @@ def test_names_cannot_become_markdown(study):
 
 def test_tables_keep_their_order_and_show_what_is_missing(study):
     rows = made_rows(
-        model=["VGG16_V3", "Unheard_of", "VGG16_V1", "VGG16_V3"], test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
+        model=["VGG16_V3", "Unheard_of", "VGG16_V1", "VGG16_V3"],
+        test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
         real_source=["gan140k", "wiki", "wiki", "wiki"],
     )
     header, cells = cells_of(page._auc(study, tables.in_reading_order(study, rows), "controlled"))
@@ -592,8 +607,12 @@ def test_foreign_and_unseen_real_photographs(study):
     assert header == ["protocol", "detector", "gan140k against gan140k", "gan140k against wiki"]
     assert cells == [["controlled", "VGG16_V3", "0.80 [0.75, 0.85]", "▼ 0.30 [0.25, 0.35]"]]
     assert page._foreign(study, rows.iloc[1:]) == ""
-    alarms = made_rows(metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"], value=[0.25, 0.4, 0.9],
-                   real_source=["celeba", "wiki", "wiki"], num_fake=[0, 9, 9])
+    alarms = made_rows(
+        metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"],
+        value=[0.25, 0.4, 0.9],
+        real_source=["celeba", "wiki", "wiki"],
+        num_fake=[0, 9, 9],
+    )
     header, cells = cells_of(page._false_alarms(study, alarms))
     assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
     assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]

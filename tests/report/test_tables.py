@@ -4,7 +4,6 @@ import pytest
 from made_results import cells_of, made_results, made_rows
 
 from src import config
-from src.config import ROOT
 from src.report import page, tables
 
 
@@ -106,40 +105,6 @@ def test_means_of_the_matrix(study):
     assert found.loc[("Matrix_direct", "several"), "others"] == pytest.approx(0.3)
 
 
-def test_every_table_of_no_rows_is_empty(study):
-    none = made_results().iloc[:0]
-    assert all(table(study, none) == "" for table in page.TABLES.values())
-    for table in (tables.seeds, tables.matrix, tables.foreign, tables.false_alarms):
-        assert table(study, none).empty
-    assert tables.auc_by_condition(study, none, steps=True).empty
-    assert tables.interval_table(none, ["protocol", "model"], ["test_set", "real_source"]).empty
-
-
-def test_names_cannot_become_markdown(study):
-    names = ["<b>", "a*b*c", "[x](y)", "a|b", "new\nline", "_x_", "VGG16_V3"]
-    header, rows = cells_of(
-        page._auc(study, made_rows(model=names), "controlled").replace("\\|", "¦")
-    )
-    shown = ["\\<b\\>", "a\\*b\\*c", "\\[x\\](y)", "a¦b", "new line", "\\_x\\_", "VGG16_V3"]
-    assert header == ["detector", "inpainting"] and [row[0] for row in rows] == shown
-
-
-def test_tables_keep_their_order_and_show_what_is_missing(study):
-    rows = made_rows(
-        model=["VGG16_V3", "Unheard_of", "VGG16_V1", "VGG16_V3"],
-        test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
-        real_source=["gan140k", "wiki", "wiki", "wiki"],
-    )
-    header, cells = cells_of(page._auc(study, tables.in_reading_order(study, rows), "controlled"))
-    assert header == ["detector", "inpainting", "gan140k"] and [row[0] for row in cells] == [
-        "VGG16_V1",
-        "VGG16_V3",
-        "Unheard_of",
-    ]
-    assert cells[0][2] == "–" and cells[1][2] == "0.80 [0.75, 0.85]"
-    assert page._auc(study, rows, "report") == ""
-
-
 def test_seeds_are_averaged(study):
     values = np.random.default_rng(0).uniform(size=4)
     rows = made_rows(seed=[0, 1, 2, 0], value=values, model=["a", "a", "a", "b"])
@@ -173,87 +138,6 @@ def test_matrix_marks_what_was_trained_on(study):
     ]
     assert [row[3] for row in cells] == ["0.80 [0.75, 0.85]", own, own, own]
     assert [row[2] for row in cells] == [f"**{other}**", other, other, f"**{other}**"]
-
-
-def test_foreign_and_unseen_real_photographs(study):
-    rows = made_rows(
-        test_set=["gan140k", "gan140k", "inpainting"],
-        real_source=["wiki", "gan140k", "wiki"],
-        value=[0.3, 0.8, 0.9],
-    )
-    header, cells = cells_of(page._foreign(study, rows))
-    assert header == ["protocol", "detector", "gan140k against gan140k", "gan140k against wiki"]
-    assert cells == [["controlled", "VGG16_V3", "0.80 [0.75, 0.85]", "▼ 0.30 [0.25, 0.35]"]]
-    assert page._foreign(study, rows.iloc[1:]) == ""
-    alarms = made_rows(
-        metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"],
-        value=[0.25, 0.4, 0.9],
-        real_source=["celeba", "wiki", "wiki"],
-        num_fake=[0, 9, 9],
-    )
-    header, cells = cells_of(page._false_alarms(study, alarms))
-    assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
-    assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]
-    assert page._false_alarms(study, alarms.iloc[1:]) == ""
-
-
-def test_robustness_and_parts_of_the_test_set(study):
-    metrics = [
-        "auc",
-        "accuracy_at_threshold",
-        "auc@jpeg:90",
-        "accuracy_at_threshold@jpeg:90",
-        "auc@jpeg:50",
-        "auc@grey",
-    ]
-    rows = made_rows(
-        metric=[*metrics, "auc@gender:male", "auc@gender:female"], value=np.arange(8) / 10
-    )
-    rows = pd.concat([rows, made_rows(metric=["auc"], model=["never degraded"])])
-    first, second = (cells_of(part) for part in page._robustness(study, rows).split("\n\n")[1::2])
-    assert first[0] == ["protocol", "detector", "unchanged", "90", "50"]
-    assert first[1] == [["controlled", "VGG16_V3", "0.00 / 0.10", "0.20 / 0.30", "0.40 / –"]]
-    assert second[0][2:] == ["unchanged", "grey"] and second[1][0][2:] == [
-        "0.00 / 0.10",
-        "0.50 / –",
-    ]
-    header, cells = cells_of(page._subgroups(study, rows))
-    assert header == ["protocol", "detector", "gender: male (n = 58)", "gender: female (n = 58)"]
-    assert cells == [["controlled", "VGG16_V3", "0.60 [0.55, 0.65]", "0.70 [0.65, 0.75]"]]
-
-
-def test_attention_beside_area_and_other_pictures(study):
-    names = [f"cam_in_region{suffix}" for suffix in ("", "_chance", "_elsewhere", "_excess")]
-    rows = made_rows(metric=names, value=[0.4, 0.1, 0.3, 0.1])
-    text = "0.40 [0.35, 0.45] / 0.10 / 0.30"
-    assert cells_of(page._attention(study, rows))[1] == [["controlled", "VGG16_V3", f"**{text}**"]]
-    assert cells_of(page._attention(study, rows.assign(ci_low=-0.01)))[1][0][2].startswith("0.40 [")
-    assert page._attention(study, rows.iloc[:1]) == ""
-
-
-def test_accuracy_and_f1_share_a_cell(study):
-    rows = made_rows(
-        metric=["accuracy", "f1", "accuracy_at_threshold", "auc"], value=[0.1, 0.2, 0.3, 0.4]
-    )
-    assert cells_of(page._accuracy(study, rows, ""))[1] == [
-        ["controlled", "VGG16_V3", "0.10 / 0.20"]
-    ]
-    assert cells_of(page._accuracy(study, rows, "_at_threshold"))[1] == [
-        ["controlled", "VGG16_V3", "0.30 / –"]
-    ]
-
-
-def test_markdown():
-    frame = pd.DataFrame(
-        {"a|b": [1.23456, np.nan], "n": [3, 4], "text": ["x|y", None]}, index=[7, 8]
-    )
-    lines = page.to_markdown(frame, decimals=1).splitlines()
-    assert lines == [
-        "| a\\|b | n | text |",
-        "| --- | --- | --- |",
-        "| 1.2 | 3 | x\\|y |",
-        "|  | 4 |  |",
-    ]
 
 
 def test_the_reports_numbers_are_read_as_they_are():
@@ -381,50 +265,3 @@ def test_conditions_are_taken_apart(study):
         len(tables.conditions(study, pd.concat([rows, elsewhere]))) == 5
     )  # the training generator's only
     assert len(tables.conditions(study, elsewhere)) == 5  # unless there are none
-
-
-def test_readme_table_shows_headline_rows_and_gaps(study):
-    others = [
-        made_results(seeds=(1,)).assign(value=0.0),
-        made_results(real_source="celeba").assign(value=0.0),
-    ]
-    variant = (
-        made_results()
-        .query("approach == 'direct' and protocol == 'controlled'")
-        .assign(model="VGG16_V3_variant")
-    )
-    _write_results(study, pd.concat([made_results(), *others, variant]))
-    header, rows = cells_of(page.readme_table(study))
-    assert header == ["detector", *study.test_sets]
-    assert [row[0] for row in rows] == [
-        "boosting",
-        "VGG16_V3",
-        "VGG16_V3_variant",
-        "Fourier_DenseNet",
-    ]
-    assert rows[2][1:3] == ["– → 0.50", "– → –"]
-    assert rows[3][1:] == [
-        "0.60 → 0.60 [0.99]",
-        "– → – [0.72]",
-        "0.60 → 0.60 [0.81]",
-        "– → – [0.72]",
-    ]
-
-
-def test_the_readme_shows_the_committed_results(tmp_path):
-    import shutil
-    import subprocess
-
-    changed = subprocess.run(
-        ["git", "diff", "--quiet", "HEAD", "--", "figures"], cwd=ROOT, capture_output=True
-    )
-    if changed.returncode:
-        pytest.skip("figures/ holds other results than the committed ones")
-
-    readme = tmp_path / "README.md"
-    shutil.copy(ROOT / "README.md", readme)
-    assert not page.update_readme(readme), "run python -m src.report.page"
-    text = readme.read_text(encoding="utf-8")
-    start, end = text.index("<!-- results: demo -->"), text.index("<!-- end -->")
-    readme.write_text(text[:start] + "<!-- results: demo -->\nold\n" + text[end:], encoding="utf-8")
-    assert page.update_readme(readme) and readme.read_text(encoding="utf-8") == text
