@@ -12,8 +12,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JAX := .venv-jax
-JAX_TESTS := src/detectors/models.py src/pictures tests/pictures tests/detectors/test_models.py \
-	tests/detectors/test_training.py
+JAX_TESTS := src/detectors/models.py $(foreach name,batches spectrum,src/pictures/$(name).py \
+	tests/pictures/test_$(name).py) $(foreach name,models training,tests/detectors/test_$(name).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 SAMPLE := $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
@@ -44,7 +44,7 @@ coverage: $(VENV)/installed $(VENV)/installed-dev
 	@$(TEST) -n 2 --dist loadfile --cov=src --cov=simulator --cov=tools --cov-report=term
 
 mutants: $(VENV)/installed $(VENV)/installed-dev
-	@$(TEST) -m mutants
+	@$(TEST) tests/mutants.py
 
 test-jax: $(JAX)/installed
 	@env -u STUDY -u FACES KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
