@@ -1,6 +1,7 @@
 """Pretrained weights: the checkpoint reader against PyTorch's own output, the networks against reference features.
 
-The tests that need the weight packages are skipped where `requirements-sample.txt` is not installed.
+The tests that need the weight packages are skipped where `requirements-sample.txt` is not
+installed.
 """
 
 import base64
@@ -24,7 +25,8 @@ from src.detectors.pretrained import (
     read_checkpoint,
 )
 
-# Written by PyTorch 2.13 in its old format: a = arange(6).reshape(2, 3), b = a.T (the same storage), n = 7 (int64).
+# Written by PyTorch 2.13 in its old format: a = arange(6).reshape(2, 3), b = a.T (the same
+# storage), n = 7 (int64).
 CHECKPOINT = base64.b64decode(
     "gAKKCmz8nEb5IGqoUBkugAJN6QMugAJ9cQAoWBAAAABwcm90b2NvbF92ZXJzaW9ucQFN6QNYDQAAAGxpdHRsZV9lbmRpYW5xAohYCgAAAHR5cGVf"
     "c2l6ZXNxA31xBChYBQAAAHNob3J0cQVLAlgDAAAAaW50cQZLBFgEAAAAbG9uZ3EHSwR1dS6AAmNjb2xsZWN0aW9ucwpPcmRlcmVkRGljdApxAClS"
