@@ -1,4 +1,4 @@
-"""Explanations: against automatic differentiation, plain loops, and detectors of which it is known where they look."""
+"""Explanations: against automatic differentiation, plain loops, and detectors of known gaze."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Pretrained weights: the checkpoint reader against PyTorch's own output, the networks against reference features.
+"""Pretrained weights: the reader against PyTorch's own output, networks against references.
 
 The tests that need the weight packages are skipped where `requirements-sample.txt` is not
 installed.
@@ -135,7 +135,7 @@ def test_lite0_has_the_published_size():
 
 @needs(LITE0)
 def test_lite0_equals_its_pytorch_implementation():
-    """Reference: `efficientnet-lite-pytorch` 0.1.0 under PyTorch 2.13 on the same picture, averaged over positions."""
+    """Reference: `efficientnet-lite-pytorch` 0.1.0 under PyTorch 2.13, averaged over positions."""
     model = efficientnet_lite0(64)
     load_efficientnet_lite0(model)
     features = model.predict((pattern(64)[None].astype("float32") - 127) / 128, verbose=0)[0]
