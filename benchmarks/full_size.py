@@ -31,7 +31,7 @@ from simulator.people import draw_identity, draw_scene, face_box, generator_for
 from simulator.portraits import render
 from src.config import get_study
 from src.detectors import models, training
-from src.detectors.autoencoder import as_network
+from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.pictures.steps import apply
 
 NUM_PORTRAITS, NUM_LATER = 8, 2
@@ -63,19 +63,19 @@ def build(name: str) -> tuple[keras.Model, training.Settings, int, tuple[str, ..
     if name == "Autoencoder":
         settings = training.Settings(config.learning_rate, config.epochs, STUDY.seed, loss="mse")
         return (
-            models.build_autoencoder(config, STUDY.face_size),
+            build_autoencoder(config, STUDY.face_size),
             settings,
             config.batch_size,
             face_steps,
         )
     if name == "Autoencoder_classifier":
-        network, steps = as_network(config), face_steps
-        encoder = models.build_autoencoder(config, STUDY.face_size).get_layer("encoder")
-        model = models.join(encoder, models.build_embedding_classifier(config.latent, config.head))
+        network, steps = config.classifier, face_steps
+        encoder = build_autoencoder(config, STUDY.face_size).get_layer("encoder")
+        model = models.join(encoder, build_embedding_classifier(config.latent, config.head))
     else:
         network, is_fourier = NETWORKS[name], name == STUDY.fourier.name
         steps = ("spectrum", f"resize:{side}") if is_fourier else ("jpeg:75", f"resize:{side}")
-        model = (models.build_fourier if is_fourier else models.build_direct)(network, side)
+        model = models.build(network, side)
     settings = training.Settings(network.learning_rate, network.epochs, STUDY.seed)
     return model, settings, network.batch_size, steps
 
@@ -83,7 +83,7 @@ def build(name: str) -> tuple[keras.Model, training.Settings, int, tuple[str, ..
 def measure(name: str) -> dict:
     """Builds a network and takes its steps."""
     start = time.perf_counter()
-    training.seed(STUDY.seed)
+    keras.utils.set_random_seed(STUDY.seed)
     model, settings, batch_size, steps = build(name)
     row = {"network": name, "build": time.perf_counter() - start}
     inputs = draw(steps, batch_size)

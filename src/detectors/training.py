@@ -224,14 +224,18 @@ def identity(model: keras.Model) -> str:
 
 
 def _architecture(model: keras.Model) -> str:
-    """What a model computes but for its weights: the configuration of its layers, and the code of
-    those that are not Keras' own."""
+    """What a model computes but for its weights.
+
+    The configuration of its layers, and the code of those that are not Keras' own.
+    """
     return _text([_plain(model.get_config(), {}), list(_custom_code(model))])
 
 
 def _plain(value, numbers: dict[str, int]):
-    """A configuration with layers numbered in order, since Keras counts names on from model to
-    model, and without precision, which follows from the device."""
+    """A configuration with layers numbered in order, and without precision.
+
+    Keras counts names on from model to model, and precision follows from the device.
+    """
     if isinstance(value, dict):
         kind = value.get("class_name")
         if kind == "__keras_tensor__":
@@ -330,8 +334,10 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
 
 
 def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[dict]) -> None:
-    """Save weights and optimiser. `progress.json` names the state that counts, so that a kill never
-    mixes two epochs."""
+    """Save weights and optimiser.
+
+    `progress.json` names the state that counts, so that a kill never mixes two epochs.
+    """
     state = folder / f"epoch{len(rows)}.weights.h5"
     model.save_weights(state)
     values = {"fingerprint": fingerprint, "state": state.name, "rows": rows}

@@ -1,4 +1,4 @@
-"""Explanations: against automatic differentiation, plain loops, and detectors of which it is known where they look."""
+"""Explanations: against automatic differentiation, plain loops, and detectors of known gaze."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -117,7 +117,8 @@ def test_grad_cam_of_averaged_maps_adds_up_to_the_logit():
     probability = model.predict(pixels, verbose=0)[:, 0].astype(float)
     heat = explain.grad_cam(model, pixels)
     assert heat.shape == (4, 8, 12)
-    # Each of the 4 x 6 cells became 4 pixels; enlarging keeps the sum but for what the edges repeat.
+    # Each of the 4 x 6 cells became 4 pixels; enlarging keeps the sum but for what the edges
+    # repeat.
     np.testing.assert_allclose(
         heat.sum(axis=(1, 2)) / 4, np.log(probability / (1 - probability)), rtol=0.02
     )

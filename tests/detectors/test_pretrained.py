@@ -1,6 +1,7 @@
-"""Pretrained weights: the checkpoint reader against PyTorch's own output, the networks against reference features.
+"""Pretrained weights: the reader against PyTorch's own output, networks against references.
 
-The tests that need the weight packages are skipped where `requirements-sample.txt` is not installed.
+The tests that need the weight packages are skipped where `requirements-sample.txt` is not
+installed.
 """
 
 import base64
@@ -24,7 +25,8 @@ from src.detectors.pretrained import (
     read_checkpoint,
 )
 
-# Written by PyTorch 2.13 in its old format: a = arange(6).reshape(2, 3), b = a.T (the same storage), n = 7 (int64).
+# Written by PyTorch 2.13 in its old format: a = arange(6).reshape(2, 3), b = a.T (the same
+# storage), n = 7 (int64).
 CHECKPOINT = base64.b64decode(
     "gAKKCmz8nEb5IGqoUBkugAJN6QMugAJ9cQAoWBAAAABwcm90b2NvbF92ZXJzaW9ucQFN6QNYDQAAAGxpdHRsZV9lbmRpYW5xAohYCgAAAHR5cGVf"
     "c2l6ZXNxA31xBChYBQAAAHNob3J0cQVLAlgDAAAAaW50cQZLBFgEAAAAbG9uZ3EHSwR1dS6AAmNjb2xsZWN0aW9ucwpPcmRlcmVkRGljdApxAClS"
@@ -133,7 +135,7 @@ def test_lite0_has_the_published_size():
 
 @needs(LITE0)
 def test_lite0_equals_its_pytorch_implementation():
-    """Reference: `efficientnet-lite-pytorch` 0.1.0 under PyTorch 2.13 on the same picture, averaged over positions."""
+    """Reference: `efficientnet-lite-pytorch` 0.1.0 under PyTorch 2.13, averaged over positions."""
     model = efficientnet_lite0(64)
     load_efficientnet_lite0(model)
     features = model.predict((pattern(64)[None].astype("float32") - 127) / 128, verbose=0)[0]

@@ -42,7 +42,7 @@ def test_conditions_run_from_mild_to_severe(study):
 
 
 class _Network:
-    """Scores a picture by the mean of its pixels and of its upper left corner; counts what it has seen."""
+    """Scores a picture by the means of its pixels and of its corner; counts what it has seen."""
 
     layers = ()
 
@@ -69,7 +69,7 @@ class _Network:
 
 
 def _pictures(study, last_steps, protocol="controlled", num=6):
-    """Files, and `scoring.Pictures` of them as far as is needed; the last photograph lacks the steps of the fakes."""
+    """Files, and `scoring.Pictures` of them as far as is needed."""
     generator, rows = np.random.default_rng(0), []
     for label in ("real", "fake"):
         for number in range(num):

@@ -11,7 +11,7 @@ import pytest
 from src import config
 from src.config import PROTOCOLS, Autoencoder
 from src.data import catalog, faces, sources, ties
-from src.data.fetch import MIRROR, SOURCES, fetch_archives
+from src.data.fetch import MIRROR, fetch_archives
 from src.detectors import autoencoder, explain, models, scoring, training
 from src.evaluation import audit, comparisons, pca
 from src.evaluation.results import (
@@ -69,7 +69,7 @@ def pictures(study, records):
 
 
 def test_sources_of_real_studies():
-    assert sources.remote_files(config.get_study("full")) == SOURCES
+    assert sources.remote_files(config.get_study("full")) == sources.SOURCES
     assert sources.remote_files(config.get_study("sample")) == ()
     with sources.served(config.get_study("full")):
         pass
