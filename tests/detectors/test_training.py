@@ -233,9 +233,9 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(once, tmp_path, monkeypatch)
     epochs = []
     fit = keras.Model.fit
 
-    def watched_fit(*args, **kwargs):
-        epochs.append(kwargs["x"].batches.epoch)
-        return fit(*args, **kwargs)
+    def watched_fit(model, batches, **kwargs):
+        epochs.append(batches.batches.epoch)
+        return fit(model, batches, **kwargs)
 
     monkeypatch.setattr(keras.Model, "fit", watched_fit)
     resumed, history = run(tmp_path / "killed", verbose=False)
@@ -359,7 +359,7 @@ def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every
     labels = np.arange(20) % 2
     pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
 
-    def build():
+    def built():
         keras.utils.set_random_seed(0)
         if kind == "direct":
             return build(NETWORK, 32)
@@ -374,9 +374,9 @@ def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every
 
     settings = Settings(0.05, 3, 0)
     anew, expected = train(
-        build(), *batches_of(pictures), tmp_path / "anew", settings, verbose=False
+        built(), *batches_of(pictures), tmp_path / "anew", settings, verbose=False
     )
-    whole = build()
+    whole = built()
     extractor, head = split_frozen(whole)
     features = cached_features(extractor, pictures, tmp_path, "pictures")
     train(head, *batches_of(features), tmp_path / "once", settings, full_model=whole, verbose=False)
