@@ -4,7 +4,6 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from test_scoring import records, study  # noqa: F401 (fixtures)
 
 from src.data import catalog
 from src.detectors import extended, training
@@ -12,7 +11,7 @@ from src.evaluation.results import read_results, read_scores
 
 
 @pytest.fixture
-def few(study):  # noqa: F811
+def few(study):
     """Two generators, one small network an approach."""
     test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
     return dataclasses.replace(
@@ -20,7 +19,7 @@ def few(study):  # noqa: F811
     )
 
 
-def test_the_matrix_trains_on_each_and_tests_on_all(few, records):  # noqa: F811
+def test_the_matrix_trains_on_each_and_tests_on_all(few, records):
     three = dataclasses.replace(
         few, test_sets=few.test_sets | {"text2img": "wiki"}, matrix=few.matrix[:1]
     )
@@ -39,7 +38,7 @@ def test_the_matrix_trains_on_each_and_tests_on_all(few, records):  # noqa: F811
     assert set(scores.query("test_set == 'inpainting'")["split"]) == {"valid", "test"}
 
 
-def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):  # noqa: F811
+def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):
     boxes = pd.DataFrame(
         {"path": records["path"], "left": 0.2, "top": 0.2, "right": 0.8, "bottom": 0.8}
     )
