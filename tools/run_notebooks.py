@@ -31,6 +31,7 @@ from src.files import write_atomically
 from src.report.page import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
+_MAX_WIDTH = 1000  # of a picture among the outputs, in pixels
 _KEPT = "What was finished is kept: the same command goes on from there."
 _BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
 
@@ -109,6 +110,7 @@ def slim(notebook: nbformat.NotebookNode) -> None:
             if len(encoded) < _LARGE_PNG:
                 continue
             with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+                image.thumbnail((_MAX_WIDTH, image.height))
                 kind, data = compressed(image)
             del output["data"]["image/png"]
             output["data"][f"image/{kind}"] = base64.b64encode(data).decode()
