@@ -31,7 +31,7 @@ from src.files import write_atomically
 from src.report.page import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
-_MAX_WIDTH = 1000  # of a picture among the outputs, in pixels
+_MAX_WIDTH = 900  # of a picture among the outputs, in pixels
 _KEPT = "What was finished is kept: the same command goes on from there."
 _BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
 
