@@ -129,10 +129,10 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         ValueError: If the model is not a chain of these two, or its extractor is trained.
 
     Example:
-        >>> extractor, head = split_frozen(join(keras.Sequential([keras.Input((2,))]),
-        ...                                     build_embedding_classifier(2, ())))
-        >>> head.count_params()
-        3
+        >>> network = Network("a", "vgg16", True, 4, 1e-3, 8, 1, None, widths=(2, 2, 2, 2, 2))
+        >>> extractor, head = split_frozen(build(network, 64))
+        >>> extractor.output.shape, head.count_params()
+        ((None, 8), 41)
     """
     parts = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     if len(parts) != 2:

@@ -248,7 +248,7 @@ def significant(differences: pd.DataFrame) -> pd.DataFrame:
                 "which": ", ".join(found),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["tested on", "significant", "which"])
 
 
 def _model(model_id: str) -> str:
@@ -298,7 +298,7 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean AUC on generators that were trained on, and on others, of the rows of `matrix`."""
-    several = rows["train_set"].str.contains(r"all but|\+")
+    several = rows["train_set"].astype(str).str.contains(r"all but|\+")
     rows = rows.assign(
         trained_on=several.map({False: "one generator", True: "several"}),
         tested_on=rows["seen"].map({True: "generators it saw", False: "others"}),
