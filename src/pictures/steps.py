@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from ..config import PROTOCOLS
-from .spectrum import uint8_spectrum
 
 # The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness
 # and Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
@@ -59,6 +58,8 @@ def _grey(image, _):
 
 
 def _spectrum(image, _):
+    from .spectrum import uint8_spectrum  # brings Keras along, which takes seconds to import
+
     return Image.fromarray(uint8_spectrum(np.asarray(image)))
 
 
