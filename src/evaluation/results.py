@@ -330,9 +330,8 @@ def _isin(rows: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -> np.nd
 
 def _has_scores(study: Study, rows: pd.DataFrame) -> np.ndarray:
     """Which rows are of a detector whose scores per image lie on this machine."""
-    study = STUDIES.get(
-        study.name, study
-    )  # the caller's may be one of a training with another seed
+    # The caller's study may be that of a training with another seed.
+    study = STUDIES.get(study.name, study)
     scored, found = set(_scored(study)), []
     for row in rows[DETECTOR_KEYS].itertuples():
         if row.seed != study.seed:
