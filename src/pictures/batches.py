@@ -9,27 +9,22 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Batches gathered from a pixel store by row.
 
-    The order of an epoch is a pure function of `(seed, epoch)`, and `epoch` grows by one after each
-    whole pass; a training that resumes after k epochs sets `epoch = k` first and then sees what it
-    would have seen. Two rules follow. Call `fit` with `shuffle=False`, else Keras mixes the batches
-    once more, by a state that no resumed run has. And give every evaluation batches of its own: a
-    pass over these counts as an epoch.
+    The order is a pure function of `(seed, epoch)`; `epoch` grows by one after each whole pass. A
+    training that resumes after k epochs sets `epoch = k` first. Call `fit` with `shuffle=False`,
+    else Keras mixes the batches once more; give every evaluation batches of its own.
 
     Args:
-        pixels: `uint8`, `(num_images, height, width, channels)`: an array, or a store's memory map;
-            or features, `float32`.
+        pixels: `uint8`, `(num_images, height, width, channels)`; or features, `float32`.
         labels: `(num_images,)`, 1 = fake; `None` for batches of pictures alone.
         rows: Indices of the pictures to use; `None` takes all.
         batch_size: Pictures in a batch; the last one of an epoch may have fewer.
         shuffle: Whether the order changes with the epoch; else it is the order of `rows`.
         seed: Of the order.
-        together: `(num_images,)`, any values: pictures with equal ones stay neighbours in every
-            order. A fake and the photograph it was made from then mostly share a batch, whose
-            gradient is about their difference.
+        together: `(num_images,)`, any values: pictures with equal ones stay neighbours, so that a
+            fake and its photograph share a batch.
 
     Returns:
-        From `batches[i]`: `uint8` `(n, height, width, channels)` and `float32` `(n, 1)`, or the
-        former in a tuple of its own if there are no labels.
+        From `batches[i]`: pixels `(n, height, width, channels)`, and labels `float32` `(n, 1)`.
 
     Raises:
         ValueError: If labels or rows do not fit the pixels.
@@ -44,31 +39,22 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None
     ):
-        # Pictures: with one worker tf.data feeds the network, and is slow to stop. With two,
-        # backends other than TensorFlow look at a batch before the first epoch, and begin that
-        # epoch with those that were loaded after it. Features: there is hardly a thing to load, and
-        # Keras takes 0.1 s to stop its own threads.
+        # With one worker tf.data feeds the network, slow to stop; with two, other backends take
+        # later batches into the first epoch. Features are loaded at once.
         is_pictures = getattr(pixels, "dtype", None) == np.uint8
-        super().__init__(
-            workers=2 if is_pictures and keras.backend.backend() == "tensorflow" else 1
-        )
+        workers = 2 if is_pictures and keras.backend.backend() == "tensorflow" else 1
+        super().__init__(workers=workers)
         rows = np.arange(len(pixels)) if rows is None else np.asarray(rows)
         if not np.issubdtype(rows.dtype, np.integer) or rows.ndim != 1 or not len(rows):
-            raise ValueError(
-                f"Expected rows as a list of indices. Received: {rows.dtype}, shape {rows.shape}."
-            )
-        if rows.min() < 0 or rows.max() >= len(pixels):
-            raise ValueError(
-                f"Rows must lie in 0..{len(pixels) - 1}. Received: {rows.min()}..{rows.max()}."
-            )
+            raise ValueError(f"Expected rows as indices. Received: {rows.dtype} {rows.shape}.")
+        low, high = rows.min(), rows.max()
+        if low < 0 or high >= len(pixels):
+            raise ValueError(f"Rows must lie in 0..{len(pixels) - 1}. Received: {low}..{high}.")
         if labels is not None:
             labels = np.asarray(labels, np.float32).reshape(-1, 1)
             if len(labels) != len(pixels):
-                raise ValueError(
-                    f"Expected a label for each of {len(pixels)} pictures. Received: {len(labels)}."
-                )
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1. Received: {batch_size}.")
+                expected = f"Expected a label for each of {len(pixels)} pictures."
+                raise ValueError(f"{expected} Received: {len(labels)}.")
         self.pixels = np.asarray(pixels)  # of a memory map a view, so that batches are plain arrays
         self.labels, self.rows = labels, rows
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed

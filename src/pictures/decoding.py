@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ..files import map_files
+from ..files import digest_of, map_files
 
 MAX_PIXELS = 89_478_485  # Pillow's own mark of a decompression bomb: 256 MiB as RGB
 
@@ -22,34 +22,20 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class UnreadableImage(ValueError):
-    """A file that is no whole picture. `file` and `reason` say which and why."""
-
-    def __init__(self, file: Path | str, reason: str):
-        super().__init__(file, reason)
-        self.file, self.reason = file, reason
+    """A file that is no whole picture; `args` are the file and the reason."""
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.reason}."
+        return "{}: {}.".format(*self.args)
 
 
 def decode(file: Path | str) -> np.ndarray:
-    """Reads a picture, whole or not at all.
+    """Pixels of a picture in any format that Pillow reads: `uint8`, `(height, width, 3)`, RGB.
 
-    Pixels come in stored orientation: the EXIF orientation is not applied, as neither the code that
-    made the fakes nor the study's loader applied it. Alpha is dropped; of an animation the first
-    frame is taken; of 16 bits the upper 8 are kept. Pillow decodes, since it refuses truncated
-    files in every version; OpenCV is faster on small files, but versions before 5 fill the missing
-    part with grey.
-
-    Args:
-        file: The picture, in any format that Pillow reads.
-
-    Returns:
-        Pixels: `uint8`, `(height, width, 3)`, RGB.
+    The EXIF orientation is not applied, as neither the makers of the fakes nor the study did. Alpha
+    is dropped; of an animation the first frame is taken; of 16 bits the upper 8 are kept.
 
     Raises:
-        UnreadableImage: If the file is missing, empty, truncated, not a picture, or has over
-            `MAX_PIXELS` pixels.
+        UnreadableImage: If the file is missing, truncated, no picture, or over `MAX_PIXELS`.
     """
     return np.array(read(file))
 
@@ -67,65 +53,62 @@ def read_grey(file: Path | str, min_side: int) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def inspect(file: Path | str) -> dict:
-    """What is known of a picture without its pixels, and whether it can be decoded to its end.
-
-    All of the file is read, since truncation shows only at the end; of a JPEG the pixels are then
-    rebuilt at an eighth of the size, which decodes the same bits in less time.
-
-    Args:
-        file: The picture.
+def inspect_all(files: Sequence[Path]) -> pd.DataFrame:
+    """What is known of pictures without their pixels, and whether they can be decoded to the end.
 
     Returns:
-        Dict with `width`, `height` (stored orientation), `mode` and `format` (Pillow's names),
-        `num_bytes`, `orientation` (EXIF, 1 to 8; 1 if not given; `None` if the metadata are
-        damaged) and
-        `reason`: `None` for a sound picture, else why it cannot be used (what is not known is then
-        `None`).
+        One row a file, in their order: `width`, `height` (as stored), `mode`, `format` (Pillow's
+        names), `num_bytes`, `orientation` (EXIF, 1 to 8; missing if the metadata are damaged) and
+        `reason`: why it cannot be used, `None` for a sound picture.
     """
+    table = pd.DataFrame(map_files(inspect, files, 2, "Inspecting"), columns=_FACTS)
+    return table.astype({name: "Int64" for name in ("width", "height", "num_bytes", "orientation")})
+
+
+def inspect(file: Path | str) -> dict:
+    """The row of `inspect_all` for one file; `None` for what is not known."""
     facts = dict.fromkeys(_FACTS)
     try:
-        with name_in_errors(file):
-            facts["num_bytes"] = os.path.getsize(file)
+        facts["num_bytes"] = os.path.getsize(file) if os.path.exists(file) else None
         with _opened(file) as image:
             facts |= {name: getattr(image, name) for name in ("width", "height", "mode", "format")}
+            # Truncation shows only at the end; an eighth of the size decodes the same bits faster.
             image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
             _to_rgb(image)
             with suppress(Exception):  # damaged metadata raise errors of many kinds
                 facts["orientation"] = image.getexif().get(0x0112, 1)
     except UnreadableImage as error:
-        facts["reason"] = error.reason
+        facts["reason"] = error.args[1]
     return facts
 
 
-def inspect_all(files: Sequence[Path]) -> pd.DataFrame:
-    """`inspect` for many files: one row a file, in their order; `reason` marks the rejects."""
-    table = pd.DataFrame(map_files(inspect, files, 2, "Inspecting"), columns=_FACTS)
-    return table.astype({name: "Int64" for name in ("width", "height", "num_bytes", "orientation")})
+def digest(file: Path | str) -> str:
+    """The hash of a file's content."""
+    with name_in_errors(file):
+        return digest_of(file)
 
 
 @contextmanager
-def name_in_errors(file: Path | str) -> Iterator[None]:
+def name_in_errors(file: Path | str):
     """Whatever goes wrong with a file inside the block becomes an `UnreadableImage`."""
     try:
         yield
-    except MemoryError:
+    except MemoryError:  # says nothing of the file
         raise
     except Exception as error:  # decoders meet damaged data with errors of many kinds
         raise UnreadableImage(file, reason_of(file, error)) from error
 
 
 @contextmanager
-def _opened(file: Path | str) -> Iterator[Image.Image]:
+def _opened(file: Path | str):
     """A picture, not yet decoded; errors inside the block name its file."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise RuntimeError(
-            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True, so truncated pictures would pass unseen. "
-            "Some other code has set it; set it back to False."
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True: truncated pictures pass. Set it to False."
         )
     with name_in_errors(file), Image.open(file) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
+            raise ValueError(f"more than {MAX_PIXELS:,} pixels")
         yield image
 
 
@@ -133,8 +116,6 @@ def reason_of(file: Path | str, error: Exception) -> str:
     """Why a file could not be read, in a few words."""
     if isinstance(error, FileNotFoundError):
         return "the file is missing"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS:,} pixels"
     if isinstance(error, UnidentifiedImageError):
         known = "not a picture in a known format, or one cut off in its header"
         return known if os.path.getsize(file) else "the file is empty (0 bytes)"

@@ -1,7 +1,7 @@
 """What can be done to a picture before a network sees it: steps, protocols, degradations.
 
-A step is a short string, `"name:number"`. A tuple of steps, in order, says everything that happened
-to a picture between its file and a network: `("squash:512", "jpeg:75", "jpeg:75", "resize:224")`.
+A tuple of steps says what happened to a picture between its file and a network, in order:
+`("squash:512", "jpeg:75", "jpeg:75", "resize:224")`. `STEPS` lists them.
 """
 
 import io
@@ -18,22 +18,16 @@ from ..config import PROTOCOLS
 # The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness
 # and Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
 DEGRADATIONS = {
-    name: tuple(f"{name}:{level}" for level in levels)
-    for name, levels in {
-        "chroma": (0.4, 0.3, 0.2, 0.1, 0),
-        "brightness": (0.85, 0.725, 0.6, 0.475, 0.35),
-        "blur": (7, 9, 13, 17, 21),
-        "pixelate": (2, 3, 4, 5, 6),
-    }.items()
+    "chroma": tuple(f"chroma:{level}" for level in (0.4, 0.3, 0.2, 0.1, 0)),
+    "brightness": tuple(f"brightness:{level}" for level in (0.85, 0.725, 0.6, 0.475, 0.35)),
+    "blur": tuple(f"blur:{level}" for level in (7, 9, 13, 17, 21)),
+    "pixelate": tuple(f"pixelate:{level}" for level in (2, 3, 4, 5, 6)),
 }
+_BICUBIC = Image.Resampling.BICUBIC
 
 
-def _squash(image, size):
-    return image.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _resize(image, size):
-    return image.resize((size, size), Image.Resampling.BILINEAR)
+def _to_square(method):
+    return lambda image, size: image.resize((size, size), method)
 
 
 def _jpeg(image, quality):
@@ -44,23 +38,17 @@ def _jpeg(image, quality):
 
 def _crop(image, box):
     if box is None or not np.isfinite(box).all():
-        raise ValueError(
-            f"The step 'crop' needs a box, four fractions of the picture. Received: {box}."
-        )
+        raise ValueError(f"The step 'crop' needs a box of four fractions. Received: {box}.")
     sizes = np.array([image.width, image.height] * 2)
     left, top, right, bottom = np.rint(np.clip(box, 0, 1) * sizes).astype(int).tolist()
     left, top = min(left, image.width - 1), min(top, image.height - 1)
     return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
-def _grey(image, _):
-    return image.convert("L")
-
-
 def _spectrum(image, _):
-    from .spectrum import uint8_spectrum  # brings Keras along, which takes seconds to import
+    from .spectrum import magnitude_spectrum, to_uint8  # brings Keras along, which takes seconds
 
-    return Image.fromarray(uint8_spectrum(np.asarray(image)))
+    return Image.fromarray(to_uint8(magnitude_spectrum(np.asarray(image))))
 
 
 def _blur(image, size):
@@ -76,17 +64,13 @@ def _noise(image, sigma):
 
 
 def _downscale(image, factor):
-    small = (max(round(image.width / factor), 1), max(round(image.height / factor), 1))
-    return image.resize(small, Image.Resampling.BICUBIC).resize(
-        image.size, Image.Resampling.BICUBIC
-    )
+    small = image.resize([max(round(side / factor), 1) for side in image.size], _BICUBIC)
+    return small.resize(image.size, _BICUBIC)
 
 
 def _pixelate(image, size):
-    cells = np.asarray(image.reduce(size))
-    return Image.fromarray(
-        cells.repeat(size, axis=0).repeat(size, axis=1)[: image.height, : image.width]
-    )
+    cells = np.asarray(image.reduce(size)).repeat(size, axis=0).repeat(size, axis=1)
+    return Image.fromarray(cells[: image.height, : image.width])
 
 
 def _chroma(image, factor):
@@ -107,19 +91,21 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
 
 
 # name: (function of picture and number, type of the number or None, smallest, largest)
-_STEPS = {
-    "squash": (_squash, int, 1, 8192),
-    "resize": (_resize, int, 1, 8192),
-    "jpeg": (_jpeg, int, 1, 100),
-    "crop": (_crop, None, None, None),
-    "grey": (_grey, None, None, None),
-    "spectrum": (_spectrum, None, None, None),
-    "blur": (_blur, int, 1, 255),
-    "noise": (_noise, float, 0, 255),
-    "downscale": (_downscale, float, 1, 64),
-    "pixelate": (_pixelate, int, 1, 256),
-    "chroma": (_chroma, float, 0, 10),
-    "brightness": (_brightness, float, 0, 10),
+# Keras' `resize`, the study's, takes the nearest four pixels only, so how much it aliases depends
+# on the size of the file: a trait of files, not of faces. Pillow's averages over all of them.
+STEPS = {
+    "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
+    "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
+    "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
+    "crop": (_crop, None, None, None),  # cuts out the box
+    "grey": (lambda image, _: image.convert("L"), None, None, None),  # ITU-R 601 luma, one channel
+    "spectrum": (_spectrum, None, None, None),  # log-magnitude, scaled to its range, one channel
+    "blur": (_blur, int, 1, 255),  # Gaussian kernel of so many pixels, σ a sixth of it
+    "noise": (_noise, float, 0, 255),  # Gaussian, of this σ, seeded by the picture's own pixels
+    "downscale": (_downscale, float, 1, 64),  # shrinks by the factor and grows back, bicubic
+    "pixelate": (_pixelate, int, 1, 256),  # squares of so many pixels become their mean
+    "chroma": (_chroma, float, 0, 10),  # multiplies the distance from grey
+    "brightness": (_brightness, float, 0, 10),  # multiplies every value
 }
 
 
@@ -127,18 +113,17 @@ _STEPS = {
 def parse(step: str) -> tuple:
     """A step's name, function and number; raises `ValueError` if there is no such step."""
     name, colon, text = str(step).partition(":")
-    valid = ", ".join(key + (":number" if kind else "") for key, (_, kind, *_) in _STEPS.items())
-    if name not in _STEPS or bool(colon) != bool(_STEPS[name][1]):
+    function, kind, low, high = STEPS.get(name, [None] * 4)
+    if function is None or bool(colon) != bool(kind):
+        valid = ", ".join(key + (":number" if row[1] else "") for key, row in STEPS.items())
         raise ValueError(f"There is no step {step!r}. Steps are: {valid}.")
-    function, kind, low, high = _STEPS[name]
     try:
         number = kind(text) if kind else None
     except ValueError:
-        number = None
-    if kind and (number is None or not low <= number <= high):
-        raise ValueError(
-            f"The step {step!r} needs a number ({kind.__name__}) from {low} to {high} after `:`."
-        )
+        number = float("nan")
+    if kind and not low <= number <= high:
+        needed = f"a number ({kind.__name__}) from {low} to {high} after `:`"
+        raise ValueError(f"The step {step!r} needs {needed}.")
     return name, function, number
 
 
@@ -151,54 +136,26 @@ def run(image: Image.Image, steps: Sequence[str], box) -> Image.Image:
 
 
 def output_shape(plan: tuple[str, ...]) -> tuple[int, int, int]:
-    """The shape `(size, size, channels)` of every picture that has gone through the steps.
-
-    Raises:
-        ValueError: If a step is unknown, or the steps leave pictures of many sizes.
-    """
+    """The shape `(size, size, channels)` of every picture that has gone through the steps."""
     size, channels = None, 3
     for step in plan:
         name, _, number = parse(step)
-        if name in ("squash", "resize"):
+        if name in ("squash", "resize", "crop"):
             size = number
-        elif name == "crop":
-            size = None
         elif name in ("grey", "spectrum"):
             channels = 1
     if size is None:
-        raise ValueError(
-            f"The steps {plan} leave pictures of many sizes. Add one like 'resize:224' at the end."
-        )
+        raise ValueError(f"The steps {plan} leave many sizes. Add one like 'resize:224'.")
     return size, size, channels
 
 
-def apply(
-    image: np.ndarray, steps: Sequence[str], box: Sequence[float] | None = None
-) -> np.ndarray:
+def apply(image: np.ndarray, steps: Sequence[str], box: Sequence | None = None) -> np.ndarray:
     """Applies steps to a picture, in order. The same input always gives the same output.
-
-    | step | what it does |
-    |---|---|
-    | `squash:S` | to S×S whatever the aspect, Pillow's bicubic, as the makers of the fakes did |
-    | `resize:S` | to S×S, Pillow's bilinear: averages over all source pixels when shrinking |
-    | `jpeg:Q` | JPEG at quality Q in memory and back: libjpeg-turbo, chroma halved (4:2:0) |
-    | `crop` | cuts out the box |
-    | `grey` | ITU-R 601 luma, one channel |
-    | `spectrum` | log-magnitude spectrum, scaled to its own range, one channel |
-    | `blur:K` | Gaussian kernel of K×K pixels, σ = K / 6 |
-    | `noise:σ` | adds Gaussian noise, seeded by the picture's own pixels |
-    | `downscale:F` | shrinks by F and grows back, bicubic |
-    | `pixelate:F` | F×F pixels become their mean |
-    | `chroma:F` | multiplies the distance from grey |
-    | `brightness:F` | multiplies every value |
-
-    The study's bilinear `resize` (Keras') takes the nearest four pixels only, so how much it
-    aliases depends on the size of the file: a trait of files, not of faces. Pillow's does not.
 
     Args:
         image: `uint8`, `(height, width, 3)` or `(height, width)`.
-        steps: Steps in order.
-        box: What `crop` cuts: left, top, right, bottom, as fractions of the picture in `[0, 1]`.
+        steps: Of `STEPS`, with their numbers.
+        box: What `crop` cuts: left, top, right, bottom, as fractions in `[0, 1]`.
 
     Returns:
         `uint8`, `(height, width, 3)`, or `(height, width)` after `grey` or `spectrum`.
@@ -212,34 +169,22 @@ def apply(
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
-        raise ValueError(
-            "Expected a uint8 picture, (height, width, 3) or (height, width). "
-            f"Received: {image.dtype}, {image.shape}."
-        )
+        expected = "Expected a uint8 picture, (height, width, 3) or (height, width)."
+        raise ValueError(f"{expected} Received: {image.dtype}, {image.shape}.")
     return np.array(run(Image.fromarray(image), steps, box))
 
 
 def protocol_steps(protocol: str, *, num_jpeg: int, square_size: int) -> tuple[str, ...]:
     """The steps by which a protocol begins; the ones after them (crop, resize) are the network's.
 
-    Files of real and fake pictures differ in size and in how often they were saved as JPEG, and
-    either difference tells the classes apart with no look at a face (the shortcut). `report` keeps
-    the files as the study did. `controlled` replays on a picture the rest of the fakes' way:
-    squashed to a square, then saved as JPEG of quality 75 as often as the fakes were and this
-    picture was not.
+    Real and fake files differ in size and in how often they were saved as JPEG, and either
+    difference tells the classes apart with no look at a face. `report` keeps the files as the study
+    did. `controlled` replays on a picture the rest of the fakes' way.
 
     Args:
         protocol: `"report"` or `"controlled"`.
-        num_jpeg: How often `controlled` saves: the column `num_jpeg` of a detection task; 0 for
-            pictures that have had it.
-        square_size: Side of the square that the fakes were squashed to; pictures of that size stay
-            as they are.
-
-    Returns:
-        Steps for `prepare` or `apply`.
-
-    Raises:
-        ValueError: If there is no such protocol.
+        num_jpeg: How often `controlled` saves: a column of `catalog.tasks`.
+        square_size: Side of the square that the fakes were squashed to.
 
     Example:
     >>> protocol_steps("controlled", num_jpeg=2, square_size=512)
