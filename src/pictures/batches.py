@@ -40,7 +40,7 @@ class Batches(keras.utils.PyDataset):
         self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None
     ):
         # With one worker tf.data feeds the network, slow to stop; with two, other backends take
-        # later batches into the first epoch. Features are loaded at once.
+        # later batches into the first epoch. Features need no loading, and threads 0.1 s to stop.
         is_pictures = getattr(pixels, "dtype", None) == np.uint8
         workers = 2 if is_pictures and keras.backend.backend() == "tensorflow" else 1
         super().__init__(workers=workers)

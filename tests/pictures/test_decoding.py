@@ -20,24 +20,20 @@ def test_decode_gives_rgb_of_every_mode(tmp_path, mode):
 
 
 def test_decode_cmyk(tmp_path):
-    image = Image.fromarray(picture()).convert("CMYK")
-    image.save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(picture()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     assert np.abs(decode(tmp_path / "a.jpg").astype(int) - picture()).mean() < 6
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_decode_keeps_the_upper_byte_of_16_bits(tmp_path, suffix):
-    values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
-    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
-    assert decode(tmp_path / f"a.{suffix}")[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+    file = saved(tmp_path / f"a.{suffix}", np.array([[0, 255, 256, 32768, 65535]], np.uint16))
+    assert decode(file)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
-def test_decode_refuses_values_with_no_range(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
-    Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(tmp_path / "b.tif")
-    for name in "ab":
-        with pytest.raises(UnreadableImage, match="no defined range"):
-            decode(tmp_path / f"{name}.tif")
+@pytest.mark.parametrize("pixels", [np.ones((4, 4), "f4"), np.full((4, 4), 1 << 20, "i4")])
+def test_decode_refuses_values_with_no_range(tmp_path, pixels):
+    with pytest.raises(UnreadableImage, match="no defined range"):
+        decode(saved(tmp_path / "a.tif", pixels))
 
 
 def test_decode_takes_the_first_frame(tmp_path):
@@ -49,73 +45,55 @@ def test_decode_takes_the_first_frame(tmp_path):
     assert inspect(tmp_path / "a.mpo")["format"] == "MPO"
 
 
-def test_orientation_is_told_but_not_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+DAMAGED = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00\x12\x01"
+
+
+@pytest.mark.parametrize("exif, orientation", [(TURNED, 6), (DAMAGED, 1)])
+def test_exif_is_told_but_not_applied_and_does_no_harm(tmp_path, exif, orientation):
     file = saved(tmp_path / "a.jpg", exif=exif)
     assert decode(file).shape == (40, 60, 3)
     facts = inspect(file)
     known = [facts[name] for name in ("width", "height", "orientation", "reason")]
-    assert known == [60, 40, 6, None]
+    assert known == [60, 40, orientation, None]
 
 
-def test_damaged_exif_does_no_harm(tmp_path, recwarn):
-    file = saved(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00\x12\x01")
-    assert decode(file).shape == (40, 60, 3)
-    assert inspect(file)["reason"] is None
+REASONS = {"empty": "empty", "text": "not a picture", "folder": "directory", "none": "missing"}
 
 
-def test_what_is_no_picture_is_refused_with_its_reason(tmp_path):
-    (tmp_path / "empty.jpg").touch()
-    (tmp_path / "text.jpg").write_text("<html>404</html>")
-    (tmp_path / "folder.jpg").mkdir()
-    for name, reason in {
-        "empty.jpg": "empty",
-        "text.jpg": "not a picture",
-        "folder.jpg": "directory",
-        "missing.jpg": "missing",
-    }.items():
-        with pytest.raises(UnreadableImage, match=reason) as caught:
-            decode(tmp_path / name)
-        assert name in str(caught.value)
-        assert reason in inspect(tmp_path / name)["reason"]
+@pytest.mark.parametrize("name", REASONS)
+def test_what_is_no_picture_is_refused_with_its_reason(tmp_path, name):
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("<html>404</html>")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnreadableImage, match=f"{name}: .*{REASONS[name]}"):
+        decode(tmp_path / name)
+    assert REASONS[name] in inspect(tmp_path / name)["reason"]
 
 
-FORMATS = {
-    "jpg": {"quality": 75},
-    "progressive.jpg": {"quality": 90, "progressive": True},
-    "png": {},
-    "gif": {},
-    "webp": {},
-    "bmp": {},
-}
+FORMATS = {"jpg": {"quality": 75}, "progressive.jpg": {"quality": 90, "progressive": True}}
+FORMATS |= dict.fromkeys(["png", "gif", "webp", "bmp"], {})
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.99])
-def test_truncation_is_found(tmp_path, name, kept):
-    whole = saved(tmp_path / f"a.{name}", picture(160, 160), **FORMATS[name]).read_bytes()
-    file = tmp_path / f"cut.{name}"
-    file.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(UnreadableImage):
-        decode(file)
-    assert inspect(file)["reason"]
-    assert inspect(tmp_path / f"a.{name}")["reason"] is None
-
-
-def test_a_jpeg_lacking_its_last_bytes_is_found(tmp_path):
-    whole = saved(tmp_path / "a.jpg").read_bytes()
-    for cut in range(1, 12):
-        (tmp_path / "cut.jpg").write_bytes(whole[:-cut])
-        with pytest.raises(UnreadableImage, match="truncated"):
-            decode(tmp_path / "cut.jpg")
-        assert "truncated" in inspect(tmp_path / "cut.jpg")["reason"]
+def test_truncation_is_found(tmp_path, name):
+    file = saved(tmp_path / f"a.{name}", picture(160, 160), **FORMATS[name])
+    whole = file.read_bytes()
+    assert inspect(file)["reason"] is None
+    lengths = [int(len(whole) * kept) for kept in (0.02, 0.3, 0.9, 0.99)]
+    # Where nothing but a JPEG's end marker of two bytes is missing, all pixels are there.
+    lengths += [len(whole) - cut for cut in range(3, 12) if name.endswith("jpg")]
+    for length in lengths:
+        file.write_bytes(whole[:length])
+        with pytest.raises(UnreadableImage):
+            decode(file)
+        assert inspect(file)["reason"]
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
-    assert os.path.getsize(tmp_path / "a.png") < 100_000
     for reader in (decode, lambda file: read_grey(file, 64)):
         with pytest.raises(UnreadableImage, match="pixels"):
             reader(tmp_path / "a.png")
