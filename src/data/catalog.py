@@ -1,14 +1,13 @@
 """The datasets as they lie on disk → one table of records; splits; detection tasks.
 
-A record is one file: path, label, generator, dataset, group, split, width, height, and what its
-source tells of the person on it (name, gender, face box, landmarks). Its bytes are never changed.
-The unit of a split is the group, not the file: all versions of one photograph, and whatever else
-ties files together (a face-swap and the photograph whose background it carries, two photographs of
-one person).
+A record is one file; its bytes are never changed. The unit of a split is the group: all versions of
+one photograph, and whatever else ties files together (a face-swap, two photographs of one person).
 """
 
 import hashlib
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,26 +24,20 @@ from .archives import MARKER, replacing
 _SHARES = (0.8, 0.1, 0.1)
 _NOTEBOOK = "Run notebooks/01_data_download.ipynb"
 
-# How often the public generator code of DeepFakeFace saved a fake as JPEG (quality 75) on its way.
-# `controlled` must replay it on the photographs; the fakes have had it. In every other dataset both
-# classes take the same steps.
+# How often DeepFakeFace's public code saved a fake as JPEG (quality 75): `controlled` replays it on
+# the photographs. In every other dataset both classes take the same steps.
 _NUM_JPEG = {"inpainting": 2, "insight": 2, "text2img": 1}
 
 
 def collect(study: Study) -> pd.DataFrame:
     """All files that the study can use, before their pixels have been looked at.
 
-    Args:
-        study: Reads `root(study)`: `study.data / "raw"`, or the folder `FACES` for a study that
-            reads a manifest.
-
     Returns:
-        DataFrame with columns `path` (relative to `root(study)`, with forward slashes), `label`
-        (`"real"` or `"fake"`), `generator` (`"real"` for reals), `dataset`, `group`, `split` (empty
-        where the source gives none), `person` and `gender` (`"male"`, `"female"`; both empty where
-        unknown); the face box `left`, `top`, `right`, `bottom` and the landmarks `left_eye_x`,
-        `left_eye_y`, …, `mouth_right_y` in fractions of the stored picture (its EXIF orientation is
-        not applied), NaN where unknown.
+        DataFrame with columns `path` (relative to `root(study)`), `label` (`"real"`, `"fake"`),
+        `generator` (`"real"` for reals), `dataset`, `group`, `split` (empty where the source gives
+        none), `person` and `gender` (empty where unknown); the face box `left`, `top`, `right`,
+        `bottom` and the landmarks `left_eye_x` to `mouth_right_y` in fractions of the stored
+        picture, NaN where unknown.
 
     Raises:
         FileNotFoundError: If nothing is there, or a manifest names files that do not exist.
@@ -59,45 +52,36 @@ def collect(study: Study) -> pd.DataFrame:
         if not found:
             raise FileNotFoundError(f"No dataset lies in data/{study.name}/raw. {_NOTEBOOK} first.")
         records = pd.concat(found, ignore_index=True)
-        _check_once(records)
-    for label in LABELS:
-        if not (records["label"] == label).any():
-            raise ValueError(
-                f"All {len(records)} files are of one class: no {label} picture was found. "
-                "A detector needs both real and fake pictures."
-            )
+        doubled = records.duplicated(["dataset", "label", "group"], keep=False)
+        twice = records[doubled].sort_values(["group", "path"])["path"].tolist()
+        if twice:  # as when an archive was unpacked into itself
+            text = f"{len(twice)} files of the same pictures lie in two places, as {twice[:2]}."
+            raise ValueError(f"{text} A doubled folder? Delete one of the two.")
+    if missing := set(LABELS) - set(records["label"]):
+        text = f"no {missing.pop()} picture was found. A detector needs real and fake pictures."
+        raise ValueError(f"All {len(records)} files are of one class: {text}")
     if study.from_manifest:
         _check_names(study, records)
     return records.sort_values("path", ignore_index=True)
 
 
-def _check_once(records: pd.DataFrame) -> None:
-    """Raises if a picture lies in two places, as when an archive was unpacked into itself."""
-    doubled = records.duplicated(["dataset", "label", "group"], keep=False)
-    twice = records[doubled].sort_values(["group", "path"])
-    if len(twice):
-        first, second = twice["path"].iloc[:2]
-        raise ValueError(
-            f"{twice['group'].nunique()} pictures of {', '.join(sorted(set(twice['dataset'])))} "
-            f"lie in two places, as {first} and {second}. A doubled folder? Delete one of the two, "
-            "or the whole dataset and fetch again."
-        )
-
-
 def _check_names(study: Study, records: pd.DataFrame) -> None:
     """Raises if a manifest lacks the generators, or their photographs, that the study trains on."""
     fakes, reals = records[records["label"] == "fake"], records[records["label"] == "real"]
-    generators, datasets = sorted(set(fakes["generator"])), sorted(set(reals["dataset"]))
-    for generator in study.train_sets:
-        if generator not in generators or study.test_sets[generator] not in datasets:
+    generators, datasets = set(fakes["generator"]), set(reals["dataset"])
+    for name in study.train_sets:
+        if name not in generators or study.test_sets[name] not in datasets:
             needs = [f"{fake!r} with photographs of {of!r}" for fake, of in study.test_sets.items()]
             raise ValueError(
-                f"The manifest has fakes of {', '.join(generators)} and photographs of "
-                f"{', '.join(datasets)}. The study {study.name!r} trains on {study.train_set!r} "
-                f"and knows these generators: {', '.join(needs)}. Rename them in the columns "
-                "generator and dataset, or name yours in train_set and test_sets of the study in "
-                "src/config.py."
+                f"The manifest has fakes of {_listed(generators)} and photographs of "
+                f"{_listed(datasets)}. The study {study.name!r} trains on {study.train_set!r} and "
+                f"knows these generators: {', '.join(needs)}. Rename yours in the manifest, or "
+                "name them in train_set and test_sets in src/config.py."
             )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))
 
 
 def root(study: Study) -> Path:
@@ -106,25 +90,18 @@ def root(study: Study) -> Path:
 
 
 def faces_folder() -> Path:
-    """The folder with a `manifest.csv` that the environment variable `FACES` names.
-
-    Raises:
-        FileNotFoundError: If `FACES` is not set, is not a folder, or holds no `manifest.csv`.
-    """
-    advice = "Run, for example: STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
+    """The folder with a `manifest.csv` that `FACES` names; `FileNotFoundError` if there is none."""
     value = os.environ.get("FACES")
-    if not value:
-        raise FileNotFoundError(
-            f"The study 'sample' needs the environment variable FACES, which is not set. {advice}"
-        )
-    folder = Path(value).expanduser().resolve()
-    if not (folder / "manifest.csv").is_file():
-        what = "it holds no manifest.csv" if folder.is_dir() else "there is no such folder"
-        raise FileNotFoundError(
-            f"FACES is {value!r}, but {what}. Expected a folder with a manifest.csv of the columns "
-            f"path,label,generator,dataset,group. {advice}"
-        )
-    return folder
+    folder = Path(value or "").expanduser().resolve()
+    if value and (folder / "manifest.csv").is_file():
+        return folder
+    problem = "holds no manifest.csv" if folder.is_dir() else "is no such folder"
+    raise FileNotFoundError(
+        "The study 'sample' needs the environment variable FACES, "
+        f"{f'but {value!r} {problem}' if value else 'which is not set'}. Expected a folder with a "
+        "manifest.csv of the columns path,label,generator,dataset,group. Run, for example: "
+        "STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
+    )
 
 
 def files(study: Study, records: pd.DataFrame) -> list[Path]:
@@ -150,35 +127,27 @@ def coverage(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
-    """A few records of every source, of the same groups where it can be.
+    """`num_each` records of every source (a dataset's reals or a generator's fakes), reals first.
 
-    A source is a dataset's reals or a generator's fakes.
-
-    Returns:
-        `num_each` records for each source in turn, reals first, with the column `source`.
+    They are of the same groups where it can be; the column `source` names it.
     """
     records = records.assign(source=records["dataset"] + ", " + records["label"])
     num_sources = records["group"].map(records.groupby("group")["source"].nunique())
     records = records.assign(alone=num_sources < 2, key=records["group"].map(_unit_interval))
-    chosen = records.sort_values(["alone", "key", "path"])
-    chosen = chosen.groupby("source", sort=False).head(num_each)
-    chosen = chosen.assign(rank=chosen["label"].map(LABELS.index))
+    chosen = records.sort_values(["alone", "key", "path"]).groupby("source", sort=False)
+    chosen = chosen.head(num_each).assign(rank=lambda table: table["label"].map(LABELS.index))
     return chosen.sort_values(["rank", "source"], kind="stable", ignore_index=True)
 
 
 def assign_splits(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Gives every record its split: the source's own where it has one, else 80/10/10 by group.
 
-    The split of a group is a pure function of its name and the seed (a hash read as a number in
-    [0, 1)), so adding files never moves another file. A group that holds a file with a split of its
-    source's follows it.
+    The split of a group is a pure function of its name and the seed, so adding files moves no other
+    file. A group that holds a file with a split of its source's follows it.
 
     Args:
         records: DataFrame with columns `group` and `split` (empty where unknown).
         seed: Of the hash.
-
-    Returns:
-        The records with every `split` filled.
     """
     groups = records["group"].unique()
     places = [_unit_interval(f"{seed}/{group}") for group in groups]
@@ -217,27 +186,22 @@ def load(study: Study) -> pd.DataFrame:
 
     folder = study.data / "records"
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"There are no records of the study {study.name!r} (data/{study.name}/records). "
-            f"{_NOTEBOOK} first."
-        )
+        text = f"There are no records in data/{study.name}/records."
+        raise FileNotFoundError(f"{text} {_NOTEBOOK} first.")
     then = read_json(folder / "origin.json") or {}
     changed = [name for name, now in _origin(study).items() if then.get(name, now) != now]
     if changed:
-        raise ValueError(
-            f"{', '.join(changed)} changed after the records of the study {study.name!r} were "
-            f"made from it. {_NOTEBOOK} again."
-        )
+        what = f"{', '.join(changed)} changed after the records of {study.name!r} were made"
+        raise ValueError(f"{what}. {_NOTEBOOK} again.")
     return load_from_disk(str(folder)).to_pandas()
 
 
 def _origin(study: Study) -> dict[str, str]:
     """Digests of what records are made from: the manifest, or the archives; of what is there."""
     if study.from_manifest:
-        try:
+        with suppress(FileNotFoundError):
             return {"manifest.csv": digest_of(root(study) / "manifest.csv")}
-        except FileNotFoundError:
-            return {}
+        return {}
     markers = sorted(root(study).glob(f"*/{MARKER}"))
     return {marker.parent.name: (read_json(marker) or {}).get("digest", "") for marker in markers}
 
@@ -246,8 +210,8 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
     """A detection task: the fakes of one generator and the real photographs of one dataset.
 
     Returns:
-        The records of both classes with `test_set` (the generator), `real_source` and `num_jpeg`:
-        how many JPEG saves (and one squashing) the protocol `controlled` replays on each.
+        Their records with `test_set` (the generator), `real_source` and `num_jpeg`: how many JPEG
+        saves the protocol `controlled` replays on each.
 
     Raises:
         ValueError: If a class is missing.
@@ -258,8 +222,7 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
         raise ValueError(
             f"The task {generator!r} against real photographs of {real_source!r} has {len(fake)} "
             f"fakes and {len(real)} reals; both are needed. Generators there are: "
-            f"{', '.join(sorted(set(records['generator'])))}. See what notebook 1 says of what "
-            "could not be fetched."
+            f"{_listed(records['generator'])}. See notebook 1 on what could not be fetched."
         )
     table = pd.concat([real, fake], ignore_index=True)
     num_jpeg = 1
@@ -271,13 +234,13 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
 def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     """What the study trains and tests on: all splits of the training tasks, and other test splits.
 
-    There are `study.test_sets`, the same fakes against `foreign_reals`, and of `unseen_reals` a
-    task without fakes (`test_set` is then the training set, whose reals' steps they take). What
-    could not be had is left out (notebook 1 said so); the training task must be there.
+    These are `study.test_sets`, the same fakes against `foreign_reals`, and without fakes
+    `unseen_reals` (`test_set` is then the training set). What could not be had is left out, but the
+    training task must be there.
 
     Returns:
-        The rows of every `task` with the column `task`: the generator's name,
-        `"<generator> / <dataset>"` for foreign reals, the dataset's name for unseen ones.
+        The rows of every `task` with the column `task`: the generator's name, `"<generator> /
+        <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
     reals, generators = records[records["label"] == "real"], set(records["generator"])
     datasets, tables = set(reals["dataset"]), []

@@ -1,7 +1,6 @@
 """Which files belong together: face-swaps and the photograph behind them, files of one person.
 
-A detector that has seen one version of a photograph in training knows the other. These functions
-find such pairs, and merge groups so that a split can keep them in one part.
+A detector that has seen one version of a photograph in training knows the other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,14 +17,15 @@ from ..pictures.decoding import read_grey
 from .readers import BOX
 
 GRID = 64  # side of the grey thumbnails in which backgrounds are compared
-MAX_DISTANCE = 0.5  # true backgrounds: up to 0.3 where a face takes a tenth of the picture, 0.5
-# where it takes a third; other photographs seldom less than 0.55
+# True backgrounds: up to 0.3 where a face takes a tenth of the picture, 0.5 where it takes a third;
+# other photographs seldom less than 0.55.
+MAX_DISTANCE = 0.5
 
 
 def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Finds the photograph of `wiki` whose background each face-swap of `insight` carries.
 
-    Swaps of DeepFakeFace are a photograph squashed to a square with another person's face pasted
+    A swap of DeepFakeFace is a photograph squashed to a square with another person's face pasted
     in, so a photograph squashed likewise agrees with its swap in everything but the face.
 
     Args:
@@ -33,10 +33,9 @@ def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
         root: The folder that the paths are relative to.
 
     Returns:
-        A row for each swap whose background was found: `path` (of the swap), `background` (path of
-        the photograph), `distance` (see `match_backgrounds`, at most `MAX_DISTANCE`) and `margin`
-        (how much farther the second best is; near 0 where one photograph was delivered twice).
-        Empty where either dataset is missing.
+        A row for each swap whose background was found: `path`, `background` (path of the
+        photograph), `distance` (see `match_backgrounds`, at most `MAX_DISTANCE`) and `margin` (how
+        much farther the second best is; near 0 where one photograph was delivered twice).
     """
     swaps = records.loc[records["generator"] == "insight", "path"].to_numpy()
     photographs = records.loc[records["dataset"] == "wiki", "path"].to_numpy()
@@ -54,8 +53,7 @@ def thumbnails(files: Sequence[Path]) -> np.ndarray:
     def squash(file):
         return cv2.resize(read_grey(file, GRID), (GRID, GRID), interpolation=cv2.INTER_AREA)
 
-    squashed = map_files(squash, files, 2, "thumbnails")
-    return np.stack(squashed) if squashed else np.zeros((0, GRID, GRID), np.uint8)
+    return np.stack(map_files(squash, files, 2, "thumbnails"))
 
 
 def match_backgrounds(
@@ -64,9 +62,7 @@ def match_backgrounds(
     """The photograph whose fine structure outside the middle resembles each swap's most.
 
     Brightness and large shapes are filtered out and contrast is evened out: two portraits before
-    white walls agree in their grey levels, but no two photographs agree in their details. A swapped
-    face that lies off the middle only lowers the agreement. All pairs are compared by matrix
-    products, in `12 * M * size**2` bytes for the photographs and `8 * chunk * M` bytes more.
+    white walls agree in their grey levels, but no two photographs agree in their details.
 
     Args:
         swaps: `(N, size, size)`, `uint8`, from `thumbnails`.
@@ -75,14 +71,11 @@ def match_backgrounds(
 
     Returns:
         Position of the best photograph, its distance and the second best's, each `(N,)`. A distance
-        is one minus the correlation: 0 to 2, about 1 for unrelated pictures. The second is 2 where
-        there is only one photograph.
+        is one minus the correlation: about 1 for unrelated pictures, 2 if there is no second.
     """
-    if not len(photographs):
-        raise ValueError("Expected at least one photograph to compare with, received none.")
     known = np.stack([_descriptor(photograph) for photograph in photographs])
     best = np.zeros(len(swaps), np.int64)
-    first, second = np.full(len(swaps), 2.0), np.full(len(swaps), 2.0)
+    first, second = np.full((2, len(swaps)), 2.0)
     for start in range(0, len(swaps), chunk):
         rows = slice(start, start + chunk)
         distance = 1 - np.stack([_descriptor(swap) for swap in swaps[rows]]) @ known.T
@@ -125,10 +118,9 @@ def tie_groups(
 ) -> np.ndarray:
     """Merges groups that ties connect, directly or through others.
 
-    Chains grow large: if every photograph lends its background to a swap at random, they join
-    nearly the complete collection into two or three groups, which no split can divide. `max_size`
-    gives up the few ties that hold the large ones together; `drop_torn_swaps` then leaves out the
-    swaps that were torn.
+    Chains grow large: they can join nearly the complete collection, which no split can divide.
+    `max_size` gives up the few ties that hold the large ones together; `drop_torn_swaps` then
+    leaves out the swaps that were torn.
 
     Args:
         groups: `(N,)`, the group of every record.
@@ -136,8 +128,7 @@ def tie_groups(
         max_size: At most so many of the old groups in a new one; `None` sets no limit.
 
     Returns:
-        `(N,)`: every record's new group, named after the first of the merged groups in sorted
-        order.
+        `(N,)`: every record's new group, named after the first of the merged ones.
 
     Example:
         >>> tie_groups(["a", "b", "c", "d"], [("b", "c"), ("c", "a")]).tolist()
@@ -146,22 +137,11 @@ def tie_groups(
     names, codes = np.unique(np.asarray(list(groups), dtype=object), return_inverse=True)
     pairs = np.array([tuple(tie) for tie in ties], dtype=object).reshape(-1, 2)
     if unknown := sorted(set(pairs.ravel()) - set(names)):
-        text = f"{len(unknown)} tied groups are not among the groups, such as {unknown[:3]}."
-        raise ValueError(text)
-    size, ends = len(names), np.searchsorted(names, pairs)
-    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(size, size))
-    merged = connected_components(graph, directed=False)[1]
-    if max_size is not None:
-        merged = _cut_components(ends, merged, max_size)
-    _, first_member, member_of = np.unique(merged, return_index=True, return_inverse=True)
-    return names[first_member[member_of]][codes]
-
-
-def _cut_components(ends: np.ndarray, component: np.ndarray, max_size: int) -> np.ndarray:
-    """Parts of at most `max_size` nodes, cut from the leaves of every component's spanning tree."""
-    num_nodes = len(component)
-    roots = np.unique(component, return_index=True)[1]
-    # One more node holds all trees together.
+        raise ValueError(f"{len(unknown)} tied groups are not among the groups: {unknown[:3]}.")
+    ends, num_nodes = np.searchsorted(names, pairs), len(names)
+    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(num_nodes, num_nodes))
+    roots = np.unique(connected_components(graph, directed=False)[1], return_index=True)[1]
+    # One more node holds the spanning trees of all components together.
     rows = np.concatenate([ends[:, 0], np.full(len(roots), num_nodes)])
     columns = np.concatenate([ends[:, 1], roots])
     shape = (num_nodes + 1, num_nodes + 1)
@@ -170,19 +150,18 @@ def _cut_components(ends: np.ndarray, component: np.ndarray, max_size: int) -> n
     size, joined = np.ones(num_nodes + 1, int), np.zeros(num_nodes + 1, bool)
     for node in order[:0:-1]:  # leaves first
         above = parent[node]
-        joined[node] = above != num_nodes and size[above] + size[node] <= max_size
+        fits = max_size is None or size[above] + size[node] <= max_size
+        joined[node] = above != num_nodes and fits
         size[above] += size[node] * joined[node]
     part = np.arange(num_nodes + 1)
     for node in order[1:]:
         part[node] = part[parent[node]] if joined[node] else node
-    return part[:num_nodes]
+    _, first_member, member_of = np.unique(part[:-1], return_index=True, return_inverse=True)
+    return names[first_member[member_of]][codes]
 
 
 def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
-    """Gives every face-swap the face box of the photograph it was set into.
-
-    A box is a fraction of its picture, so squashing leaves it alone.
-    """
+    """Gives every face-swap the face box of its photograph; squashing leaves fractions alone."""
     boxes, background = records.set_index("path")[BOX], ties.set_index("path")["background"]
     is_tied = records["path"].isin(background.index)
     photographs = records.loc[is_tied, "path"].map(background)
@@ -197,20 +176,18 @@ def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) 
     Args:
         ties: From `find_swap_ties`.
         records: What the ties were looked for in.
-        truth: From `sources.truth`: columns `path` and `background`; no rows where it is unknown.
+        truth: From `sources.truth`: `path` and `background`; no rows where it is unknown.
 
     Returns:
-        Numbers in `[0, 2]`, none if there is no swap. `distance` and `margin` as in `ties`.
-        `mutual` is the share of ties that go both ways: all of them where photographs exchanged
-        faces in pairs, as in DeepFakeFace's public code (`prompt/wiki.py`). With a truth also
-        `recall`, the share of the swaps whose photograph is among the records that are tied to it,
-        and `precision`, the share of the ties that are true.
+        Minimum, median and maximum of `distance` and `margin`; `mutual`, the share of ties that go
+        both ways (all of them where faces were exchanged in pairs, as in DeepFakeFace's public
+        code, `prompt/wiki.py`); with a truth also `recall`, of the swaps whose photograph is among
+        the records, and `precision`. What cannot be known is left out.
     """
     swaps, values = records.loc[records["generator"] == "insight", "path"], {}
     if len(ties):
-        for name in ("distance", "margin"):
-            spread = ties[name].agg(["min", "median", "max"])
-            values |= {f"{name}, {part}": value for part, value in spread.items()}
+        spread = ties[["distance", "margin"]].agg(["min", "median", "max"]).unstack()
+        values |= {f"{name}, {part}": value for (name, part), value in spread.items()}
         ends = [ties[name].str.split("/").str[-2:].str.join("/") for name in ("path", "background")]
         pairs = set(zip(*ends))
         values["mutual"] = np.mean([(background, swap) in pairs for swap, background in pairs])
@@ -223,10 +200,6 @@ def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) 
 
 def drop_torn_swaps(records: pd.DataFrame, ties: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Leaves out the face-swaps whose background photograph lies in another split.
-
-    Args:
-        records: With their splits.
-        ties: From `find_swap_ties`.
 
     Returns:
         The records that stay, and the others with columns `path`, `label`, `reason`.
