@@ -21,3 +21,15 @@ def saved(file, pixels=None, **options):
 def make_files(folder, num_files=5):
     """Pictures `0.png`, `1.png`, …"""
     return [saved(folder / f"{index}.png", picture(seed=index)) for index in range(num_files)]
+
+
+def photograph(seed, width=120, height=150):
+    """A picture with large shapes and fine ones, `uint8`."""
+    random, size = np.random.default_rng(seed), (width, height)
+    layers = [
+        Image.fromarray(random.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
+            size, Image.Resampling.BICUBIC
+        )
+        for n in (4, 24)
+    ]
+    return np.asarray(Image.blend(*layers, 0.4))

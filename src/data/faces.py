@@ -50,7 +50,7 @@ def face_boxes(
     planned = catalog.task_steps(study, records, protocol).drop_duplicates("path")
     steps = planned.set_index("path")["steps"].reindex(needed["path"]).fillna("").tolist()
     files, root = catalog.files(study, needed), catalog.root(study)
-    boxes = detect(files, study.data / "boxes.parquet", root, steps)
+    boxes = detect(files, study.data / "boxes.parquet", root=root, steps=steps)
     return boxes.assign(**dict(zip(BOX, expand(boxes[BOX], margin).T)))
 
 

@@ -151,7 +151,7 @@ def test_the_csv_files_of_a_flipped_mirror_are_found_out(study, tree):
 def test_a_picture_that_lies_twice_is_found_out(there, again, study, tree):
     assert (tree / there).is_file()
     touch(tree / again)
-    with pytest.raises(ValueError, match="2 files of the same pictures lie in two.*A doubled folder"):
+    with pytest.raises(ValueError, match="2 files of the same .* two places.*A doubled folder"):
         catalog.collect(study)
 
 

@@ -2,12 +2,14 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from made_pictures import saved
 from PIL import Image
 
 from src.data import faces
@@ -31,17 +33,8 @@ class Detector:
             assert picture.dtype == np.float32 and picture.shape == pictures[0].shape
             rows, columns = np.nonzero(picture[..., 1] > 200)
             if len(rows):
-                found.append(
-                    [
-                        index,
-                        columns.min(),
-                        rows.min(),
-                        columns.max() + 1,
-                        rows.max() + 1,
-                        0.99,
-                        *[0] * 10,
-                    ]
-                )
+                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                found.append([index, *box, 0.99, *[0] * 10])
         return np.array(found).reshape(-1, 16)
 
     @property
@@ -56,24 +49,25 @@ def detector(monkeypatch):
     return detector
 
 
-def drawn(file, width, height, box=None):
+def drawn(file, width=64, height=64, box=(0, 0, 0.5, 0.5)):
     """A dark picture with a bright rectangle at `box` (fractions)."""
     pixels = np.full((height, width, 3), 30, np.uint8)
     if box is not None:
         left, top, right, bottom = np.rint(np.multiply(box, [width, height] * 2)).astype(int)
         pixels[top:bottom, left:right] = 250
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(file)
-    return file
+    return saved(file, pixels)
 
 
-def test_boxes_are_fractions_of_the_stored_picture_at_any_size(tmp_path, detector):
-    box = (0.25, 0.5, 0.5, 0.75)
+@pytest.fixture
+def find(tmp_path):
+    """`detect` with a cache and a root."""
+    return partial(detect, cache=tmp_path / "deep" / "boxes.parquet", root=tmp_path)
+
+
+def test_boxes_are_fractions_of_the_stored_picture_at_any_size(tmp_path, detector, find):
+    box, folder = (0.25, 0.5, 0.5, 0.75), tmp_path / "a é"
     sizes = [(64, 64), (300, 200), (200, 300), (640, 480), (1000, 40), (33, 20)]
-    files = [
-        drawn(tmp_path / "a é" / f"{index}.png", *size, box) for index, size in enumerate(sizes)
-    ]
-    table = detect(files, tmp_path / "boxes.parquet", root=tmp_path)
+    table = find([drawn(folder / f"{row}.png", *size, box) for row, size in enumerate(sizes)])
     assert list(table) == ["path", *BOX, "confidence", "num_faces"]
     assert table["path"].tolist() == [f"a é/{index}.png" for index in range(6)]
     for row, (width, height) in enumerate(sizes):
@@ -82,97 +76,80 @@ def test_boxes_are_fractions_of_the_stored_picture_at_any_size(tmp_path, detecto
     assert all(max(batch[1:3]) <= 320 and batch[1] == batch[2] for batch in detector.batches)
 
 
-def test_pictures_without_a_face_do_not_shift_the_others(tmp_path, detector):
-    box = (0.25, 0.25, 0.75, 0.75)
+def test_pictures_without_a_face_do_not_shift_the_others(tmp_path, detector, find, monkeypatch):
+    monkeypatch.setattr(faces, "_BATCH_SIZE", 2)
+    box, empty = (0.25, 0.25, 0.75, 0.75), np.arange(9) % 4 == 0
+    boxes = [None if is_empty else box for is_empty in empty]
     files = [
-        drawn(
-            tmp_path / f"{index}.png", 100 + 40 * (index % 3), 120, None if index % 4 == 0 else box
-        )
-        for index in range(9)
+        drawn(tmp_path / f"{row}.png", 100 + 40 * (row % 3), 120, box)
+        for row, box in enumerate(boxes)
     ]
-    table = detect(files, tmp_path / "boxes.parquet", root=tmp_path, batch_size=2)
-    empty = np.arange(9) % 4 == 0
+    table = find(files)
     assert (table["num_faces"] == ~empty).all() and table["num_faces"].dtype == np.int64
     assert table.loc[empty, [*BOX, "confidence"]].isna().all(axis=None)
     assert np.allclose(table.loc[~empty, BOX], box, atol=0.01)
     assert max(batch[0] for batch in detector.batches) == 2
 
 
-def test_only_new_and_changed_pictures_are_looked_at(tmp_path, detector):
-    files = [
-        drawn(tmp_path / "in" / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(4)
-    ]
-    cache = tmp_path / "deep" / "boxes.parquet"
-    first = detect(files[:3], cache, root=tmp_path)
+def test_only_new_and_changed_pictures_are_looked_at(tmp_path, detector, find):
+    files = [drawn(tmp_path / "in" / f"{index}.png") for index in range(4)]
+    first = find(files[:3])
     assert detector.num_pictures == 3
-    again = detect(files[2::-1], cache, root=tmp_path)
+    again = find(files[2::-1])
     assert detector.num_pictures == 3
     pd.testing.assert_frame_equal(again, first[::-1].reset_index(drop=True))
-    drawn(files[0], 64, 64, (0.5, 0.5, 1, 1))
+    drawn(files[0], box=(0.5, 0.5, 1, 1))
     os.utime(files[1], ns=(0, 1))  # the time of change says nothing
-    table = detect([*files, files[0]], cache, root=tmp_path)
+    table = find([*files, files[0]])
     assert detector.num_pictures == 5
     assert table["left"].tolist() == [0.5, 0, 0, 0, 0.5]
-    assert len(pd.read_parquet(cache)) == 4
+    assert len(pd.read_parquet(find.keywords["cache"])) == 4
 
 
-def test_of_two_runs_at_once_one_detects(tmp_path, detector):
-    files = [drawn(tmp_path / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(4)]
-    cache = tmp_path / "boxes.parquet"
+def test_of_two_runs_at_once_one_detects(tmp_path, detector, find):
+    files = [drawn(tmp_path / f"{index}.png") for index in range(4)]
+    find.keywords["cache"].parent.mkdir()
     with ThreadPoolExecutor(2) as pool:
-        with FileLock(f"{cache}.lock"):
-            runs = [pool.submit(detect, files, cache, root=tmp_path) for _ in range(2)]
+        with FileLock(f"{find.keywords['cache']}.lock"):
+            runs = [pool.submit(find, files) for _ in range(2)]
             wait(runs, 0.5)  # both have come to the lock
             assert detector.num_pictures == 0
         first, second = (run.result() for run in runs)
     assert detector.num_pictures == 4 and first.equals(second)
 
 
-def test_a_table_of_an_older_version_is_made_anew(tmp_path, detector):
-    file, cache = drawn(tmp_path / "a.png", 64, 64, (0, 0, 0.5, 0.5)), tmp_path / "boxes.parquet"
-    pd.DataFrame({"path": ["a.png"], "modified": [1], "left": [0.9]}).to_parquet(cache)
-    assert detect([file], cache, root=tmp_path)["left"].tolist() == [0]
-
-
-def test_faces_are_found_after_the_steps(tmp_path, detector):
+def test_faces_are_found_after_the_steps(tmp_path, detector, find):
     file = drawn(tmp_path / "wide.png", 200, 100, (0.25, 0.25, 0.75, 0.75))
-    cache, turned = tmp_path / "boxes.parquet", ["", "squash:64", "squash:64 jpeg:75"]
-    table = detect([file] * 3, cache, root=tmp_path, steps=turned)
-    assert np.allclose(
-        table[BOX], (0.25, 0.25, 0.75, 0.75), atol=0.03
-    )  # fractions of what the steps leave
+    turned = ["", "squash:64", "squash:64 jpeg:75"]
+    table = find([file] * 3, steps=turned)  # fractions of what the steps leave
+    assert np.allclose(table[BOX], (0.25, 0.25, 0.75, 0.75), atol=0.03)
     assert {batch[1] for batch in detector.batches} == {256, 64} and detector.num_pictures == 3
-    again = detect([file, file], cache, root=tmp_path, steps=turned[1:])
+    again = find([file, file], steps=turned[1:])
     assert detector.num_pictures == 3
     pd.testing.assert_frame_equal(again, table[1:].reset_index(drop=True))
-    with pytest.raises(ValueError, match="each of 1 files, received 2"):
-        detect([file], cache, root=tmp_path, steps=["", ""])
 
 
-def test_a_stopped_run_goes_on_where_it_was(tmp_path, detector, monkeypatch):
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, detector, find, monkeypatch):
     monkeypatch.setattr(faces, "_SAVE_EVERY", 3)
-    files = [drawn(tmp_path / f"{index}.png", 64, 64, (0, 0, 0.5, 0.5)) for index in range(8)]
+    files = [drawn(tmp_path / f"{index}.png") for index in range(8)]
     whole = files[4].read_bytes()
     files[4].write_bytes(whole[:60])
     with pytest.raises(UnreadableImage, match=r"4\.png"):
-        detect(files, tmp_path / "boxes.parquet", root=tmp_path)
-    assert len(pd.read_parquet(tmp_path / "boxes.parquet")) == 3
+        find(files)
+    assert len(pd.read_parquet(find.keywords["cache"])) == 3
     files[4].write_bytes(whole)
-    assert len(detect(files, tmp_path / "boxes.parquet", root=tmp_path)) == 8
-    assert detector.num_pictures == 8
+    assert len(find(files)) == 8 and detector.num_pictures == 8
 
 
-def test_errors_say_what_to_do(tmp_path, detector):
-    file = drawn(tmp_path / "in" / "a.png", 64, 64)
-    with pytest.raises(ValueError, match="does not lie below root"):
-        detect([file], tmp_path / "boxes.parquet", root=tmp_path / "other")
+def test_errors_say_what_to_do(tmp_path, find):
+    file, cache = drawn(tmp_path / "in" / "a.png"), find.keywords["cache"]
+    with pytest.raises(ValueError, match="subpath"):
+        find([file], root=tmp_path / "other")
     with pytest.raises(UnreadableImage, match="missing"):
-        detect([tmp_path / "none.png"], tmp_path / "boxes.parquet", root=tmp_path)
-    with pytest.raises(ValueError, match="no files"):
-        detect([], tmp_path / "boxes.parquet", root=tmp_path)
-    (tmp_path / "boxes.parquet").write_bytes(b"PAR1")
+        find([tmp_path / "none.png"])
+    saved(cache.with_suffix(".png")).rename(cache)
     with pytest.raises(ValueError, match="Delete it"):
-        detect([file], tmp_path / "boxes.parquet", root=tmp_path)
+        find([file])
 
 
 def test_another_backend_is_told_how_to_get_boxes(monkeypatch):
@@ -201,8 +178,6 @@ def test_expand():
     expected = [[0.35, 0.375, 0.65, 0.525], [0, 0.375, 1, 1], [np.nan] * 4]
     assert np.allclose(expand(boxes, 0.25), expected, equal_nan=True)
     assert np.allclose(expand(boxes, 0), boxes, equal_nan=True)
-    table = pd.DataFrame(boxes, columns=BOX).assign(path="x", num_faces=1)
-    assert np.allclose(expand(table, 0.25), expected, equal_nan=True)
 
 
 def test_iou_against_counted_cells():
@@ -224,14 +199,11 @@ def test_box_agreement_against_a_loop():
     rng = np.random.default_rng(0)
 
     def table(paths, share_known):
-        corners = np.sort(rng.random((len(paths), 2, 2)), axis=1).reshape(-1, 4)[:, [0, 1, 2, 3]]
+        corners = np.sort(rng.random((len(paths), 2, 2)), axis=1).reshape(-1, 4)
         corners[rng.random(len(paths)) > share_known] = np.nan
         return pd.DataFrame(corners, columns=BOX).assign(path=paths, confidence=1.0)
 
-    boxes, known = (
-        table([f"{n}" for n in range(80)], 0.7),
-        table([f"{n}" for n in range(40, 140)][::-1], 0.8),
-    )
+    boxes, known = table([*map(str, range(80))], 0.7), table([*map(str, range(139, 39, -1))], 0.8)
     by_path, shared, num_compared = known.set_index("path")[BOX], [], 0
     for _, row in boxes.iterrows():
         if row["path"] in by_path.index and by_path.loc[row["path"]].notna().all():
@@ -239,9 +211,8 @@ def test_box_agreement_against_a_loop():
             if not np.isnan(row["left"]):
                 shared.append(iou(row[BOX].to_numpy(float), by_path.loc[row["path"]].to_numpy()))
     found = box_agreement(boxes, known)
-    assert found["compared"] == num_compared and found["found"] == pytest.approx(
-        len(shared) / num_compared
-    )
+    assert found["compared"] == num_compared
+    assert found["found"] == pytest.approx(len(shared) / num_compared)
     assert found["median"] == pytest.approx(np.median(shared))
     assert found["at_least_half"] == pytest.approx(np.mean(np.array(shared) >= 0.5))
     itself = box_agreement(boxes, boxes.iloc[::-1])
@@ -255,40 +226,34 @@ def test_box_agreement_against_a_loop():
 # MTCNN itself
 
 
-def test_mtcnn_finds_no_face_where_there_is_none(tmp_path):
+def test_mtcnn_finds_no_face_where_there_is_none(tmp_path, find):
     pytest.importorskip("mtcnn")
-    rng = np.random.default_rng(0)
-    files = [drawn(tmp_path / f"{side}.png", side, side // 2 + 1) for side in (1, 12, 65, 320, 500)]
-    Image.fromarray(rng.integers(0, 256, (64, 90, 3), dtype=np.uint8)).save(tmp_path / "noise.png")
-    table = detect([*files, tmp_path / "noise.png"], tmp_path / "boxes.parquet", root=tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 90, 3), dtype=np.uint8)
+    sides = (1, 12, 65, 320, 500)
+    files = [drawn(tmp_path / f"{side}.png", side, side // 2 + 1, None) for side in sides]
+    table = find([*files, saved(tmp_path / "noise.png", noise)])
     assert (table["num_faces"] == 0).all() and table[BOX].isna().all(axis=None)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the sample of real photographs")
-def test_mtcnn_finds_the_same_face_at_any_size_and_place(tmp_path):
+def test_mtcnn_finds_the_same_face_at_any_size_and_place(tmp_path, find):
     pytest.importorskip("mtcnn")
     source = Image.open(min(SHARED.glob("140k/**/real/*.jpg")))
     assert source.size == (256, 256)
-    places = {
-        (256, 256): (0, 0, 256),
-        (600, 256): (300, 0, 256),
-        (300, 900): (0, 500, 300),
-        (320, 192): (9, 3, 180),
-    }
+    sizes = [(256, 256), (600, 256), (300, 900), (320, 192)]
+    places = dict(zip(sizes, [(0, 0, 256), (300, 0, 256), (0, 500, 300), (9, 3, 180)]))
     files, alone = [], None
     for (width, height), (left, top, side) in places.items():
         canvas = Image.new("RGB", (width, height), (90, 120, 90))
         canvas.paste(source.resize((side, side)), (left, top))
         canvas.save(tmp_path / f"{width}.png")
         files.append(tmp_path / f"{width}.png")
-    files.insert(2, drawn(tmp_path / "none.png", 310, 310))
-    table = detect(files, tmp_path / "boxes.parquet", root=tmp_path)
+    files.insert(2, drawn(tmp_path / "none.png", 310, 310, None))
+    table = find(files)
     assert (table["num_faces"] > 0).tolist() == [True, True, False, True, True]
     table = table[table["num_faces"] > 0].reset_index()
     for row, ((width, height), (left, top, side)) in enumerate(places.items()):
-        box = (
-            table.loc[row, BOX].to_numpy(float) * [width, height, width, height]
-            - [left, top, left, top]
-        ) / side
+        box = table.loc[row, BOX].to_numpy(float) * [width, height, width, height]
+        box = (box - [left, top, left, top]) / side
         alone = box if alone is None else alone
         assert iou(box, alone) > 0.75, (width, height)
