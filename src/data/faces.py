@@ -35,7 +35,7 @@ def face_boxes(
     """The faces of `face_records`: under `controlled` in pictures after the protocol's steps.
 
     In files as they lie, the face of a photograph has its own aspect and that of its fake is
-    squashed: the boxes alone tell them apart, and so does every detector on crops.
+    squashed: the boxes alone would tell them apart.
 
     Args:
         study: Whose tasks.
@@ -191,26 +191,14 @@ def _best(faces: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def expand(boxes: np.ndarray, margin: float) -> np.ndarray:
-    """Grows boxes on all sides by a fraction of their own width and height.
-
-    Example:
-    >>> expand(np.array([[0.4, 0.4, 0.6, 0.8]]), 0.5).round(3).tolist()
-    [[0.3, 0.2, 0.7, 1.0]]
-    """
+    """Grows boxes on all sides by a fraction of their own width and height, within the picture."""
     boxes = np.asarray(boxes, float)
     grow = margin * (boxes[:, 2:] - boxes[:, :2])
     return np.concatenate([boxes[:, :2] - grow, boxes[:, 2:] + grow], axis=1).clip(0, 1)
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union, box by box: `(..., 4)`; the leading axes broadcast.
-
-    It is 0 where both boxes are empty, NaN where one is NaN.
-
-    Example:
-    >>> float(iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])).round(3))
-    0.333
-    """
+    """Intersection over union, `(...)`, of boxes `(..., 4)`; 0 where both are empty."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = sides.clip(min=0).prod(axis=-1)

@@ -1,7 +1,4 @@
-"""Which files belong together: face-swaps and the photograph behind them, files of one person.
-
-A detector that has seen one version of a photograph in training knows the other.
-"""
+"""Which files belong together: face-swaps and the photograph behind them, files of one person."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +17,7 @@ GRID = 64  # side of the grey thumbnails in which backgrounds are compared
 # True backgrounds: up to 0.3 where a face takes a tenth of the picture, 0.5 where it takes a third;
 # other photographs seldom less than 0.55.
 MAX_DISTANCE = 0.5
+_CHUNK = 512  # swaps compared at a time
 
 
 def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -56,9 +54,7 @@ def thumbnails(files: Sequence[Path]) -> np.ndarray:
     return np.stack(map_files(squash, files, 2, "thumbnails"))
 
 
-def match_backgrounds(
-    swaps: np.ndarray, photographs: np.ndarray, *, chunk: int = 512
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def match_backgrounds(swaps: np.ndarray, photographs: np.ndarray) -> tuple[np.ndarray, ...]:
     """The photograph whose fine structure outside the middle resembles each swap's most.
 
     Brightness and large shapes are filtered out and contrast is evened out: two portraits before
@@ -67,7 +63,6 @@ def match_backgrounds(
     Args:
         swaps: `(N, size, size)`, `uint8`, from `thumbnails`.
         photographs: `(M, size, size)`, `uint8`, `M >= 1`.
-        chunk: Swaps compared at a time.
 
     Returns:
         Position of the best photograph, its distance and the second best's, each `(N,)`. A distance
@@ -76,8 +71,8 @@ def match_backgrounds(
     known = np.stack([_descriptor(photograph) for photograph in photographs])
     best = np.zeros(len(swaps), np.int64)
     first, second = np.full((2, len(swaps)), 2.0)
-    for start in range(0, len(swaps), chunk):
-        rows = slice(start, start + chunk)
+    for start in range(0, len(swaps), _CHUNK):
+        rows = slice(start, start + _CHUNK)
         distance = 1 - np.stack([_descriptor(swap) for swap in swaps[rows]]) @ known.T
         best[rows] = distance.argmin(1)
         first[rows] = distance.min(1)

@@ -68,10 +68,11 @@ def test_a_photograph_delivered_twice_has_no_margin(swaps):
     assert margin[0] == pytest.approx(0, abs=1e-6) and (margin[1:] > 0.1).all()
 
 
-def test_match_backgrounds_against_a_plain_loop():
+def test_match_backgrounds_against_a_plain_loop(monkeypatch):
+    monkeypatch.setattr(ties, "_CHUNK", 3)
     random = np.random.default_rng(0)
     swaps, photographs = (random.integers(0, 256, (n, 16, 16), dtype=np.uint8) for n in (7, 5))
-    best, first, second = ties.match_backgrounds(swaps, photographs, chunk=3)
+    best, first, second = ties.match_backgrounds(swaps, photographs)
     for row, swap in enumerate(swaps):
         distances = [1 - ties._descriptor(swap) @ ties._descriptor(other) for other in photographs]
         assert best[row] == np.argmin(distances)
