@@ -41,8 +41,8 @@ def collect(study: Study) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If nothing is there, or a manifest names files that do not exist.
-        ValueError: If labels contradict each other, a picture lies there twice, only one class is
-            there, or a manifest lacks what the study trains on.
+        ValueError: If labels contradict each other, a picture lies there twice, or a class or what
+            the study trains on is missing.
     """
     if study.from_manifest:
         records = readers.manifest(faces_folder())
@@ -67,8 +67,8 @@ def collect(study: Study) -> pd.DataFrame:
 
 def _check_names(study: Study, records: pd.DataFrame) -> None:
     """Raises if a manifest lacks the generators, or their photographs, that the study trains on."""
-    fakes, reals = records[records["label"] == "fake"], records[records["label"] == "real"]
-    generators, datasets = set(fakes["generator"]), set(reals["dataset"])
+    generators = set(records.loc[records["label"] == "fake", "generator"])
+    datasets = set(records.loc[records["label"] == "real", "dataset"])
     for name in study.train_sets:
         if name not in generators or study.test_sets[name] not in datasets:
             needs = [f"{fake!r} with photographs of {of!r}" for fake, of in study.test_sets.items()]
@@ -144,10 +144,6 @@ def assign_splits(records: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     The split of a group is a pure function of its name and the seed, so adding files moves no other
     file. A group that holds a file with a split of its source's follows it.
-
-    Args:
-        records: DataFrame with columns `group` and `split` (empty where unknown).
-        seed: Of the hash.
     """
     groups = records["group"].unique()
     places = [_unit_interval(f"{seed}/{group}") for group in groups]
@@ -176,12 +172,7 @@ def save(study: Study, records: pd.DataFrame, rejected: pd.DataFrame) -> None:
 
 
 def load(study: Study) -> pd.DataFrame:
-    """The records that notebook 1 wrote.
-
-    Raises:
-        FileNotFoundError: If it has not been run for this study.
-        ValueError: If the manifest or an archive has changed since.
-    """
+    """The records that notebook 1 wrote; `ValueError` if what they are made of has changed."""
     from datasets import load_from_disk
 
     folder = study.data / "records"
@@ -212,9 +203,6 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
     Returns:
         Their records with `test_set` (the generator), `real_source` and `num_jpeg`: how many JPEG
         saves the protocol `controlled` replays on each.
-
-    Raises:
-        ValueError: If a class is missing.
     """
     fake = records[records["generator"] == generator]
     real = records[(records["label"] == "real") & (records["dataset"] == real_source)]
@@ -235,11 +223,10 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     """What the study trains and tests on: all splits of the training tasks, and other test splits.
 
     These are `study.test_sets`, the same fakes against `foreign_reals`, and without fakes
-    `unseen_reals` (`test_set` is then the training set). What could not be had is left out, but the
-    training task must be there.
+    `unseen_reals` (`test_set` is then the training set). Tests that could not be had are left out.
 
     Returns:
-        The rows of every `task` with the column `task`: the generator's name, `"<generator> /
+        The rows of every `task`; the column `task` is the generator's name, `"<generator> /
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
     reals, generators = records[records["label"] == "real"], set(records["generator"])
@@ -264,11 +251,8 @@ def task_steps(
 ) -> pd.DataFrame:
     """The rows of `tasks` with `steps`: what a protocol does to each picture, then `last_steps`."""
     table = tasks(records, study)
-    plans = [
-        (*protocol_steps(protocol, num_jpeg=number, square_size=study.square_size), *last_steps)
-        for number in table["num_jpeg"]
-    ]
-    return table.assign(steps=[" ".join(plan) for plan in plans])
+    first = {n: protocol_steps(protocol, n, study.square_size) for n in set(table["num_jpeg"])}
+    return table.assign(steps=[" ".join((*first[n], *last_steps)) for n in table["num_jpeg"]])
 
 
 def every_generator(study: Study, records: pd.DataFrame) -> Study:

@@ -37,14 +37,9 @@ def face_boxes(
     In files as they lie, the face of a photograph has its own aspect and that of its fake is
     squashed: the boxes alone would tell them apart.
 
-    Args:
-        study: Whose tasks.
-        records: From `catalog.load`.
-        protocol: `"report"` or `"controlled"`.
-        margin: Added to every side of a box, as a fraction of its own width or height.
-
     Returns:
-        The table of `detect`, one row for each record of `face_records`.
+        The table of `detect`, one row for each record of `face_records`, its boxes grown on every
+        side by `margin`, a fraction of their own width or height.
     """
     needed = face_records(study, records)
     planned = catalog.task_steps(study, records, protocol).drop_duplicates("path")

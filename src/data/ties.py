@@ -26,10 +26,6 @@ def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
     A swap of DeepFakeFace is a photograph squashed to a square with another person's face pasted
     in, so a photograph squashed likewise agrees with its swap in everything but the face.
 
-    Args:
-        records: With columns `path`, `generator`, `dataset`.
-        root: The folder that the paths are relative to.
-
     Returns:
         A row for each swap whose background was found: `path`, `background` (path of the
         photograph), `distance` (see `match_backgrounds`, at most `MAX_DISTANCE`) and `margin` (how
@@ -166,7 +162,7 @@ def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
 
 
 def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
-    """How far the found ties between face-swaps and photographs can be trusted.
+    """How far the ties of `find_swap_ties` can be trusted.
 
     Args:
         ties: From `find_swap_ties`.
@@ -174,10 +170,9 @@ def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) 
         truth: From `sources.truth`: `path` and `background`; no rows where it is unknown.
 
     Returns:
-        Minimum, median and maximum of `distance` and `margin`; `mutual`, the share of ties that go
-        both ways (all of them where faces were exchanged in pairs, as in DeepFakeFace's public
-        code, `prompt/wiki.py`); with a truth also `recall`, of the swaps whose photograph is among
-        the records, and `precision`. What cannot be known is left out.
+        The spread of `distance` and `margin`; `mutual`, the share of ties that go both ways (all
+        where faces were exchanged in pairs, as in DeepFakeFace's `prompt/wiki.py`); with a truth
+        `recall`, of the swaps whose photograph is among the records, and `precision`.
     """
     swaps, values = records.loc[records["generator"] == "insight", "path"], {}
     if len(ties):

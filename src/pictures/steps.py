@@ -174,7 +174,7 @@ def apply(image: np.ndarray, steps: Sequence[str], box: Sequence | None = None) 
     return np.array(run(Image.fromarray(image), steps, box))
 
 
-def protocol_steps(protocol: str, *, num_jpeg: int, square_size: int) -> tuple[str, ...]:
+def protocol_steps(protocol: str, num_jpeg: int, square_size: int) -> tuple[str, ...]:
     """The steps by which a protocol begins; the ones after them (crop, resize) are the network's.
 
     Real and fake files differ in size and in how often they were saved as JPEG, and either
