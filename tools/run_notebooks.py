@@ -72,8 +72,8 @@ def settle(text: str) -> str:
     r"""What is left on screen of text that a progress bar rewrote with carriage returns.
 
     Example:
-    >>> settle("one\\n 10%\\r 100%\\ntwo")
-    'one\\n 100%\\ntwo'
+    >>> settle("one\n 10%\r 100%\ntwo")
+    'one\n 100%\ntwo'
     """
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
