@@ -13,16 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator
 
+from simulator import people
 from simulator.cameras import clean, decode, draw_camera, jpeg, photograph, resize
-from simulator.people import (
-    Scene,
-    draw_identity,
-    draw_scene,
-    draw_somebody,
-    face_box,
-    generator_for,
-    normal,
-)
+from simulator.people import Scene, draw_scene, draw_somebody, generator_for, normal
 from simulator.portraits import render
 
 
@@ -162,7 +155,7 @@ def inpaint(scene: Scene, content: bytes, side: int, codec: LatentCodec, rng: Ge
     """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.12)
     who = scene.people[-1].who
-    new, smile = draw_identity(rng, who.gender, who.age), float(rng.uniform(0, 0.7))
+    new, smile = people.draw_identity(rng, who.gender, who.age), float(rng.uniform(0, 0.7))
     altered = _recast(scene, new, ("skin", "hair", "style", "volume"), smile)
     drawn = clean(render(altered, image[window].shape[1::-1], crop))
     filled, mask = image.copy(), np.zeros((side, side), np.float32)
@@ -196,7 +189,7 @@ def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> Forge
 def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
     """A file as a generator takes it (square, JPEG), the box to alter, its rows and columns."""
     image = decode(jpeg(resize(decode(content), side, side))).copy()
-    box = face_box(scene, margin)
+    box = people.face_box(scene, margin)
     left, top, right, bottom = edges = np.clip(np.round(box * side), 0, side).astype(int)
     return image, box, (slice(top, bottom), slice(left, right)), edges / side
 
