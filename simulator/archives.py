@@ -155,7 +155,7 @@ def make_archives(
     """
     counts = {"num_photographs": num_photographs, "num_gan": num_gan, "num_celeba": num_celeba}
     if square_size < 64 or square_size % 16:
-        raise ValueError(f"Expected {square_size=} to be a multiple of 16, from 64 on.")
+        raise ValueError(f"square_size must be 64 or more, in steps of 16; received {square_size}.")
     if min(*counts.values(), num_workers) < 1:
         raise ValueError(f"Counts must be at least 1; received {counts} and {num_workers=}.")
     folder, note = Path(folder), Path(folder) / "archives.json"

@@ -104,7 +104,6 @@ def _run_notebook(path: Path, target: Path, write: Callable[[str], None]) -> flo
     start = time.time()
     client = _Client(
         notebook,
-        timeout=None,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
