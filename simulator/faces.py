@@ -1,23 +1,72 @@
-"""How a face is painted: skin, beard, eyes, nose, mouth, glasses."""
+"""How a face is painted: skin, beard, eyes, nose, mouth, glasses; first the brushes for it.
+
+Brushes are shapes, blends and textures, as arrays over the pixels of a patch.
+"""
 
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from simulator.brushes import (
-    arc_over,
-    bump,
-    cloud_cover,
-    inside,
-    over,
-    ramp,
-    smooth,
-    stroke,
-    texture,
-    where,
-)
 from simulator.people import colour, generator_for, normal
+
+
+def inside(distance: np.ndarray, softness: float) -> np.ndarray:
+    """Coverage of a pixel by a region whose signed distance is negative inside."""
+    return np.clip(0.5 - distance / softness, 0, 1)
+
+
+def bump(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """A bell of these widths around 0."""
+    return np.exp(-((x / width) ** 2 + (y / height) ** 2))
+
+
+def stroke(distance: np.ndarray, width: float) -> np.ndarray:
+    """A soft line where the distance is 0."""
+    return np.exp(-((distance / width) ** 2))
+
+
+def ramp(x: np.ndarray, width: float) -> np.ndarray:
+    """From 0 to 1 around 0, within the width."""
+    return np.clip(x / width, 0, 1)
+
+
+def arc_over(x: np.ndarray) -> np.ndarray:
+    """An arc over -1 to 1."""
+    return np.clip(1 - x**2, 0, 1)
+
+
+def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur."""
+    return cv2.GaussianBlur(x, (0, 0), sigma)
+
+
+def where(condition: np.ndarray) -> tuple[slice, slice] | None:
+    """The smallest window that holds all true values; `None` if there are none."""
+    rows, columns = np.flatnonzero(condition.any(1)), np.flatnonzero(condition.any(0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
+
+
+def over(image: np.ndarray, coverage: np.ndarray, paint: np.ndarray, shade=None) -> None:
+    """Paints over `image` in place; `shade` darkens the paint at each pixel."""
+    if (part := where(coverage > 0)) is None:
+        return
+    paint = paint if paint.ndim == 1 else paint[part]
+    if shade is not None:
+        paint = paint * shade[part][..., None]
+    image[part] += coverage[part][..., None] * (paint - image[part])
+
+
+def cloud_cover(rng: Generator, rows: int, columns: int, size: tuple[int, int]) -> np.ndarray:
+    """Smooth noise `size` wide and high, from a few random values."""
+    return cv2.resize(normal(rng, rows, columns), size, interpolation=cv2.INTER_CUBIC)
+
+
+def texture(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Noise at (x, y): a grid of random values, interpolated and repeated."""
+    x, y = (np.float32(c) for c in np.broadcast_arrays(x, y))
+    return cv2.remap(grid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -86,17 +135,12 @@ def beard_cover(p: SimpleNamespace, r: np.ndarray) -> tuple[np.ndarray, np.ndarr
     moustache = bump(u, v - (who.nose_y + who.mouth_y) / 2 - 0.04, 0.3, 0.075)
     chin = bump(u, v - who.chin + 0.12, 0.3, 0.22)
     jaw = ramp(r - 0.68, 0.12) * ramp(v - 0.05, 0.25) + ramp(v - who.mouth_y - 0.16, 0.14)
-    weight, cover = {
-        1: (0.55, jaw + moustache),
-        2: (1.4, moustache),
-        3: (1.2, moustache + chin),
-        4: (1.4, jaw + moustache),
-    }[who.beard]
+    weight = {1: 0.55, 2: 1.4, 3: 1.2, 4: 1.4}[who.beard]
+    cover = {2: moustache, 3: moustache + chin}.get(who.beard, jaw + moustache)
     grid = normal(generator_for("beard", who.key), 128, 128)
     bristles = texture(grid, min(60.0, 0.7 / p.pixel) * u + 300, 14 * v + 60)
-    limit, hue = 0.88, who.hair * np.float32(1.2)
-    if who.beard == 1:
-        limit, hue = 0.5, 0.5 * who.hair + 0.35 * who.skin
+    stubble = 0.5, 0.5 * who.hair + 0.35 * who.skin
+    limit, hue = stubble if who.beard == 1 else (0.88, who.hair * np.float32(1.2))
     cover = np.clip(weight * cover, 0, 1) * np.clip(0.75 + 0.3 * bristles, 0, 1.1) * limit
     return cover, hue * np.exp(0.35 * bristles)[..., None]
 
@@ -203,12 +247,10 @@ def paint_glasses(p: SimpleNamespace) -> None:
     rng, power = generator_for("glasses", who.key), {1: 2.0, 2: 3.2, 3: 5.0}[who.glasses]
     wide, high, thick = rng.uniform((0.3, 0.2, 0.018), (0.34, 0.27, 0.045)).tolist()
     tone = np.float32(rng.choice([0.015, 0.03, 0.3])) * np.float32(rng.uniform(0.7, 1.1, 3))
-    bridge = (
-        np.abs(u) - who.eye_x - 0.02 + wide,
-        np.abs(v - who.eye_y + 0.04 - 0.3 * u**2) - thick / 2,
-    )
-    temple = who.eye_x + wide - np.abs(u), np.abs(p.a) - 1.0, np.abs(v - who.eye_y) - thick / 2
-    rim = inside(np.minimum(np.maximum(*bridge), np.maximum.reduce(temple)), soft)
+    x, below = np.abs(u), np.abs(v - who.eye_y + 0.04 - 0.3 * u**2) - thick / 2
+    bridge = np.maximum(x - who.eye_x - 0.02 + wide, below)
+    temple = who.eye_x + wide - x, np.abs(p.a) - 1.0, np.abs(v - who.eye_y) - thick / 2
+    rim = inside(np.minimum(bridge, np.maximum.reduce(temple)), soft)
     for side in (-1, 1):
         x, y = (side * u - who.eye_x - 0.02) / wide, (v - who.eye_y - 0.03) / high
         radius = (np.abs(x) ** power + np.abs(y) ** power) ** (1 / power)
