@@ -65,7 +65,9 @@ def score_degraded(
             real_source = study.test_sets[study.train_set]
             table = pictures.table[is_tested(pictures.table, study.train_set, real_source)]
             if table.empty:
-                raise ValueError(f"The pictures of {model_id!r} hold no tests of {study.train_set!r}.")
+                raise ValueError(
+                    f"The pictures of {model_id!r} hold no tests of {study.train_set!r}."
+                )
             cut = [_before_and_after(plan, pictures.protocol) for plan in table["steps"]]
             tables[model_id] = table.assign(before=[b for b, _ in cut], after=[a for _, a in cut])
             tables[model_id].attrs["made_from"] = made_from  # kept in the file's metadata
