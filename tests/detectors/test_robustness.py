@@ -17,14 +17,19 @@ from src.report import charts
 
 
 @pytest.fixture
+def code():
+    return robustness
+
+
+@pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "HOME", tmp_path)
     test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
     return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
 
 
-def test_conditions_run_from_mild_to_severe():
-    families = robustness.FAMILIES
+def test_conditions_run_from_mild_to_severe(code):
+    families = code.FAMILIES
     assert set(charts._DEGRADED) == set(families)
     assert "chroma brightness blur pixelate jpeg noise downscale".split() == list(families)
     picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
@@ -90,9 +95,9 @@ def _degraded(study):
     return detectors, boxes[boxes["path"] != "wiki/3.png"]
 
 
-def _score(study, detectors, boxes, conditions=None):
+def _score(code, study, detectors, boxes, conditions=None):
     conditions = conditions or CONDITIONS
-    return robustness.score_degraded(study, detectors, conditions=conditions, boxes=boxes)
+    return code.score_degraded(study, detectors, conditions=conditions, boxes=boxes)
 
 
 def _num_seen(detectors):
@@ -102,10 +107,10 @@ def _num_seen(detectors):
 CONDITIONS = ["jpeg:30", "blur:7", "pixelate:3"]
 
 
-def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(study):
+def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(code, study):
     detectors, boxes = _degraded(study)
     detectors["R"] = (_Network(), _pictures(study, ("resize:16",), "report"))
-    scores = _score(study, detectors, boxes)
+    scores = _score(code, study, detectors, boxes)
     assert list(scores) == ["model_id", *SCORE_COLUMNS, "condition"]
     assert scores.groupby("model_id").size().to_dict() == {"A": 30, "F": 30, "E": 27, "R": 30}
     assert set(scores["split"]) == {"test"} and set(scores["real_source"]) == {"wiki"}
@@ -123,39 +128,39 @@ def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_net
             assert row.score == pytest.approx(expected, abs=1e-6), (name, row)
 
 
-def test_degraded_scores_are_kept_until_model_or_pictures_change(study, monkeypatch):
+def test_degraded_scores_are_kept_until_model_or_pictures_change(code, study, monkeypatch):
     detectors, boxes = _degraded(study)
-    first = _score(study, detectors, boxes)
+    first = _score(code, study, detectors, boxes)
     assert _num_seen(detectors) == {"A": 30, "F": 30, "E": 27}
     folder = study.data / "degraded"
     assert sorted(file.name for file in folder.iterdir()) == ["A.parquet", "E.parquet", "F.parquet"]
-    pd.testing.assert_frame_equal(first, _score(study, detectors, boxes))
+    pd.testing.assert_frame_equal(first, _score(code, study, detectors, boxes))
     assert _num_seen(detectors) == {"A": 30, "F": 30, "E": 27}
-    monkeypatch.setattr(robustness, "_BYTES_AT_ONCE", 1)  # one picture at a time
+    monkeypatch.setattr(code, "_BYTES_AT_ONCE", 1)  # one picture at a time
     detectors["A"][0].weights = 1  # trained anew
     detectors["F"][1].identity = "prepared anew"
-    pd.testing.assert_frame_equal(first, _score(study, detectors, boxes))
+    pd.testing.assert_frame_equal(first, _score(code, study, detectors, boxes))
     assert _num_seen(detectors) == {"A": 60, "F": 60, "E": 27}
-    fewer = _score(study, {"E": detectors["E"]}, boxes, ["blur:7"])
+    fewer = _score(code, study, {"E": detectors["E"]}, boxes, ["blur:7"])
     assert len(fewer) == 9 and detectors["E"][0].num_seen == 36
 
 
-def test_says_what_is_wrong_with_pictures_to_degrade(study):
+def test_says_what_is_wrong_with_pictures_to_degrade(code, study):
     detectors, boxes = _degraded(study)
     with pytest.raises(ValueError, match="'A' hold no tests of 'gan140k'"):
-        _score(replace(study, train_set="gan140k"), detectors, boxes)
+        _score(code, replace(study, train_set="gan140k"), detectors, boxes)
     with pytest.raises(ValueError, match="There is no step 'sepia'"):
-        _score(study, detectors, boxes, ["sepia"])
+        _score(code, study, detectors, boxes, ["sepia"])
     with pytest.raises(ValueError, match="'crop' needs a box"):
-        _score(study, {"E": detectors["E"]}, None)
+        _score(code, study, {"E": detectors["E"]}, None)
     assert not (study.data / "degraded").exists()
 
 
-def test_degraded_rows_are_the_metrics_under_each_condition(study):
+def test_degraded_rows_are_the_metrics_under_each_condition(code, study):
     clean = made_results.tested(made_results.scores())
     generator = np.random.default_rng(5)
     lots = [clean.assign(condition=step, score=generator.random(len(clean))) for step in CONDITIONS]
-    rows = robustness.degraded_rows(study, pd.concat(lots), made_results.CARD)
+    rows = code.degraded_rows(study, pd.concat(lots), made_results.CARD)
     names = ("auc", "accuracy_at_threshold")
     assert rows["metric"].tolist() == [f"{name}@{step}" for step in CONDITIONS for name in names]
     for lot, (_, pair) in zip(lots, rows.groupby(np.arange(6) // 2)):
@@ -167,7 +172,7 @@ def test_degraded_rows_are_the_metrics_under_each_condition(study):
     assert read == [f"{name}@{step}" for step in sorted(CONDITIONS) for name in names]
 
 
-def test_breaks_first_finds_the_mildest_level_below_halfway():
+def test_breaks_first_finds_the_mildest_level_below_halfway(code):
     def rows(model, clean, low=0.6, **conditions):
         values = {"auc": clean}
         for family, levels in conditions.items():
@@ -179,14 +184,14 @@ def test_breaks_first_finds_the_mildest_level_below_halfway():
     tough = rows("tough", 0.7, jpeg={"90": 0.7, "80": 0.65, "70": 0.59}, noise={"2": 0.61})
     coin = rows("coin", 0.52, low=0.4, jpeg={"90": 0.4, "80": 0.4, "70": 0.4})
     other = sharp.head(2).assign(metric="fpr_at_threshold", value=0.1, ci_low=0.9)
-    table = robustness.breaks_first(pd.concat([coin, tough, sharp, other], ignore_index=True))
+    table = code.breaks_first(pd.concat([coin, tough, sharp, other], ignore_index=True))
     assert table[["family", "model", "breaks_at", "auc", "first"]].values.tolist() == [
         ["jpeg", "sharp", "jpeg:80", 0.69, True],  # below 0.7
         ["jpeg", "tough", "jpeg:70", 0.59, False],  # below 0.6
         ["noise", "tough", "", 0.61, False],
         ["noise", "sharp", "", 0.9, False],
     ]
-    empty = robustness.breaks_first(coin)
+    empty = code.breaks_first(coin)
     assert empty.empty and list(empty) == list(table)
     with pytest.raises(ValueError, match="duplicate"):
-        robustness.breaks_first(pd.concat([sharp, sharp]))
+        code.breaks_first(pd.concat([sharp, sharp]))
