@@ -29,9 +29,6 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     Args:
         path: The file. Missing folders are made.
         write: Called with the path of a temporary file of the same suffix in the same folder.
-
-    Returns:
-        `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
@@ -69,7 +66,7 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 
 def require_space(folder: Path, num_bytes: int, what: str, reserved: int = 0) -> None:
-    """Checks that a disk has room.
+    """Checks that the disk of a folder has room.
 
     Args:
         folder: Any folder on the disk.
@@ -109,12 +106,7 @@ def progress(
 ) -> tqdm:
     """A progress bar on standard output: on standard error a notebook would show it as an error.
 
-    Args:
-        iterable: What to go through; `None` for a bar that is updated by hand.
-        description: In front of the bar.
-        total: Number of items, if the iterable does not know.
-        unit: Of what is counted.
-        **options: Further arguments of `tqdm`.
+    `iterable=None` is a bar that is updated by hand; further arguments are those of `tqdm`.
     """
     defaults = {"file": sys.stdout, "leave": False, "dynamic_ncols": True}
     defaults |= {"mininterval": 0.5, "delay": 0.5}
