@@ -35,8 +35,8 @@ def deepfakeface(raw: Path) -> pd.DataFrame:
     keys = table["group"].str.removeprefix("wiki/")  # 07/123_1950-01-01_2010.jpg
     told = known[["person", "gender"]].reindex(keys, fill_value="")
     table[["person", "gender"]] = told.to_numpy()
-    file_of = table.set_index(keys).query("dataset == 'wiki'")["path"]
-    corners = known.loc[known.index.isin(file_of.index), BOX].dropna()
+    file_of = table.set_index(keys).query("dataset == 'wiki'")["path"].to_dict()
+    corners = known.loc[known.index.isin(list(file_of)), BOX].dropna()
     sizes = np.reshape([_stored_size(raw / file_of[key]) for key in corners.index], (-1, 2))
     boxes = (corners / np.tile(sizes, 2)).clip(0, 1)
     has_box = table["dataset"].isin(["wiki", "inpainting"])
@@ -98,8 +98,8 @@ def _check_polarity(csv: Path, labels: dict[str, str]) -> None:
         if num_wrong := int((told != by_folder)[is_here].sum()):
             raise ValueError(
                 f"{csv.name}: column {what} contradicts the folder names for {num_wrong} of "
-                f"{is_here.sum()} files. Delete the CSV file if the folders are right, else fetch "
-                "the dataset anew."
+                f"{is_here.sum()} files (a mirror with the opposite polarity?). Delete the CSV "
+                "file if the folders are right, else fetch the dataset anew."
             )
 
 
