@@ -26,7 +26,7 @@ def extract(archive: Path, folder: Path, *, digest=None, check=lambda: None) -> 
     Args:
         archive: The archive.
         folder: Where its tree goes, in place of an older one.
-        digest: Hash of the archive, `"algorithm:hex"`, if already known.
+        digest: Hash of the archive, `"algorithm:hex"`, if known.
         check: Called before each member; may raise to stop.
 
     Raises:
@@ -38,13 +38,12 @@ def extract(archive: Path, folder: Path, *, digest=None, check=lambda: None) -> 
             num_files, num_bytes = _write_members(archive, growing, check)
             marker = {"archive": archive.name, "digest": digest or digest_of(archive)}
             write_json(growing / MARKER, marker | {"num_files": num_files, "num_bytes": num_bytes})
-    except DeliveryError as error:
-        raise DeliveryError(f"{archive}: {error}") from error
     except OSError:
         raise
     except Exception as error:  # damaged bytes raise errors of many kinds
-        text = f"{archive} is damaged ({type(error).__name__}: {error}). Delete it and fetch again."
-        raise DeliveryError(text) from error
+        kind = f"damaged, delete it and fetch again ({type(error).__name__}): "
+        known = isinstance(error, DeliveryError)
+        raise DeliveryError(f"{archive}: {'' if known else kind}{error}") from error
 
 
 @contextmanager

@@ -143,8 +143,7 @@ def _link(folder, target) -> None:
     except OSError as error:
         raise DeliveryError(
             f"its files lie in {target}, but no link to them can be made at {folder} ({error}). "
-            f"Copy or move that folder to {folder}, or allow links (on Windows: switch on "
-            "Developer Mode). Then fetch again."
+            "Copy them there, or allow links (Windows: Developer Mode). Then fetch again."
         ) from error
 
 
@@ -155,9 +154,8 @@ def _obtain(file, archive, progress, refusal) -> None:
     try:
         receive(file, url, archive, progress)
     except SourceFailed as error:
-        page = f" from {file.page}" if file.page else ""
         steps = [
-            f"download it by hand{page} and put it at {archive}",
+            f"download it by hand from {file.page or file.url} and put it at {archive}",
             f"unset {MIRROR}" if base else f"set {MIRROR} to a base URL that holds {file.archive}",
         ]
         if file.kaggle:

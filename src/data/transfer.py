@@ -1,6 +1,5 @@
 """One file over HTTP: resumed after any interruption, verified, named only when it is complete."""
 
-import os
 import random
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -51,11 +50,12 @@ def receive(file, url: str, path: Path, progress) -> None:
 
 def _mismatch(file, path) -> str:
     """In what a file differs from its published size and hash; empty if in nothing."""
-    if file.num_bytes not in (None, size := path.stat().st_size):
+    size, digest = path.stat().st_size, None
+    if file.num_bytes not in (None, size):
         return f"{size:,} bytes received, {file.num_bytes:,} expected"
-    if file.digest and (digest := files.digest_of(path, file.digest.split(":")[0])) != file.digest:
-        return f"hash {digest} received, {file.digest} expected"
-    return ""
+    if file.digest:
+        digest = files.digest_of(path, file.digest.split(":")[0])
+    return "" if digest == file.digest else f"hash {digest} received, {file.digest} expected"
 
 
 def _receive_all(file, url, part, progress) -> None:
@@ -77,8 +77,7 @@ def _receive_all(file, url, part, progress) -> None:
             if failures >= _NUM_ATTEMPTS:
                 raise SourceFailed(
                     f"{url} failed {failures} times in a row, the last time with: {reason}. Check "
-                    "the internet connection (behind a proxy, HTTPS_PROXY) and fetch again: it "
-                    f"goes on from byte {_size_of(part):,}."
+                    "the internet connection (behind a proxy, HTTPS_PROXY) and fetch again."
                 )
             backoff = _BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1)
             progress.wait(min(_LONGEST_WAIT, max(backoff, asked)))
@@ -118,8 +117,6 @@ def _receive_rest(file, url, part, progress, session) -> None:
                 target.write(chunk)
                 progress.at(file, size, total)
                 progress.wait(0)
-            target.flush()
-            os.fsync(target.fileno())
     if total not in (None, size):
         raise requests.RequestException(f"{total:,} bytes were announced and {size:,} came")
 
@@ -130,8 +127,7 @@ def _check_answer(file, response, part, size, etag) -> tuple[int, int | None]:
     if status in (408, 425, 429) or status >= 500:
         response.raise_for_status()
     if status not in (200, 206, 416):
-        answer = f"HTTP {status} {response.reason}"
-        raise SourceFailed(f"{response.url} refuses to send the file ({answer}).")
+        raise SourceFailed(f"{response.url} refuses the file: HTTP {status} {response.reason}.")
     start, total = 0, headers.get("Content-Length", "")
     if status != 200:
         part_sent, _, total = headers.get("Content-Range", "").partition("/")
@@ -141,14 +137,13 @@ def _check_answer(file, response, part, size, etag) -> tuple[int, int | None]:
             raise requests.RequestException(f"HTTP {status}, not the bytes asked for; starts over")
         start = size
     total = int(total) if total.isdigit() else file.num_bytes
-    if total == 0 or file.num_bytes not in (None, total):
-        expected = file.num_bytes or "some"
-        raise requests.RequestException(f"{total:,} bytes are offered, {expected} are expected")
+    if file.num_bytes not in (None, total):
+        expected = f"{file.num_bytes:,} are expected"
+        raise requests.RequestException(f"{total:,} bytes are offered, {expected}")
     return start, total
 
 
-def _notes(part) -> Path:
-    """Next to a part file: what its server said about the file."""
+def _notes(part) -> Path:  # what its server said about the file
     return part.with_name(f"{part.name}.json")
 
 

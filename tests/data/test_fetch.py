@@ -229,7 +229,7 @@ def test_a_changed_file_is_not_glued_together(server, places, monkeypatch):
 
 @pytest.mark.parametrize(
     ("fault", "words", "num_requests"),
-    [(fault, f"refuses to send the file .HTTP {fault}", 1) for fault in PERMANENT]
+    [(fault, f"refuses the file: HTTP {fault}", 1) for fault in PERMANENT]
     + [("wrong_byte", "twice: hash sha256:.* received, sha256:.* expected; nothing was kept", 2)],
 )
 def test_refusals_say_what_to_do(server, places, fault, words, num_requests):
@@ -697,14 +697,16 @@ def test_damaged_anywhere(many_files, small_limits, suffix):
 
 def test_harmless_oddities_are_extracted(tmp_path):
     """Folders, a leading ./, empty files, names that are not ASCII or differ only in case."""
-    tree = {"A/1.jpg": b"2", "a/é.jpg": b"1", "a/empty": b""}
-    files = [(f"./{name}", content, tarfile.REGTYPE) for name, content in tree.items()]
+    tree = {"a/1.jpg": b"2", "a/é.jpg": b"1", "a/empty": b""}
+    members = {name.replace("a/1", "A/1"): content for name, content in tree.items()}
+    files = [(f"./{name}", content, tarfile.REGTYPE) for name, content in members.items()]
     folders = [("./", b"", tarfile.DIRTYPE), ("./a", b"", tarfile.DIRTYPE)]
     (tmp_path / "x.tar").write_bytes(make_tar(*folders, *files))
-    (tmp_path / "x.zip").write_bytes(make_zip({"a/": b""} | tree))
+    (tmp_path / "x.zip").write_bytes(make_zip({"a/": b""} | members))
     for name in ("x.tar", "x.zip"):
         extract(tmp_path / name, tmp_path / "tree")
-        assert read_tree(tmp_path / "tree") == tree
+        found = read_tree(tmp_path / "tree")  # macOS merges the folders "A" and "a"
+        assert {name.lower(): content for name, content in found.items()} == tree
         marker = json.loads((tmp_path / "tree" / MARKER).read_text())
         assert marker["num_files"] == 3 and marker["digest"] == digest_of(tmp_path / name)
 
