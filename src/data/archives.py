@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..files import DeliveryError, digest_of, explain_full_disk, require_space, write_json
+from ..files import DeliveryError, digest_of, explain_full_disk, write_json
 
 MARKER = ".complete.json"  # in an extracted folder: the archive's hash, number and size of files
 _MAX_BYTES, _MAX_FILES = 8 << 30, 250_000  # larger trees and trees with more members are refused
@@ -73,7 +73,7 @@ def clear_leftovers(folder: Path) -> tuple[Path, Path]:
 def _write_members(archive, growing, check) -> tuple[int, int]:
     """Write all members below `growing`; `(number of files, bytes)` as written."""
     files, folders, num_bytes = {MARKER}, set(), 0
-    for name, announced, source in _members(archive, growing):  # no source: a folder
+    for name, announced, source in _members(archive):  # no source: a folder
         check()
         parts = _safe_parts(name, source is None)
         # As macOS and Windows compare names: without case, accents composed.
@@ -101,19 +101,16 @@ def _write_members(archive, growing, check) -> tuple[int, int]:
     return len(files) - 1, num_bytes
 
 
-def _members(archive, growing):
+def _members(archive):
     """Yield `(name, announced size, open file or None for a folder)`; refuse links."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as source:
-            members = source.infolist()
-            require_space(growing, sum(member.file_size for member in members), "its files")
-            for member in members:
+            for member in source.infolist():
                 name, kind = member.orig_filename, stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise DeliveryError(f"{name!r} is a link or a device; refused.")
                 yield name, member.file_size, None if member.is_dir() else source.open(member)
     elif archive.suffix == ".tar":
-        require_space(growing, archive.stat().st_size, "its files")
         with tarfile.open(archive, "r:") as source:
             for member in source:
                 if not (member.isreg() or member.isdir()) or member.issparse():

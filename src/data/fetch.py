@@ -15,7 +15,6 @@ from .archives import MARKER, clear_leftovers, extract
 from .sources import MIRROR
 from .transfer import SourceFailed, receive
 
-KAGGLE_INPUT = Path("/kaggle/input")  # where Kaggle mounts the inputs of a notebook
 _NUM_WORKERS = 4  # archives handled at once
 
 
@@ -41,24 +40,20 @@ def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
 
     Returns:
         One `Delivery` a file, in the order of `files`. What is already there is reused at once.
+
+    Raises:
+        DiskFull: Before anything is written, if the archives and their files do not fit the disk.
     """
     for folder in (archives, raw):
         folder.mkdir(parents=True, exist_ok=True)
     bar = progress_bar(None, "Fetching", 0, "B", unit_scale=True, delay=3)
     with FileLock(raw / ".lock"), bar, ThreadPoolExecutor(_NUM_WORKERS) as pool:
-        progress, reserved, no_room = _Progress(bar), 0, {}
-        for file in files:  # before anything is written
-            need = _room_needed(file, archives, raw)
-            try:
-                require_space(raw, need, f"{file.archive} and its files", reserved)
-                reserved += need
-            except DeliveryError as error:
-                no_room[file.name] = error
+        progress = _Progress(bar)
+        num_bytes = sum(_room_needed(file, archives, raw) for file in files)
+        require_space(raw, num_bytes, f"{len(files)} archives and their files")
 
         def deliver(file):
             try:
-                if file.name in no_room:
-                    raise no_room[file.name]
                 return _deliver(file, archives / file.archive, raw / file.name, progress)
             except Exception as error:
                 kind = "" if isinstance(error, DeliveryError) else f"{type(error).__name__}: "
@@ -118,14 +113,8 @@ def _take_stock(file, folder, marker) -> tuple[int, str]:
 
 
 def _on_kaggle(file, archive) -> tuple[Path | None, str]:
-    """Folder of a Kaggle dataset that is mounted or that `kagglehub` delivers, or why it is not."""
-    if not file.kaggle:
-        return None, ""
-    owner, slug = file.kaggle.split("/")
-    for mounted in (KAGGLE_INPUT / slug, KAGGLE_INPUT / "datasets" / owner / slug):
-        if mounted.is_dir():
-            return mounted, ""
-    if archive.exists() or os.environ.get(MIRROR):
+    """Where `kagglehub` keeps (or, on Kaggle, mounts) a dataset of Kaggle, or why it does not."""
+    if not file.kaggle or archive.exists() or os.environ.get(MIRROR):
         return None, ""
     try:
         import kagglehub

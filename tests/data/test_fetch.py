@@ -31,7 +31,7 @@ import requests
 from faulty_server import PERMANENT, TRANSIENT, FaultyServer
 
 from src import config
-from src.data import archives, catalog, copies, fetch, readers, transfer
+from src.data import archives, catalog, copies, readers, transfer
 from src.data.archives import MARKER, extract
 from src.data.fetch import _Progress, fetch_archives
 from src.data.sources import CELEBA, GAN140K, MIRROR, SOURCES, RemoteFile
@@ -107,11 +107,10 @@ def everything(folder):
 
 
 @pytest.fixture(autouse=True)
-def no_kaggle(monkeypatch, tmp_path):
+def no_kaggle(monkeypatch):
     """No test waits long, or sees the Kaggle, the mirror or the proxy of the machine it runs on."""
     for name, value in HASTY.items():
         monkeypatch.setattr(transfer, name, value)
-    monkeypatch.setattr(fetch, "KAGGLE_INPUT", tmp_path / "input")
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     for name in (MIRROR, *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO"))):
         monkeypatch.delenv(name, raising=False)
@@ -285,12 +284,16 @@ def test_retry_after(server, places, monkeypatch, asked, waited):
 
 
 def test_too_little_space_is_said_before_any_request(server, places, monkeypatch):
-    files = [remote(server, name, make_zip(make_tree(name))) for name in ("wiki", "insight")]
-    enough = types.SimpleNamespace(free=2 * max(file.num_bytes for file in files) + 100)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: enough)
-    first, second = fetch_archives(files, *places)
-    assert first.folder and second.folder is None and "TRUE_OR_FAKE_HOME" in second.problem
-    assert {name for name, *_ in server.requests} == {"wiki.zip"} and first.problem == ""
+    files = [remote(server, name) for name in ("wiki", "insight")]
+    places[0].mkdir()
+    (places[0] / "wiki.zip.part").write_bytes(ZIP[:100])
+    need = 4 * len(ZIP) - 100
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=need - 1))
+    with pytest.raises(DeliveryError, match=f"2 archives .* {need:,} bytes .*TRUE_OR_FAKE_HOME"):
+        fetch_archives(files, *places)
+    assert server.requests == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=need))
+    assert all(delivery.folder for delivery in fetch_archives(files, *places))
 
 
 def test_space_for_a_file_of_unknown_size(server, places, monkeypatch):
@@ -396,11 +399,19 @@ def test_proxies_are_respected_but_not_for_oneself(server, places, monkeypatch):
 ON_KAGGLE = RemoteFile("gan140k", "http://127.0.0.1:9/x", kaggle="somebody/faces-set")
 
 
-@pytest.mark.parametrize("layout", ["faces-set", "datasets/somebody/faces-set"])
-def test_mounted_kaggle_input_is_used_in_place(places, tmp_path, layout):
-    mounted = tmp_path / "input" / layout
-    (mounted / "train" / "real").mkdir(parents=True)
-    (mounted / "train" / "real" / "1.jpg").write_bytes(b"x")
+@pytest.fixture
+def mounted(tmp_path, monkeypatch):
+    """A dataset as `kagglehub` delivers it."""
+    folder = tmp_path / "input" / "faces-set"
+    (folder / "train" / "real").mkdir(parents=True)
+    (folder / "train" / "real" / "1.jpg").write_bytes(b"x")
+    folders = {"somebody/faces-set": str(folder)}
+    hub = types.SimpleNamespace(dataset_download=folders.pop)  # it is asked once
+    monkeypatch.setitem(sys.modules, "kagglehub", hub)
+    return folder
+
+
+def test_what_kagglehub_delivers_is_used_in_place(places, tmp_path, mounted):
     expected = (("*train/real/*.jpg", 1), ("*train/fake/*.jpg", 1))
     file = dataclasses.replace(ON_KAGGLE, expected=expected)
     for _ in range(2):
@@ -413,25 +424,13 @@ def test_mounted_kaggle_input_is_used_in_place(places, tmp_path, layout):
         fetch_one(file, *places)
 
 
-def test_a_mounted_set_that_cannot_be_linked_is_an_error(places, tmp_path, monkeypatch):
-    (tmp_path / "input/faces-set").mkdir(parents=True)
-
+def test_a_folder_that_cannot_be_linked_is_an_error(places, mounted, monkeypatch):
     def refused(*_, **__):
         raise OSError(1314, "A required privilege is not held by the client")
 
     monkeypatch.setattr(Path, "symlink_to", refused)
     with pytest.raises(DeliveryError, match="faces-set, but no link .*raw/gan140k.*Developer Mode"):
         fetch_one(ON_KAGGLE, *places)
-
-
-def test_kagglehub_delivers(places, tmp_path, monkeypatch):
-    (tmp_path / "cache" / "somebody" / "faces-set").mkdir(parents=True)
-    (tmp_path / "cache" / "somebody" / "faces-set" / "1.jpg").write_bytes(b"x")
-    hub = types.SimpleNamespace(dataset_download=lambda handle: str(tmp_path / "cache" / handle))
-    monkeypatch.setitem(sys.modules, "kagglehub", hub)
-    assert fetch_one(ON_KAGGLE, *places).num_files == 1
-    monkeypatch.delattr(hub, "dataset_download")  # it is not asked again
-    assert fetch_one(ON_KAGGLE, *places).num_files == 1
 
 
 def test_without_kagglehub_the_public_address_or_the_steps(server, places, monkeypatch):
@@ -720,7 +719,7 @@ CHILD = """
 import json, os, signal, sys
 from pathlib import Path
 from src.data import fetch, sources, transfer
-fetch.KAGGLE_INPUT, transfer._BACKOFF, transfer._CHUNK_BYTES = Path("none"), 0.001, 512
+transfer._BACKOFF, transfer._CHUNK_BYTES = 0.001, 512
 for line in sys.stdin:
     order = json.loads(line)
     children = []

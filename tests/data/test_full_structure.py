@@ -22,7 +22,7 @@ from simulator.archives import make_archives, truth
 from simulator.server import serve
 from src import config
 from src.config import ROOT, Simulation
-from src.data import catalog, fetch, readers, sources
+from src.data import catalog, readers, sources
 from src.data.sources import MIRROR, SOURCES
 from src.pictures.decoding import decode
 
@@ -71,7 +71,6 @@ def outcome(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, serve(mirror) as address:
         patch.setattr(config, "HOME", home)
         patch.setattr(sources, "SOURCES", tuple(files))
-        patch.setattr(fetch, "KAGGLE_INPUT", home / "no-kaggle")
         patch.setenv(MIRROR, address)
         patch.setenv("STUDY", "full")
         patch.chdir(ROOT / "notebooks")
