@@ -9,9 +9,8 @@ import importlib.metadata
 import io
 import platform
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
@@ -32,11 +31,12 @@ from . import tables
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
-# Figures without people, by name without number and ending. Of real people, the page has only
-# these.
-PLOTS = """shortcut file_traits pixel_statistics leaks pca_* curves* confusion mean_spectra
-    radial_profiles rings loss embeddings error_histograms auc_* roc differences reliability
-    matrix_* false_alarms robustness subgroups""".split()
+# Figures without people, by name. Of real people, the page has only these.
+SHOWS_NOBODY = re.compile(
+    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|pca_.*|curves.*|confusion|roc|loss"
+    "|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc_.*|differences|reliability"
+    r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
+)
 AT_A_GLANCE = "06_auc_controlled.png"
 NETWORKS = ("direct", "fourier", "autoencoder")
 PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
@@ -119,13 +119,7 @@ def _bold(texts: Iterable[str], bold: Iterable[bool]) -> list[str]:
 def number_tables(
     study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = None
 ) -> dict[str, str]:
-    """The tables of numbers by heading, empty without rows; `page.md.jinja` says how to read them.
-
-    Args:
-        study: Whose tables.
-        results: Rows of `results.csv`.
-        changes: From `comparisons.protocol_differences`.
-    """
+    """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
     rows, conditions = tables.headline(study, results), tables.conditions(study, results)
     aucs = {
         protocol: rows.query("metric == 'auc' and protocol == @protocol") for protocol in PROTOCOLS
@@ -134,7 +128,10 @@ def number_tables(
     foreign = tables.foreign(study, results)
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     alarms = _with_texts(tables.false_alarms(study, results), chance=None)
-    of_threshold = ["accuracy_at_threshold", "f1_at_threshold"]
+    of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
+    if changes is not None and len(changes):
+        lost = tables.difference_table(changes, "model", "test_set").map(escape)
+        lost = to_markdown(lost.reset_index().rename(columns=_HEADERS))
     return {
         "AUC under `controlled`": _table(
             aucs["controlled"], _auc_texts(aucs["controlled"]), ["model"]
@@ -155,7 +152,7 @@ def number_tables(
         "Robustness": _robustness(rows, conditions[conditions["is_step"]]),
         "Parts of the test set": _subgroups(conditions[~conditions["is_step"]]),
         "Where the networks look": _attention(rows),
-        "What the control takes away": _changes(changes),
+        "What the control takes away": lost,
     }
 
 
@@ -193,13 +190,6 @@ def _attention(rows: pd.DataFrame) -> str:
     return _table(heat.reset_index(), _bold(texts, found), _DETECTOR)
 
 
-def _changes(changes: pd.DataFrame | None) -> str:
-    if changes is None or changes.empty:
-        return ""
-    table = tables.difference_table(changes, "model", "test_set").map(escape)
-    return to_markdown(table.reset_index().rename(columns=_HEADERS))
-
-
 # The page ----------------------------------------------------------------------------------------
 
 
@@ -227,15 +217,19 @@ def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Pat
 
 
 def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = None) -> str:
-    """The page in Markdown, with links to the figures in the same folder; `changes` as above."""
+    """The page in Markdown, with links to the figures in the same folder."""
     results = tables.in_reading_order(study, results)
     auc = _with_texts(tables.headline(study, results).query("metric == 'auc'"))
     names = ["Autoencoder", *(auc["model"] + "-" + auc["protocol"]).unique()]
     cards = {name: read_json(study.models / f"{name}.json") for name in names}
     cards = {name: card for name, card in cards.items() if card}
-    records, scores = (_if_there(read, study) for read in (catalog.load, read_scores))
-    if scores is not None:
-        scores = scores[scores["model_id"].isin(names)]
+    records = scores = sizes = None
+    with suppress(FileNotFoundError):
+        records = catalog.load(study)
+        task = catalog.tasks(records, study).query("test_set == @study.train_set")
+        sizes = task.groupby(["split", "label"]).size()
+    with suppress(FileNotFoundError):
+        scores = read_scores(study).query("model_id in @names")
     controlled = auc[auc["protocol"] == "controlled"]
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
     best = chosen_by_validation(study, pixels)
@@ -255,7 +249,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         leak=_leak(scores, records),
         seen=[row for row in auc.itertuples() if row.approach in NETWORKS],
         verdicts=_verdicts(study, auc),
-        sizes=_sizes(study, records),
+        sizes=sizes,
         tested=_tested(study, auc),
         found_again=_thresholds_found_again(study, scores, cards),
         other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
@@ -267,13 +261,6 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         environment=_environment(),
     )
     return re.sub(r"\n{3,}", "\n\n", page)
-
-
-def _if_there(read: Callable[[Study], pd.DataFrame], study: Study) -> pd.DataFrame | None:
-    try:
-        return read(study)
-    except FileNotFoundError:
-        return None
 
 
 def _having(rows: list, **values) -> list:
@@ -343,24 +330,14 @@ def _verdicts(study: Study, auc: pd.DataFrame) -> str:
     in_domain = (rows["test_set"] == study.train_set).rename("tested on")
     in_domain = in_domain.map({True: "what they were trained on", False: "other generators"})
     counts = pd.crosstab([rows["protocol"], in_domain], rows["verdict"])
-    names = ["better than chance", "not better than chance", "worse than chance"]
-    return to_markdown(counts.reindex(columns=names, fill_value=0).reset_index())
-
-
-def _sizes(study: Study, records: pd.DataFrame | None) -> dict | None:
-    """How many pictures of the training task there are by split and label."""
-    if records is None:
-        return None
-    task = catalog.tasks(records, study)
-    return task[task["test_set"] == study.train_set].groupby(["split", "label"]).size()
+    return to_markdown(counts.reindex(columns=[*MARKS], fill_value=0).reset_index())
 
 
 def _tested(study: Study, auc: pd.DataFrame) -> str:
     """The largest number of pictures that each test set was tested on."""
     rows = auc.sort_values("num_fake", ascending=False).drop_duplicates("test_set")
     rows = tables.in_reading_order(study, rows.assign(protocol="", approach="", model=""))
-    names = {"test_set": "test set", "num_fake": "fakes", "num_real": "reals"}
-    names |= {"real_source": "reals of"}
+    names = dict(test_set="test set", num_fake="fakes", num_real="reals", real_source="reals of")
     return to_markdown(rows[[*names]].map(escape).rename(columns=names))
 
 
@@ -380,19 +357,20 @@ def _thresholds_found_again(
 
 def _cards(study: Study, cards: dict[str, dict]) -> str:
     """What the cards and training histories say, a row a model."""
+    columns = ["model", "weights before training", "seed", "threshold", "temperature"]
+    columns += ["epoch kept", "training", "images/s", "device"]
     rows = []
     for name, card in cards.items():
-        row = {"model": escape(name)}
-        row["weights before training"] = card.get("starts_from", "not recorded")
-        row |= {key: card.get(key) for key in ("seed", "threshold", "temperature")}
-        row |= {"epoch kept": "", "training": "", "images/s": ""}
+        row = {"weights before training": card.get("starts_from", "not recorded")}
+        row |= card | {"model": escape(name)}
         if found := _history(study, name):
             history, kept = found
             row["epoch kept"] = f"{kept['epoch']:.0f} of {len(history)}"
             row["training"] = f"{history['seconds'].sum():,.0f} s"
             row["images/s"] = f"{history['images_per_second'].median():,.0f}"
-        rows.append(row | {"device": card.get("device")})
-    return to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), 3) if rows else ""
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+    return to_markdown(table, 3) if rows else ""
 
 
 def _report(study: Study, results: pd.DataFrame) -> str:
@@ -408,7 +386,7 @@ def _figures(study: Study) -> str:
     """The figures in the page's folder, by notebook; of real people, those that show none."""
     paths = study.figures.glob("[!.]*.png")
     names = sorted(path.name for path in paths if path.name != AT_A_GLANCE)
-    shown = [name for name in names if study.simulated or _shows_nobody(name)]
+    shown = [name for name in names if study.simulated or SHOWS_NOBODY.fullmatch(name)]
     notebooks = (ROOT / "notebooks").glob("*.ipynb")
     titles = {path.stem[:2]: path.stem[3:].replace("_", " ") for path in notebooks}
     parts = []
@@ -417,10 +395,6 @@ def _figures(study: Study) -> str:
     if hidden := [escape(name) for name in names if name not in shown]:
         parts.append(f"Left out, since they show people, or may: {', '.join(hidden)}.")
     return "\n\n".join(parts) or "None yet."
-
-
-def _shows_nobody(name: str) -> bool:
-    return any(fnmatchcase(name, f"[0-9][0-9]_{plot}.png") for plot in PLOTS)
 
 
 def _figure(name: str) -> str:
@@ -440,8 +414,10 @@ def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> list[str]:
         if absent:
             how = f"`make reproduce{of_study}`, notebook {notebooks[model]}"
             lines.append(f"{model} under `{protocol}` on {where}: {how}")
-    asked = {"The same fakes against other real photographs": study.foreign_reals}
-    asked |= {"False alarms on photographs that nobody trained on": study.unseen_reals}
+    asked = {
+        "The same fakes against other real photographs": study.foreign_reals,
+        "False alarms on photographs that nobody trained on": study.unseen_reals,
+    }
     for heading in empty:
         how = f"`make {'extended' if heading in EXTENDED else 'reproduce'}{of_study}`"
         lines.append(f"{heading}: {how if asked.get(heading, True) else 'the study names none'}")
