@@ -73,14 +73,12 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>&~]|\b_|_\b)", r"\\\1", " ".join(str(text).split()))
 
 
-def _table(
-    rows: pd.DataFrame, texts: Iterable[str], index: list[str], column: str = "test_set"
-) -> str:
-    """A wide table of texts; empty if there are no rows."""
+def _table(rows: pd.DataFrame, index: list[str], column: str = "test_set") -> str:
+    """A wide table of the column `text`; empty if there are no rows."""
     if rows.empty:
         return ""
-    rows = rows[[*index, column]].astype(str).map(escape)
-    table = tables.wide(rows, index, column, texts).fillna("–")
+    names = rows[[*index, column]].astype(str).map(escape)
+    table = tables.wide(names, index, column, rows["text"]).fillna("–")
     return to_markdown(table.reset_index().rename(columns=_HEADERS))
 
 
@@ -90,7 +88,8 @@ def _pairs(rows: pd.DataFrame, names: list[str], index: list[str], column: str =
     keys = [*index, column]
     texts = tables.wide(rows, keys, "metric", rows["value"].map("{:.2f}".format)).fillna("–")
     cells = texts.reindex(columns=names, fill_value="–").reset_index()
-    return _table(cells, cells[names].agg(" / ".join, axis=1), index, column)
+    texts = [" / ".join(values) for values in cells[names].to_numpy()]
+    return _table(cells.assign(text=texts), index, column)
 
 
 def _with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
@@ -107,13 +106,15 @@ def _with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
     return rows.assign(text=texts, verdict=verdicts)
 
 
-def _auc_texts(rows: pd.DataFrame) -> list[str]:
-    """The interval of each row: in italics if 0.5 lies inside, with ▼ if it lies below 0.5."""
-    return [MARKS[row.verdict].format(row.text) for row in _with_texts(rows).itertuples()]
+def _marked(rows: pd.DataFrame) -> pd.DataFrame:
+    """As `_with_texts`: in italics if 0.5 lies inside, with ▼ if the interval lies below it."""
+    rows = _with_texts(rows)
+    return rows.assign(text=[MARKS[row.verdict].format(row.text) for row in rows.itertuples()])
 
 
-def _bold(texts: Iterable[str], bold: Iterable[bool]) -> list[str]:
-    return [f"**{text}**" if yes else text for text, yes in zip(texts, bold)]
+def _bold(rows: pd.DataFrame, bold: Iterable[bool]) -> pd.DataFrame:
+    texts = [f"**{text}**" if yes else text for text, yes in zip(rows["text"], bold)]
+    return rows.assign(text=texts)
 
 
 def number_tables(
@@ -121,11 +122,8 @@ def number_tables(
 ) -> dict[str, str]:
     """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
     rows, conditions = tables.headline(study, results), tables.conditions(study, results)
-    aucs = {
-        protocol: rows.query("metric == 'auc' and protocol == @protocol") for protocol in PROTOCOLS
-    }
-    seeds, matrix = tables.seeds(study, results), tables.matrix(study, results)
-    foreign = tables.foreign(study, results)
+    auc = _marked(rows.query("metric == 'auc'"))
+    matrix, foreign = tables.matrix(study, results), _marked(tables.foreign(study, results))
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     alarms = _with_texts(tables.false_alarms(study, results), chance=None)
     of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
@@ -133,21 +131,17 @@ def number_tables(
         lost = tables.difference_table(changes, "model", "test_set").map(escape)
         lost = to_markdown(lost.reset_index().rename(columns=_HEADERS))
     return {
-        "AUC under `controlled`": _table(
-            aucs["controlled"], _auc_texts(aucs["controlled"]), ["model"]
-        ),
-        "AUC under `report`": _table(aucs["report"], _auc_texts(aucs["report"]), ["model"]),
+        "AUC under `controlled`": _table(auc.query("protocol == 'controlled'"), ["model"]),
+        "AUC under `report`": _table(auc.query("protocol == 'report'"), ["model"]),
         "Accuracy / F1 at 0.5": _pairs(rows, ["accuracy", "f1"], _DETECTOR),
         "Accuracy / F1 at the validation threshold": _pairs(rows, of_threshold, _DETECTOR),
-        "Several seeds": _table(seeds, seeds["text"], _DETECTOR),
+        "Several seeds": _table(tables.seeds(study, results), _DETECTOR),
         "Trained on every generator in turn": _table(
-            matrix, _bold(_auc_texts(matrix), matrix["seen"]), ["approach", "train_set"]
+            _bold(_marked(matrix), matrix["seen"]), ["approach", "train_set"]
         ),
-        "The same fakes against other real photographs": _table(
-            foreign, _auc_texts(foreign), _DETECTOR, "pair"
-        ),
+        "The same fakes against other real photographs": _table(foreign, _DETECTOR, "pair"),
         "False alarms on photographs that nobody trained on": _table(
-            alarms, alarms["text"], _DETECTOR, "real_source"
+            alarms, _DETECTOR, "real_source"
         ),
         "Robustness": _robustness(rows, conditions[conditions["is_step"]]),
         "Parts of the test set": _subgroups(conditions[~conditions["is_step"]]),
@@ -175,7 +169,7 @@ def _subgroups(rows: pd.DataFrame) -> str:
     size = sizes.transform("max").astype(int).astype(str)
     rows = rows.assign(part=rows["kind"] + ": " + rows["level"] + " (n = " + size + ")")
     keys = _DETECTOR + ["test_set"] * (rows["test_set"].nunique() > 1)
-    return _table(rows, _auc_texts(rows), keys, "part")
+    return _table(_marked(rows), keys, "part")
 
 
 def _attention(rows: pd.DataFrame) -> str:
@@ -187,7 +181,7 @@ def _attention(rows: pd.DataFrame) -> str:
     shares = (part["value"].reindex(heat.index) for part in (area, elsewhere))
     texts = [f"{text} / {own:.2f} / {other:.2f}" for text, own, other in zip(heat["text"], *shares)]
     found = excess["ci_low"].reindex(heat.index) > 0
-    return _table(heat.reset_index(), _bold(texts, found), _DETECTOR)
+    return _table(_bold(heat.assign(text=texts), found).reset_index(), _DETECTOR)
 
 
 # The page ----------------------------------------------------------------------------------------
