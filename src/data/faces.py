@@ -60,8 +60,8 @@ def is_learnt(study: Study, records: pd.DataFrame) -> pd.Series:
     dataset = study.autoencoder.train_dataset
     learnt = (records["dataset"] == dataset) & (records["label"] == "real")
     if not learnt.any():
-        there = ", ".join(sorted(set(records["dataset"])))
-        raise ValueError(f"The autoencoder learns real faces of {dataset!r}; there are: {there}.")
+        there = f"of which there is no record. Datasets are: {set(records['dataset'])}."
+        raise ValueError(f"The autoencoder learns real faces of {dataset!r}, {there}")
     return learnt
 
 

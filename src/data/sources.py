@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ class RemoteFile:
     """One archive to fetch."""
 
     name: str  # of the dataset, and of its folder in `raw`
+    archive: str  # its file name
     url: str
     num_bytes: int | None = None  # None where none is published
     digest: str | None = None  # "sha256:<hex>" or "md5:<hex>"; None where none is published
@@ -35,30 +35,25 @@ class RemoteFile:
     copies: tuple[str, ...] = ()  # Hugging Face datasets of its pictures, for `copies.take_copy`
     expected: tuple[tuple[str, int], ...] = ()  # (pattern, files); `*` matches any depth
 
-    @property
-    def archive(self) -> str:
-        """File name of the archive: the last part of its URL, or Kaggle's slug with `.zip`."""
-        name = Path(self.kaggle or urlsplit(self.url).path).name
-        return f"{name}.zip" if self.kaggle else name
-
 
 def _deepfakeface(name: str, num_bytes: int, sha256: str) -> RemoteFile:
     """One of the four archives of DeepFakeFace."""
     page = "https://huggingface.co/datasets/OpenRL/DeepFakeFace"
-    url = f"{page}/resolve/eb2a54fbf2567790bd3dc61d09fdaade6bb6c31c/{name}.zip"
+    archive = f"{name}.zip"
+    url = f"{page}/resolve/eb2a54fbf2567790bd3dc61d09fdaade6bb6c31c/{archive}"
     licence = (
         "stated differently in three places: OpenRAIL; Apache-2.0; "
         "source photographs for academic use only"
     )
-    expected = ((f"{name}/*.jpg", 30_000),)
-    return RemoteFile(name, url, num_bytes, f"sha256:{sha256}", licence, page, expected=expected)
+    facts = (num_bytes, f"sha256:{sha256}", licence, page)
+    return RemoteFile(name, archive, url, *facts, expected=((f"{name}/*.jpg", 30_000),))
 
 
 def _on_kaggle(name: str, slug: str, **facts) -> RemoteFile:
     """A dataset of Kaggle, which packs its zips on demand: no size or hash is published."""
     url = f"https://www.kaggle.com/api/v1/datasets/download/{slug}"
     page = f"https://www.kaggle.com/datasets/{slug}"
-    return RemoteFile(name, url, page=page, kaggle=slug, **facts)
+    return RemoteFile(name, f"{Path(slug).name}.zip", url, page=page, kaggle=slug, **facts)
 
 
 _DEEPFAKEFACE = dict(  # bytes and SHA-256
@@ -95,6 +90,7 @@ SOURCES = (
     *(_deepfakeface(name, *facts) for name, facts in _DEEPFAKEFACE.items()),
     RemoteFile(
         "wiki_crop",
+        "wiki_crop.tar",
         f"{_WIKI_PAGE}static/wiki_crop.tar",
         digest="md5:f536eb7f5eae229ae8f286184364b42b",
         licence="IMDB-WIKI: academic research only",
@@ -120,6 +116,7 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
     return tuple(
         RemoteFile(
             name,
+            path.name,
             f"http://simulated.invalid/{path.name}",  # answered by `served`
             facts[name]["bytes"],
             f"sha256:{facts[name]['sha256']}",

@@ -51,10 +51,10 @@ def build(network: Network, image_size: int) -> keras.Model:
             f"a backbone of these with one of its weights: {WEIGHTS}."
         )
     for field in ("widths", "blocks"):
-        if network.weights and getattr(network, field) != getattr(Network, field):
+        received, expected = getattr(network, field), getattr(Network, field)
+        if network.weights and received != expected:
             raise ValueError(
-                f"Pretrained weights fit {field}={getattr(Network, field)}; received "
-                f"{getattr(network, field)}. Use weights=None."
+                f"Pretrained weights fit {field}={expected}; received {received}. Use weights=None."
             )
     num_channels = 1 if network.approach == "fourier" else 3
     image = layers.Input((image_size, image_size, num_channels), dtype="uint8", name="image")
