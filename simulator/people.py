@@ -132,8 +132,10 @@ def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") ->
         scale = eyes * width / (2 * who.eye_x)
         x, y = 0.5 * width, middle * height - who.eye_y * scale
     else:
-        scale = min(width, height) * rng.uniform(0.15, 0.28)
-        x, y = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.4, 0.5)
+        # In fractions of the shorter side, so that every picture frames alike, cut to a square.
+        side = min(width, height)
+        scale = side * rng.uniform(0.15, 0.28)
+        x, y = width / 2 + side * rng.uniform(-0.1, 0.1), height / 2 - side * rng.uniform(0, 0.1)
         y = float(np.clip(y, 1.35 * scale, max(height - 1.5 * scale, 1.35 * scale)))
     people = [_draw_person(rng, who, x, y, scale, loose=0.2 if frame else 1.0)]
     if not frame and rng.random() < 0.05 and width > height:  # somebody else stands beside

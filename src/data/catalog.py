@@ -27,6 +27,8 @@ _NOTEBOOK = "Run notebooks/01_data_download.ipynb"
 # How often DeepFakeFace's public code saved a fake as JPEG (quality 75): `controlled` replays it on
 # the photographs. In every other dataset both classes take the same steps.
 _NUM_JPEG = {"inpainting": 2, "insight": 2, "text2img": 1}
+# Their fakes are photographs squashed to a square. All others' were squares from the start.
+_SQUASHED = ("inpainting", "insight")
 
 
 def collect(study: Study) -> pd.DataFrame:
@@ -216,13 +218,15 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
     num_jpeg = 1
     if generator in _NUM_JPEG:
         num_jpeg = np.where(table["label"] == "real", _NUM_JPEG[generator], 0)
-    return table.assign(test_set=generator, real_source=real_source, num_jpeg=num_jpeg)
+    how = {"num_jpeg": num_jpeg, "squashed": generator in _SQUASHED}
+    return table.assign(test_set=generator, real_source=real_source, **how)
 
 
 def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """What the study trains and tests on: all splits of the training tasks, and other test splits.
+    """What the study trains on, and tests on: everything whose group it does not train on.
 
-    These are `study.test_sets`, the same fakes against `foreign_reals`, and without fakes
+    First the training tasks, with the splits of the records. Then, with the split `"test"`, the
+    other `study.test_sets`, the same fakes against `foreign_reals`, and without fakes
     `unseen_reals` (`test_set` is then the training set). Tests that could not be had are left out.
 
     Returns:
@@ -230,20 +234,28 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
     reals, generators = records[records["label"] == "real"], set(records["generator"])
-    datasets, tables = set(reals["dataset"]), []
-    for generator, real_source in [*study.test_sets.items(), *study.foreign_reals.items()]:
-        own = study.test_sets[generator] == real_source
-        is_trained = own and generator in study.train_sets
-        if not is_trained and (generator not in generators or real_source not in datasets):
+    wanted = [*study.test_sets.items(), *study.foreign_reals.items()]
+    trained = [pair for pair in study.test_sets.items() if pair[0] in study.train_sets]
+    tables = [task(records, *pair).assign(task=pair[0]) for pair in trained]
+    seen = [*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]]
+    seen = {group for table in seen for group in table.loc[table["split"] != "test", "group"]}
+    for generator, source in wanted:
+        there = generator in generators and source in set(reals["dataset"])
+        if (generator, source) in trained or not there:
             continue
-        table = task(records, generator, real_source)
-        table = table if is_trained else table[table["split"] == "test"]
-        tables.append(table.assign(task=generator if own else f"{generator} / {real_source}"))
-    known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(study.train_sets[0], 1)}
-    for dataset in study.unseen_reals:
-        unseen = reals[(reals["dataset"] == dataset) & (reals["split"] == "test")]
-        tables.append(unseen.assign(**known, real_source=dataset, task=dataset))
-    return pd.concat(tables, ignore_index=True)
+        table = task(records, generator, source)
+        own = study.test_sets[generator] == source
+        tables.append(table.assign(task=generator if own else f"{generator} / {source}"))
+    first = study.train_sets[0]
+    known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
+    known["squashed"] = first in _SQUASHED
+    for source in study.unseen_reals:
+        unseen = reals[reals["dataset"] == source]
+        tables.append(unseen.assign(**known, real_source=source, task=source))
+    only_tests = [
+        table[~table["group"].isin(seen)].assign(split="test") for table in tables[len(trained) :]
+    ]
+    return pd.concat([*tables[: len(trained)], *only_tests], ignore_index=True)
 
 
 def task_steps(
@@ -251,8 +263,12 @@ def task_steps(
 ) -> pd.DataFrame:
     """The rows of `tasks` with `steps`: what a protocol does to each picture, then `last_steps`."""
     table = tasks(records, study)
-    first = {n: protocol_steps(protocol, n, study.square_size) for n in set(table["num_jpeg"])}
-    return table.assign(steps=[" ".join((*first[n], *last_steps)) for n in table["num_jpeg"]])
+    plans = {
+        (number, squashed): protocol_steps(protocol, number, study.square_size, squashed=squashed)
+        for number, squashed in set(zip(table["num_jpeg"], table["squashed"]))
+    }
+    keys = zip(table["num_jpeg"], table["squashed"])
+    return table.assign(steps=[" ".join((*plans[key], *last_steps)) for key in keys])
 
 
 def every_generator(study: Study, records: pd.DataFrame) -> Study:

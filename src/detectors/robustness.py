@@ -144,8 +144,9 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
 def _before_and_after(plan: str, protocol: str) -> tuple[str, str]:
     """The steps of a picture, cut where it is degraded: the protocol's and the network's."""
     plan, num = plan.split(), 0
-    if protocol == "controlled":  # squashed, then saved as JPEG: see `steps.protocol_steps`
-        num = next(place for place, step in enumerate(plan[1:], 1) if not step.startswith("jpeg:"))
+    if protocol == "controlled":  # a square, then saved as JPEG: see `steps.protocol_steps`
+        num = 1 + (plan[0] == "square")
+        num += next(n for n, step in enumerate(plan[num:]) if not step.startswith("jpeg:"))
     return " ".join(plan[:num]), " ".join(plan[num:])
 
 

@@ -1,42 +1,48 @@
-"""From labels and scores to numbers: metrics, intervals, comparisons, threshold, temperature.
+"""From labels and scores to numbers: metrics, threshold, calibration.
 
 Fake is 1 and the positive class; a score is the probability of fake; an image is called fake when
 its score is at least the threshold.
 """
 
-from collections.abc import Callable, Iterator
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import special
+from sklearn.linear_model import LogisticRegression
 
-CURVE_METRICS = ("auc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr05")
-THRESHOLD_METRICS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-THRESHOLD_METRICS += ("precision_real", "recall_real", "f1_real")
+CURVE_METRICS = ("auc", "auc_within_group", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr05")
+_CLASS_METRICS = ("precision", "recall", "f1", "precision_real", "recall_real", "f1_real")
+THRESHOLD_METRICS = ("accuracy", "balanced_accuracy", *_CLASS_METRICS)
 CALIBRATION_METRICS = ("brier", "log_loss", "ece")
 METRICS = CURVE_METRICS + THRESHOLD_METRICS + CALIBRATION_METRICS
 
 NUM_BINS = 15  # of the expected calibration error, as in Guo et al. (2017)
 CLIP = 1e-7  # Keras' epsilon: float32 probabilities reach 0 and 1, where the log loss is infinite
-TEMPERATURES = (0.05, 20.0)
-_WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the processor's cache
 
 
-def compute(labels, scores, threshold: float = 0.5) -> dict[str, float]:
+def compute(labels, scores, threshold: float = 0.5, groups=None) -> dict[str, float]:
     """All metrics of one detector on one set of images.
 
-    `eer` is the error rate where the straight-line ROC curve has equal rates of both errors;
-    `tpr_at_fpr1` and `tpr_at_fpr05` the highest true positive rate with at most 1 % and 0.5 % false
-    positives; `ece` the expected calibration error (Guo et al., 2017, "On calibration of modern
-    neural networks"). Precision, recall and F1 are those of fake, `…_real` those of real.
+    `auc` compares fakes with the reals of *other* groups: beside the photograph that it was made
+    from, a fake that is a hair off always wins or always loses. `auc_within_group` is the share of
+    fakes that are above a real image of their own group. `eer` is the error rate where the
+    straight-line ROC curve has equal rates of false positives and false negatives; `tpr_at_fpr1`
+    and `tpr_at_fpr05` are the highest true positive rates with at most 1 % and 0.5 % false
+    positives; `ece` is the expected calibration error over 15 bins of equal width (Guo et al.,
+    2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of fake,
+    `…_real` those of real; nothing called, precision 0.
 
     Args:
         labels: `(N,)`, 0 (real) or 1 (fake), both present.
         scores: `(N,)`, probabilities of fake in `[0, 1]`.
         threshold: Scores of at least this are called fake.
+        groups: `(N,)`, the group of each image; `None`: each is its own.
 
     Returns:
-        Name → value, for each of `METRICS`.
+        Name → value, for each of `METRICS`; NaN for `auc_within_group` where no group has both
+        classes.
 
     Raises:
         ValueError: If the arrays are empty, of other shapes or values, or hold one class only.
@@ -45,172 +51,73 @@ def compute(labels, scores, threshold: float = 0.5) -> dict[str, float]:
         >>> round(compute([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9])["auc"], 2)
         0.75
     """
-    labels, scores = _checked_arrays(labels, scores)
-    weighted = _weighted_metrics(labels, scores, np.arange(len(labels)), threshold, METRICS)
-    return dict(zip(METRICS, weighted(np.ones((1, len(labels))))[0].tolist()))
-
-
-def estimate(
-    labels, scores, groups, *, threshold=0.5, num_resamples=2000, seed=0, names=METRICS
-) -> pd.DataFrame:
-    """Metrics with 95 % intervals (percentiles) from a bootstrap that draws whole groups.
-
-    Groups are drawn among those that hold only reals, only fakes, or both, so that each resample
-    has both classes.
-
-    Args:
-        labels: `(N,)`, 0 or 1, both present.
-        scores: `(N,)`, in `[0, 1]`.
-        groups: `(N,)`, the group of each image.
-        threshold: Scores of at least this are called fake.
-        num_resamples: How often groups are drawn.
-        seed: Of the draws.
-        names: The metrics wanted.
-
-    Returns:
-        One row a metric: `metric, value, ci_low, ci_high, num_real, num_fake`.
-
-    Raises:
-        ValueError: As `compute`; or if the groups are too few to draw from.
-    """
-    found = _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names)
-    return _table(labels, *found, names)
-
-
-def compare(labels, first, second, groups, *, num_resamples=2000, seed=0) -> pd.DataFrame:
-    """The difference in AUC, first − second, of two detectors, from a paired bootstrap over groups.
-
-    Args and returns are those of `estimate`, `value` and interval those of the difference.
-    """
-    (value, draws), (other_value, other_draws) = (
-        _bootstrap(labels, scores, groups, 0.5, num_resamples, seed, ["auc"])
-        for scores in (first, second)
+    labels, scores = check_arrays(labels, scores)
+    index, num_groups = group_index(
+        np.arange(len(labels)) if groups is None else groups, len(labels)
     )
-    return _table(labels, value - other_value, draws - other_draws, ["auc"])
-
-
-def delong(labels, first, second, groups) -> dict[str, float]:
-    """DeLong's test of whether two detectors have the same AUC on the same images, by group.
-
-    DeLong, DeLong and Clarke-Pearson (1988), "Comparing the areas under two or more correlated
-    receiver operating characteristic curves", extended to clustered data by Obuchowski (1997),
-    "Nonparametric analysis of clustered ROC curve data".
-
-    Args:
-        labels: `(N,)`, 0 or 1.
-        first: `(N,)`, one detector's scores.
-        second: `(N,)`, the other's.
-        groups: `(N,)`, the group of each image.
-
-    Returns:
-        `auc_first, auc_second, difference, standard_error, p_value` (two-sided).
-
-    Raises:
-        ValueError: As `compute`; or if a class has fewer than 2 groups.
-    """
-    labels, first = _checked_arrays(labels, first)
-    _, second = _checked_arrays(labels, second)
-    index, num_groups = _group_index(groups, len(labels))
-    fake, areas, pulls = labels == 1, [], []
-    for scores in (first, second):
-        # How often an image is on the right side of those of the other class, from mid-ranks.
-        rank, within = stats.rankdata(scores), np.empty(len(scores))
-        within[fake], within[~fake] = stats.rankdata(scores[fake]), stats.rankdata(scores[~fake])
-        wins = np.where(fake, (rank - within) / (~fake).sum(), 1 - (rank - within) / fake.sum())
-        areas.append(wins[fake].mean())
-        pulls.append((wins - areas[-1]) / np.where(fake, fake.sum(), (~fake).sum()))
-    pull, variance, of_class = pulls[0] - pulls[1], 0.0, []
-    for chosen in (fake, ~fake):
-        num = len(np.unique(index[chosen]))
-        if num < 2:
-            raise ValueError(f"Expected at least 2 groups with each class; one has {num}.")
-        of_class.append(np.bincount(index, pull * chosen, num_groups))
-        variance += num / (num - 1) * np.sum(of_class[-1] ** 2)
-    variance += 2 * num_groups / (num_groups - 1) * np.sum(of_class[0] * of_class[1])
-    difference, error = areas[0] - areas[1], np.sqrt(max(variance, 0.0))
-    z = difference / error if error > 0 else np.inf if difference else 0.0
-    found = {"auc_first": areas[0], "auc_second": areas[1], "difference": difference}
-    found |= {"standard_error": error, "p_value": 2 * stats.norm.sf(abs(z))}
-    return {name: float(value) for name, value in found.items()}
-
-
-def rate(events, groups) -> dict[str, float]:
-    """Share of the images on which something happens, with a 95 % interval that knows of groups.
-
-    Wilson's interval (1927), with the number of independent images that would have the same
-    variance (Korn and Graubard, 1998, "Confidence intervals for proportions with small expected
-    number of positive counts estimated from survey data"). Where something happens always or never
-    there is no variance to see, and images of one group count as copies.
-
-    Args:
-        events: `(N,)`, `bool`.
-        groups: `(N,)`, the group of each image.
-
-    Returns:
-        `value, ci_low, ci_high`.
-
-    Raises:
-        ValueError: If there are no images, or not a group for each.
-    """
-    events = np.asarray(events)
-    if events.dtype != bool or events.ndim != 1 or not len(events):
-        received = f"{events.dtype}, {events.shape}"
-        raise ValueError(f"Expected events bool, (N,), N > 0; received {received}.")
-    index, num_groups = _group_index(groups, len(events))
-    value, size, z = events.mean(), np.bincount(index), stats.norm.ppf(0.975)
-    num = len(events) ** 2 / np.sum(size**2)
-    if 0 < value < 1 and num_groups > 1:
-        pull = np.bincount(index, events - value)
-        num = value * (1 - value) * len(events) ** 2 / max(np.sum(pull**2), 1e-12)
-    num = min(num, len(events))
-    middle = (value + z**2 / (2 * num)) / (1 + z**2 / num)
-    half = z / (1 + z**2 / num) * np.sqrt(value * (1 - value) / num + z**2 / (4 * num**2))
-    low, high = max(middle - half, 0), min(middle + half, 1)
-    return {"value": float(value), "ci_low": float(low), "ci_high": float(high)}
+    weighted = weighted_metrics(labels, scores, index, threshold, METRICS)
+    values = weighted(np.ones((1, num_groups)))
+    return dict(zip(METRICS, values[0].tolist()))
 
 
 def choose_threshold(labels, scores) -> float:
     """The threshold of the highest balanced accuracy; choose it on the validation split.
 
-    It lies in the middle of a gap between two scores, of several equally good ones in the widest.
+    Every threshold between two neighbouring scores decides alike, so the midpoint is taken; where
+    several gaps are equally good, the midpoint of the widest. Above all scores, nothing is called
+    fake.
+
+    Example:
+        >>> choose_threshold([0, 0, 1, 1], [0.125, 0.25, 0.75, 0.875])
+        0.5
     """
-    labels, scores = _checked_arrays(labels, scores)
-    highs, num_fake = np.unique(scores), labels.sum()
-    fakes_below, reals_below = (
-        np.searchsorted(np.sort(scores[labels == label]), highs) for label in (1, 0)
-    )
+    labels, scores = check_arrays(labels, scores)
+    highs, block = np.unique(scores, return_inverse=True)
+    fake = labels == 1
     # Cut k calls fake whatever scores highs[k] or more. Whole numbers, so that ties are exact.
-    balanced = (num_fake - fakes_below) * (len(labels) - num_fake) + reals_below * num_fake
-    lows = np.append(0.0, highs[:-1])
+    fakes_below, reals_below = (
+        np.append(0, np.cumsum(np.bincount(block[chosen], minlength=len(highs))))
+        for chosen in (fake, ~fake)
+    )
+    balanced = (fake.sum() - fakes_below) * (~fake).sum() + reals_below * fake.sum()
+    lows, highs = np.append(0.0, highs), np.append(highs, np.nextafter(max(1.0, highs[-1]), 2))
     best = np.flatnonzero(balanced == balanced.max())
     best = best[np.argmax((highs - lows)[best])]
     middle = (lows[best] + highs[best]) / 2
     return float(middle if middle > lows[best] else highs[best])  # neighbouring floats have none
 
 
-def fit_temperature(labels, scores) -> float:
-    """The temperature that divides logits for the lowest log loss; fit it on validation.
+def fit_calibration(labels, scores) -> dict[str, float]:
+    """Slope and intercept on the logit of the scores; fit them on validation.
 
-    Guo et al. (2017). Bounded: on classes perfectly separated there is no minimum.
+    Platt (1999), "Probabilistic outputs for support vector machines", with his smoothed targets, so
+    that they are finite on classes that a detector separates perfectly.
     """
-    labels, scores = _checked_arrays(labels, scores)
-    logits, sign = special.logit(np.clip(scores, CLIP, 1 - CLIP)), np.where(labels == 1, -1, 1)
-
-    def loss(inverse):  # convex in the inverse of the temperature
-        return np.logaddexp(0, sign * logits * inverse).mean()
-
-    bounds = (1 / TEMPERATURES[1], 1 / TEMPERATURES[0])
-    return float(1 / optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-8}).x)
-
-
-def apply_temperature(scores, temperature: float) -> np.ndarray:
-    """The scores with their logits divided by the temperature: same order, other confidence."""
-    scores = np.clip(np.asarray(scores, "float64"), CLIP, 1 - CLIP)
-    return special.expit(special.logit(scores) / temperature)
+    labels, scores = check_arrays(labels, scores)
+    num_fake, num_real = (labels == 1).sum(), (labels == 0).sum()
+    target = np.where(labels == 1, (num_fake + 1) / (num_fake + 2), 1 / (num_real + 2))
+    logits = np.tile(_logits(scores), 2)[:, None]
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    model.fit(logits, np.repeat([1, 0], len(scores)), np.append(target, 1 - target))
+    return {"slope": float(model.coef_[0, 0]), "intercept": float(model.intercept_[0])}
 
 
-def _weighted_metrics(labels, scores, index, threshold, names) -> Callable:
-    """The function from `counts` `(R, num_groups)` of the groups drawn to metrics `(R, M)`."""
+def calibrated(scores, slope: float, intercept: float) -> np.ndarray:
+    """The scores as probabilities, after `fit_calibration`; a slope above 0 keeps their order."""
+    return special.expit(slope * _logits(scores) + intercept)
+
+
+def _logits(scores) -> np.ndarray:
+    return special.logit(np.clip(np.asarray(scores, "float64"), CLIP, 1 - CLIP))
+
+
+def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
+    """The metrics for many weightings of the groups at once, the scores sorted once.
+
+    Returns:
+        A function from `counts` `(R, num_groups)`, how often each group was drawn, to values `(R,
+        num_names)`.
+    """
     fake, called, clipped = labels == 1, scores >= threshold, np.clip(scores, CLIP, 1 - CLIP)
     log_loss = -np.log(np.where(fake, clipped, 1 - clipped))
     sums = [fake, ~fake, fake & called, ~fake & called, (scores - labels) ** 2, log_loss]
@@ -222,6 +129,7 @@ def _weighted_metrics(labels, scores, index, threshold, names) -> Callable:
     np.add.at(group_sums, index, np.column_stack([*sums, gaps]))
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of blocks of equal scores
+    within = pairs_within_groups(labels, scores, index)
 
     def weighted(counts: np.ndarray) -> np.ndarray:
         totals = (counts @ group_sums).T
@@ -242,9 +150,23 @@ def _weighted_metrics(labels, scores, index, threshold, names) -> Callable:
         }
         if set(names) & set(CURVE_METRICS):
             values |= _curve_metrics(counts[:, index[order]], fake[order], ends)
+            (wins, pairs), area = within, values.pop("area")
+            with np.errstate(invalid="ignore"):  # no pairs of the kind: NaN
+                own = counts**2 @ pairs
+                values["auc"] = (area - counts**2 @ wins) / (num_fake * num_real - own)
+                values["auc_within_group"] = (counts @ wins) / (counts @ pairs)
         return np.column_stack([values[name] for name in names])
 
     return weighted
+
+
+def pairs_within_groups(labels, scores, index) -> tuple[np.ndarray, np.ndarray]:
+    """Of each group: pairs of a fake and a real in which the fake is higher, and all pairs."""
+    images = pd.DataFrame({"group": index, "score": scores})
+    pairs = pd.merge(images[labels == 1], images[labels == 0], on="group")
+    wins = (np.sign(pairs["score_x"] - pairs["score_y"]) + 1) / 2
+    length = index.max() + 1
+    return np.bincount(pairs["group"], wins, length), np.bincount(pairs["group"], minlength=length)
 
 
 def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
@@ -267,7 +189,7 @@ def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
         return fakes[row, (reals <= allowed[:, None]).sum(axis=1) - 1] / num_fake
 
     return {
-        "auc": area / (2 * num_fake * num_real),
+        "area": area / 2,  # pairs of a fake and a real in which the fake is higher
         "ap": (np.diff(fakes) * precision).sum(axis=1) / num_fake,
         "eer": fpr[row, after - 1] - low / (high - low) * step,
         "tpr_at_fpr1": recall_within(0.01),
@@ -275,49 +197,13 @@ def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
     }
 
 
-def _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names):
-    """Metrics `(M,)` and resamples `(R, M)`; draws depend on labels, groups and seed only."""
-    labels, scores = _checked_arrays(labels, scores)
-    index, num_groups = _group_index(groups, len(labels))
-    weighted = _weighted_metrics(labels, scores, index, threshold, names)
-    chunks = _group_counts(labels, index, num_groups, num_resamples, seed)
-    draws = np.concatenate([weighted(counts) for counts in chunks])
-    return weighted(np.ones((1, num_groups)))[0], draws
-
-
-def _group_counts(labels, index, num_groups, num_resamples, seed) -> Iterator[np.ndarray]:
-    """How often each group is drawn, `(chunk, num_groups)` at a time; the same for any chunk."""
-    has_fake, has_real = (np.bincount(index, labels == label, num_groups) > 0 for label in (1, 0))
-    kind = has_fake + 2 * has_real
-    strata = [np.flatnonzero(kind == value) for value in (1, 2, 3) if (kind == value).any()]
-    if max(map(len, strata)) < 2:
-        raise ValueError(f"Expected at least 2 groups with the same classes, of {num_groups}.")
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
-    for start in range(0, num_resamples, chunk):
-        counts = np.zeros((min(chunk, num_resamples - start), num_groups))
-        for row in counts:
-            for stratum in strata:
-                drawn = generator.integers(len(stratum), size=len(stratum))
-                row[stratum] = np.bincount(drawn, minlength=len(stratum))
-        yield counts
-
-
-def _group_index(groups, num_images: int) -> tuple[np.ndarray, int]:
+def group_index(groups, num_images: int) -> tuple[np.ndarray, int]:
     """The groups as numbers from 0, and how many there are."""
     index, names = pd.factorize(np.asarray(groups))
     if len(index) != num_images or (index < 0).any():
         received = f"{len(index)}, {(index < 0).sum()} missing"
         raise ValueError(f"Expected a group for each of {num_images} images; received {received}.")
     return index, len(names)
-
-
-def _table(labels, value, draws, names) -> pd.DataFrame:
-    """The rows that `estimate` and `compare` return."""
-    low, high = np.quantile(draws, (0.025, 0.975), axis=0)
-    table = pd.DataFrame({"metric": list(names), "value": value, "ci_low": low, "ci_high": high})
-    num_fake = int(np.sum(labels))
-    return table.assign(num_real=len(labels) - num_fake, num_fake=num_fake)
 
 
 def check_labels(labels, values) -> np.ndarray:
@@ -335,7 +221,7 @@ def check_labels(labels, values) -> np.ndarray:
     return labels.astype(int)
 
 
-def _checked_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
+def check_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     """Labels and scores as arrays that a metric can be computed from; raises otherwise."""
     scores = np.asarray(scores, dtype="float64")
     wrong = ~((scores >= 0) & (scores <= 1))

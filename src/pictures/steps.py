@@ -30,6 +30,12 @@ def _to_square(method):
     return lambda image, size: image.resize((size, size), method)
 
 
+def _square(image, _):
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
 def _jpeg(image, quality):
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, subsampling="4:2:0")
@@ -94,6 +100,7 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
 # Keras' `resize`, the study's, takes the nearest four pixels only, so how much it aliases depends
 # on the size of the file: a trait of files, not of faces. Pillow's averages over all of them.
 STEPS = {
+    "square": (_square, None, None, None),  # cuts out the largest square, in the middle
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
@@ -174,17 +181,22 @@ def apply(image: np.ndarray, steps: Sequence[str], box: Sequence | None = None) 
     return np.array(run(Image.fromarray(image), steps, box))
 
 
-def protocol_steps(protocol: str, num_jpeg: int, square_size: int) -> tuple[str, ...]:
+def protocol_steps(
+    protocol: str, num_jpeg: int, square_size: int, *, squashed: bool = True
+) -> tuple[str, ...]:
     """The steps by which a protocol begins; the ones after them (crop, resize) are the network's.
 
     Real and fake files differ in size and in how often they were saved as JPEG, and either
     difference tells the classes apart with no look at a face. `report` keeps the files as the study
-    did. `controlled` replays on a picture the rest of the fakes' way.
+    did. `controlled` replays on a picture the rest of the fakes' way. Where the fakes were not
+    photographs squashed to a square but squares from the start, squashed photographs would be told
+    by their narrow or wide faces: both classes are cut to a square first.
 
     Args:
         protocol: `"report"` or `"controlled"`.
         num_jpeg: How often `controlled` saves: a column of `catalog.tasks`.
-        square_size: Side of the square that the fakes were squashed to.
+        square_size: Side of the square that the fakes have.
+        squashed: Whether the fakes were squashed, whatever the aspect.
 
     Example:
     >>> protocol_steps("controlled", num_jpeg=2, square_size=512)
@@ -192,4 +204,6 @@ def protocol_steps(protocol: str, num_jpeg: int, square_size: int) -> tuple[str,
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
-    return () if protocol == "report" else (f"squash:{square_size}",) + ("jpeg:75",) * int(num_jpeg)
+    if protocol == "report":
+        return ()
+    return (*["square"] * (not squashed), f"squash:{square_size}", *["jpeg:75"] * int(num_jpeg))

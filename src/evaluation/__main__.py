@@ -1,0 +1,110 @@
+"""Other people's detectors, judged by the same tables: `python -m src.evaluation --help`.
+
+Reads scores per image, writes `results.csv`, `recall.csv`, two figures and a page.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from ..files import progress, write_atomically
+from .comparisons import recall_by_generator
+from .intervals import estimate
+
+_COLUMNS = ("path", "label", "generator", "score")
+_DEFAULTS = {"detector": "detector", "test_set": "all"}
+_FORMAT = """The columns of SCORES (CSV or Parquet), one row an image and detector:
+
+  path       name of the image
+  label      0 or "real", 1 or "fake"
+  generator  what made it; of a real image, where it comes from
+  score      probability of fake, in [0, 1]; empty rows are left out and counted
+  group      images that share their fate (one photograph, one person); default: each image alone
+  detector   default: one detector
+  test_set   default: one test set
+"""
+
+
+def read(file: Path) -> pd.DataFrame:
+    """Scores per image, with every column that `_FORMAT` lists.
+
+    Raises:
+        ValueError: If columns are missing, a label is neither real nor fake, a score is outside
+            [0, 1], or an image occurs twice in a test set of a detector.
+    """
+    table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+    if missing := [name for name in _COLUMNS if name not in table]:
+        raise ValueError(f"{file} lacks the columns {missing}; received {list(table)}.\n{_FORMAT}")
+    table = table.assign(**{name: value for name, value in _DEFAULTS.items() if name not in table})
+    table = table if "group" in table else table.assign(group=table["path"])
+    labels = table["label"].astype(str).map({"real": 0, "fake": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1})
+    problems = {
+        "a label other than 0, 1, real or fake": labels.isna(),
+        "a score outside [0, 1]": table["score"].notna() & ~table["score"].between(0, 1),
+        "an image that stands twice": table.duplicated(["detector", "test_set", "path"]),
+    }
+    for problem, rows in problems.items():
+        if rows.any():
+            first = table[rows].iloc[0].to_dict()
+            raise ValueError(f"{file}: {rows.sum()} rows have {problem}. The first: {first}.")
+    return table.assign(label=labels.astype(int))
+
+
+def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Metrics of every detector on every test set, and its recall on every generator.
+
+    Args:
+        table: From `read`.
+        num_resamples: Of the bootstrap behind the intervals.
+
+    Returns:
+        `model, test_set, metric, value, ci_low, ci_high, num_real, num_fake, num_groups`; and the
+        table of `comparisons.recall_by_generator` with `model` and `test_set`. A test set of one
+        class has no metrics; without reals it has no recall either.
+    """
+    results, recalls = [], []
+    parts = list(table.dropna(subset="score").groupby(["detector", "test_set"], sort=False))
+    for (model, test_set), rows in progress(parts, "Evaluating", len(parts), "set"):
+        if rows["label"].nunique() < 2:
+            continue
+        arrays = rows["label"], rows["score"], rows["group"]
+        found = estimate(*arrays, num_resamples=num_resamples)
+        results.append(found.assign(model=model, test_set=test_set))
+        recalls.append(recall_by_generator(rows).assign(model=model, test_set=test_set))
+    if not results:
+        raise ValueError("Expected a detector and test set with real and fake images: none has both.")
+    first = ["model", "test_set"]
+    tables = (pd.concat(tables, ignore_index=True) for tables in (results, recalls))
+    return tuple(table[[*first, *table.columns.drop(first)]] for table in tables)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "python -m src.evaluation",
+        description="Judges other people's detectors by their scores per image.",
+        epilog=_FORMAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scores", type=Path, metavar="SCORES")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--num-resamples", type=int, default=2000, metavar="N")
+    options = parser.parse_args(arguments)
+    try:
+        table = read(options.scores)
+        results, recalls = evaluate(table, options.num_resamples)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    from ..report import scores_page  # the rooms above: only this entry point knows them
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, rows in {"results": results, "recall": recalls}.items():
+        file = options.out / f"{name}.csv"
+        write_atomically(file, lambda to, rows=rows: rows.to_csv(to, index=False, float_format="%.6f"))
+    scores_page.write(options.out, table, results, recalls)
+    print(f"Written: {', '.join(sorted(file.name for file in options.out.iterdir()))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Metrics with 95 % intervals over groups and seeds, and differences between detectors.
+
+Versions of one photograph share their fate, so images are no independent draws; groups are. A
+bootstrap that draws whole groups gives the standard error. The interval is Student's t with as many
+degrees of freedom as there are groups, less one, on the scale of the logit (of fractions), where it
+cannot leave [0, 1]: percentiles of so few groups are too narrow.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from .metrics import METRICS, check_arrays, group_index, pairs_within_groups, weighted_metrics
+
+MIN_REALS = {"tpr_at_fpr1": 200, "tpr_at_fpr05": 400}  # with fewer, one image decides
+_WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the processor's cache
+
+
+def estimate(
+    labels, scores, groups, *, threshold=0.5, num_resamples=2000, seed=0, names=METRICS
+) -> pd.DataFrame:
+    """Metrics with intervals over groups and, for several trainings of a detector, over seeds.
+
+    With several trainings the value is their mean. The variance of the mean over the trainings is
+    added to the one over groups, with the degrees of freedom of Satterthwaite (1946), "An
+    approximate distribution of estimates of variance components".
+
+    Args:
+        labels: `(N,)`, 0 or 1, both present.
+        scores: `(N,)` in `[0, 1]`; or `(S, N)`, of S trainings.
+        groups: `(N,)`, the group of each image.
+        threshold: Scores of at least this are called fake; or one for each training.
+        num_resamples: How often groups are drawn.
+        seed: Of the draws.
+        names: The metrics wanted.
+
+    Returns:
+        One row a metric: `metric, value, ci_low, ci_high, num_real, num_fake, num_groups`. Left
+        out: `auc_within_group` without pairs, and a true positive rate with fewer reals than
+        `MIN_REALS`.
+
+    Raises:
+        ValueError: As `compute`; or if the groups are too few to draw from.
+    """
+    drawn = _drawn(labels, scores, groups, threshold, num_resamples, seed, names)
+    value, error, df = _spread([drawn])
+    low, high = _interval(drawn.names, value, error, df, drawn.counts["num_groups"])
+    return drawn.table(value, low, high)
+
+
+def compare(
+    labels, first, second, groups, *, num_resamples=2000, seed=0, names=("auc",)
+) -> pd.DataFrame:
+    """Differences first − second of two detectors, with the p-value of no difference.
+
+    Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
+    Interval and p-value are of the same t-test and agree: the interval excludes 0 where the p-value
+    is below 0.05. Thresholds are 0.5.
+
+    Args:
+        labels: `(N,)`, 0 or 1, both present.
+        first: `(N,)`, or `(S, N)` of S trainings; the number of trainings may differ.
+        second: The same.
+        groups: `(N,)`.
+        num_resamples: How often groups are drawn.
+        seed: Of the draws.
+        names: The metrics wanted.
+
+    Returns:
+        As `estimate`, `value` and interval being those of the difference, with `value_first`,
+        `value_second` and `p_value`.
+    """
+    both = [
+        _drawn(labels, part, groups, 0.5, num_resamples, seed, names) for part in (first, second)
+    ]
+    value, error, df = _spread(both)
+    reach = stats.t.ppf(0.975, df) * error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_value = 2 * stats.t.sf(np.abs(value) / error, df)
+    # No resample differs: equal, or apart in each of the groups (a sign test).
+    certain = np.where(value == 0, 1.0, 2 * 0.5 ** both[0].counts["num_groups"])
+    table = both[0].table(value, value - reach, value + reach)
+    table["value_first"], table["value_second"] = (part.values.mean(axis=0) for part in both)
+    return table.assign(p_value=np.where(error == 0, certain, p_value))
+
+
+def mean(values, groups) -> dict[str, float]:
+    """The mean of values, with an interval by Student's t over groups.
+
+    Args:
+        values: `(N,)`, one for each image.
+        groups: `(N,)`, the group of each image; at least two.
+
+    Returns:
+        `value, ci_low, ci_high`.
+    """
+    values = np.asarray(values, dtype="float64")
+    index, num_groups = group_index(groups, len(values))
+    pulls = np.bincount(index, values - values.mean())
+    error = np.sqrt(num_groups / (num_groups - 1) * np.sum(pulls**2)) / len(values)
+    reach = stats.t.ppf(0.975, num_groups - 1) * error
+    found = {"value": values.mean(), "ci_low": values.mean() - reach}
+    return {
+        name: float(number) for name, number in (found | {"ci_high": values.mean() + reach}).items()
+    }
+
+
+def rate(events, groups) -> dict[str, float]:
+    """Share of the images on which something happens, with an interval over groups.
+
+    Wilson's interval (1927), with the number of independent images that would have the same
+    variance (Korn and Graubard, 1998, "Confidence intervals for proportions with small expected
+    number of positive counts estimated from survey data"). Where something happens always or never
+    there is no variance to see, and images of one group count as copies.
+
+    Args:
+        events: `(N,)`, `bool`.
+        groups: `(N,)`, the group of each image.
+
+    Returns:
+        `value, ci_low, ci_high`.
+
+    Raises:
+        ValueError: If there are no images, or not a group for each.
+    """
+    events = np.asarray(events)
+    if events.dtype != bool or events.ndim != 1 or not len(events):
+        received = f"{events.dtype}, {events.shape}"
+        raise ValueError(f"Expected events bool, (N,), N > 0; received {received}.")
+    index, num_groups = group_index(groups, len(events))
+    value, size, z = events.mean(), np.bincount(index), stats.norm.ppf(0.975)
+    num = len(events) ** 2 / np.sum(size**2)
+    if 0 < value < 1 and num_groups > 1:
+        pull = np.bincount(index, events - value)
+        num = value * (1 - value) * len(events) ** 2 / max(np.sum(pull**2), 1e-12)
+    num = min(num, len(events))
+    middle = (value + z**2 / (2 * num)) / (1 + z**2 / num)
+    half = z / (1 + z**2 / num) * np.sqrt(value * (1 - value) / num + z**2 / (4 * num**2))
+    low, high = max(middle - half, 0), min(middle + half, 1)
+    return {"value": float(value), "ci_low": float(low), "ci_high": float(high)}
+
+
+@dataclass
+class _Drawn:
+    """Metrics of S trainings, and of their resamples: the same groups for each."""
+
+    names: list[str]
+    values: np.ndarray  # (S, M)
+    draws: np.ndarray  # (R, M), of the mean over the trainings
+    counts: dict  # num_real, num_fake, num_groups
+    df: int  # groups of the scarcer class, less one
+
+    def table(self, value, low, high) -> pd.DataFrame:
+        columns = {"metric": self.names, "value": value, "ci_low": low, "ci_high": high}
+        return pd.DataFrame(columns).assign(**self.counts)
+
+
+def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Drawn:
+    unknown = sorted(set(names) - set(METRICS))
+    if unknown or not len(names):
+        raise ValueError(
+            f"There are no metrics named {unknown}; received {list(names)}, valid: {list(METRICS)}."
+        )
+    trainings = np.atleast_2d(np.asarray(scores, "float64"))
+    labels = check_arrays(labels, trainings[0])[0]
+    index, num_groups = group_index(groups, len(labels))
+    counts = {"num_real": int((labels == 0).sum()), "num_fake": int((labels == 1).sum())}
+    has_pairs = pairs_within_groups(labels, trainings[0], index)[1].any()
+    names = [
+        name
+        for name in names
+        if counts["num_real"] >= MIN_REALS.get(name, 0)
+        and (has_pairs or name != "auc_within_group")
+    ]
+    functions = [
+        weighted_metrics(labels, check_arrays(labels, one)[1], index, at, names)
+        for one, at in zip(trainings, np.broadcast_to(threshold, len(trainings)))
+    ]
+    chunks = _group_counts(labels, index, num_groups, num_resamples, seed)
+    draws = [np.mean([function(chunk) for function in functions], axis=0) for chunk in chunks]
+    values = np.concatenate([function(np.ones((1, num_groups))) for function in functions])
+    scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
+    counts["num_groups"] = num_groups
+    return _Drawn(names, values, np.concatenate(draws), counts, max(scarcer - 1, 1))
+
+
+def _spread(parts: Sequence[_Drawn]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, standard error and degrees of freedom of one detector, or of first − second."""
+    value = parts[0].values.mean(axis=0) - sum(part.values.mean(axis=0) for part in parts[1:])
+    draws = parts[0].draws - sum(part.draws for part in parts[1:])
+    num_groups, df = parts[0].counts["num_groups"], parts[0].df
+    # Draws vary less than samples do, by the factor (groups − 1) / groups.
+    variances = [(np.nanvar(draws, axis=0, ddof=1) * num_groups / (num_groups - 1), df)]
+    for part in parts:
+        if (size := len(part.values)) > 1:
+            variances.append((part.values.var(axis=0, ddof=1) / size, size - 1))
+    total = sum(variance for variance, _ in variances)
+    shares = sum(variance**2 / df for variance, df in variances)
+    df = np.divide(total**2, shares, out=np.full_like(total, df), where=shares > 0)
+    return value, np.sqrt(total), df
+
+
+def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:
+    """Student's t on the logit of fractions, on the logarithm of the log loss.
+
+    Where all or nothing was seen, no resample differs: then the bound is that of Clopper and
+    Pearson (1934) for no event in as many independent draws as there are groups.
+    """
+    reach = stats.t.ppf(0.975, df) * error
+    fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
+    safe = np.where(value > 0, value, 1)
+    low, high = safe * np.exp(-reach / safe), safe * np.exp(reach / safe)
+    middle = np.where(inside, value, 0.5)
+    step = reach / (middle * (1 - middle))
+    for bound, sign in ((low, -1), (high, 1)):
+        bound[fraction] = special.expit(special.logit(middle) + sign * step)[fraction]
+    unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & ~inside
+    low[edge] = np.where(value >= 1, 1 - unseen, 0)[edge]
+    high[edge] = np.where(value >= 1, 1, unseen)[edge]
+    return low, high
+
+
+def _group_counts(labels, index, num_groups, num_resamples, seed) -> Iterator[np.ndarray]:
+    """How often each group is drawn, `(chunk, num_groups)` at a time; the same for any chunk."""
+    has_fake, has_real = (np.bincount(index, labels == label, num_groups) > 0 for label in (1, 0))
+    kind = has_fake + 2 * has_real
+    strata = [np.flatnonzero(kind == value) for value in (1, 2, 3) if (kind == value).any()]
+    if max(map(len, strata)) < 2:
+        raise ValueError(f"Expected at least 2 groups with the same classes, of {num_groups}.")
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
+    for start in range(0, num_resamples, chunk):
+        counts = np.zeros((min(chunk, num_resamples - start), num_groups))
+        for row in counts:
+            for stratum in strata:
+                drawn = generator.integers(len(stratum), size=len(stratum))
+                row[stratum] = np.bincount(drawn, minlength=len(stratum))
+        yield counts

@@ -1,0 +1,74 @@
+"""The page of `python -m src.evaluation`: what other people's detectors are worth."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..files import write_atomically
+from . import charts, tables
+from .page import escape, to_html, to_markdown
+
+NUM_HARDEST = 25  # generators in the figure; the table in `recall.csv` has all
+MIN_FAKES = 30  # of a generator in the figure
+
+
+def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd.DataFrame) -> None:
+    """Writes `summary.md`, `summary.html` and their figures.
+
+    Args:
+        folder: Where to.
+        scores: From `evaluation.__main__.read`.
+        results: From `evaluation.__main__.evaluate`.
+        recalls: The same.
+    """
+    auc = results[results["metric"] == "auc"]
+    auc = auc.sort_values("value", ascending=False, kind="stable")
+    text = ["# What these detectors are worth", _counts(scores, auc)]
+    text += ["## AUC", _read(auc), _table(auc, "test_set")]
+    for rate, rows in recalls[recalls["num_fake"] >= MIN_FAKES].groupby("false_positive_rate"):
+        best = rows.groupby(["test_set", "generator"])["value"].transform("mean")
+        rows = rows.assign(mean=best).sort_values("mean", kind="stable")
+        hardest = rows["generator"].drop_duplicates().head(NUM_HARDEST)
+        shown = rows[rows["generator"].isin(hardest)]
+        values = tables.wide(shown, "generator", "model", "value")
+        name = f"recall_at_{100 * rate:.0f}_percent.png"
+        title = f"Share of fakes found with {rate:.0%} of real images accused"
+        charts.save(charts.heat_map(values, title=title), folder / name)
+        text += [f"## Recall at {rate:.0%} false positives"]
+        text += [
+            f"The {len(hardest)} generators of at least {MIN_FAKES} fakes that are found least, on "
+            "average over the detectors. All are in `recall.csv`, with intervals.",
+            f"![{title}]({name})",
+        ]
+    markdown = "\n\n".join(text) + "\n"
+    pages = {"md": markdown, "html": to_html(markdown, "True or Fake: scores", folder)}
+    for ending, content in pages.items():
+        file = folder / f"summary.{ending}"
+        write_atomically(file, lambda to, content=content: to.write_text(content, encoding="utf-8"))
+
+
+def _counts(scores: pd.DataFrame, auc: pd.DataFrame) -> str:
+    images = scores.drop_duplicates(["test_set", "path"])
+    lines = [
+        f"{scores['detector'].nunique()} detectors, {len(images):,} images "
+        f"({(images['label'] == 0).sum():,} real, {(images['label'] == 1).sum():,} fake) in "
+        f"{images['group'].nunique():,} groups, {images['generator'].nunique()} generators. "
+        f"{scores['score'].isna().sum():,} of {len(scores):,} scores are missing."
+    ]
+    return "\n\n".join(lines)
+
+
+def _read(auc: pd.DataFrame) -> str:
+    verdicts = [tables.against_chance(row) for row in auc.itertuples()]
+    above = sum(verdict == "better than chance" for verdict in verdicts)
+    return (
+        f"{above} of {len(auc)} intervals (95 %, over groups) lie above 0.5. Detectors are sorted by "
+        "their AUC. Nothing is known here of what they were trained on, so a high value may be one "
+        "at home."
+    )
+
+
+def _table(auc: pd.DataFrame, column: str) -> str:
+    table = tables.interval_table(auc, "model", column, decimals=3).reset_index()
+    table["model"] = table["model"].map(escape)
+    return to_markdown(table.rename(columns={"model": "detector"}))
