@@ -1,11 +1,8 @@
-"""Simulated archives for the demo, in the very layout of the real ones.
+"""Simulated archives for the demo, in the very layout of the real ones. Nobody in them exists.
 
-Where no data can be downloaded, the study fetches these instead: same names, folders, CSV and
-Matlab tables, sizes and compression, so that the same code fetches, verifies and extracts both.
-Nothing in them is a real person.
-
-The shortcut of the real data is planted on purpose: every fake of the first three generators is
-`square_size` x `square_size`, RGB, JPEG quality 75, and no photograph is.
+Names, folders, tables, sizes and compression are those of the real data, so that the same code
+fetches, verifies and extracts both. The shortcut of the real data is planted on purpose: every fake
+of the first three generators is square, RGB and JPEG quality 75, and no photograph is.
 """
 
 import hashlib
@@ -30,13 +27,8 @@ from tqdm import tqdm
 
 from simulator.drawing import make_celeba, make_forgeries, make_gan, make_photograph, plan
 
-ARCHIVES = {
-    name: f"{name}.tar" if name == "wiki_crop" else f"{name}.zip"
-    for name in ("wiki", "inpainting", "text2img", "insight", "wiki_crop", "gan140k", "celeba")
-}
-
-
-# ----------------------------------------------------------------------------------------- archives
+ARCHIVES = {name: f"{name}.zip" for name in ("wiki", "inpainting", "text2img", "insight")}
+ARCHIVES |= {"wiki_crop": "wiki_crop.tar", "gan140k": "gan140k.zip", "celeba": "celeba.zip"}
 
 
 def wiki_mat(rows: list[dict]) -> bytes:
@@ -52,14 +44,12 @@ def wiki_mat(rows: list[dict]) -> bytes:
 
 def _pack(file: str, members: dict[str, bytes]) -> bytes:
     """A zip (uncompressed) or tar without dates: its bytes depend on its members alone."""
-    buffer = io.BytesIO()
-    if file.endswith(".zip"):
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, content in members.items():
+    buffer, is_zip = io.BytesIO(), file.endswith(".zip")
+    with zipfile.ZipFile(buffer, "w") if is_zip else tarfile.open(None, "w", buffer) as archive:
+        for name, content in members.items():
+            if is_zip:
                 archive.writestr(zipfile.ZipInfo(name), content)
-    else:
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name, content in members.items():
+            else:
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
@@ -73,23 +63,18 @@ def _start_worker() -> None:
 
 
 def _draw(
-    seed: int,
-    num_photographs: int,
-    num_gan: int,
-    num_celeba: int,
-    square_size: int,
-    num_workers: int,
-) -> tuple[dict[str, bytes], list[dict]]:
+    counts: tuple[int, int, int], side: int, seed: int, num_workers: int
+) -> tuple[dict, list]:
     """What the archives hold, by path `<dataset>/<name in the archive>`; rows of the truth."""
+    num_photographs, num_gan, num_celeba = counts
     files, facts = {}, []
-    spawn = multiprocessing.get_context(
-        "spawn"
-    )  # a fork of a process that runs TensorFlow can hang
+    # A fork of a process that runs TensorFlow can hang.
+    spawn, total = multiprocessing.get_context("spawn"), 2 * num_photographs + num_gan + num_celeba
+    look = {"unit": "picture", "file": sys.stdout, "leave": False, "dynamic_ncols": True}
     with (
         ProcessPoolExecutor(num_workers, spawn, _start_worker) as pool,
-        tqdm(desc="Drawing simulated pictures", total=2 * num_photographs + num_gan + num_celeba,
-             unit="picture", file=sys.stdout, leave=False, dynamic_ncols=True) as bar,
-    ):  # fmt: skip
+        tqdm(desc="Drawing simulated pictures", total=total, **look) as bar,
+    ):
 
         def draw(make: Callable, *jobs: Iterable) -> list:
             rows = []
@@ -100,7 +85,7 @@ def _draw(
                 bar.update()
             return rows
 
-        portraits = plan(seed, num_photographs, square_size)
+        portraits = plan(seed, num_photographs, side)
         contents, rows = zip(*draw(make_photograph, portraits))
         files["wiki_crop/wiki_crop/wiki.mat"] = wiki_mat(rows)
         others = [portraits[portrait.background] for portrait in portraits]
@@ -108,23 +93,20 @@ def _draw(
         draw(make_forgeries, portraits, contents, others, behind)
 
         first, last = round(num_gan * 5 / 7), round(num_gan * 6 / 7)
-        splits = np.repeat(["train", "valid", "test"], [first, last - first, num_gan - last])
-        rows = sum(
-            draw(make_gan, repeat(seed), repeat(square_size), range(num_gan), splits.tolist()), []
-        )
+        splits = ["train"] * first + ["valid"] * (last - first) + ["test"] * (num_gan - last)
+        rows = sum(draw(make_gan, repeat(seed), repeat(side), range(num_gan), splits), [])
         for split in ("train", "valid", "test"):
             table = pd.DataFrame(row for row in rows if row["path"].startswith(split))
             files[f"gan140k/{split}.csv"] = table.to_csv().encode()
 
         table = pd.DataFrame(draw(make_celeba, repeat(seed), range(num_celeba)))
-        table["partition"] = np.searchsorted(
-            (0.8, 0.9), np.arange(num_celeba) / num_celeba, "right"
-        )
         table = table.set_index("image_id")
-        files["celeba/list_eval_partition.csv"] = table[["partition"]].to_csv().encode()
-        files["celeba/list_attr_celeba.csv"] = table[["Male"]].to_csv().encode()
-        points = table.drop(columns=["partition", "Male"])
-        files["celeba/list_landmarks_align_celeba.csv"] = points.to_csv().encode()
+        male = table.pop("Male").to_frame()
+        positions = np.arange(num_celeba) / num_celeba
+        parts = male.assign(partition=np.searchsorted((0.8, 0.9), positions, "right"))
+        files["celeba/list_eval_partition.csv"] = parts[["partition"]].to_csv().encode()
+        files["celeba/list_attr_celeba.csv"] = male.to_csv().encode()
+        files["celeba/list_landmarks_align_celeba.csv"] = table.to_csv().encode()
     return files, facts
 
 
@@ -151,17 +133,15 @@ def make_archives(
 ) -> dict[str, Path]:
     """Draws all photographs and forgeries and packs them as the real archives are packed.
 
-    The seven archives come with `truth.parquet` (see `truth`) and `archives.json`: for each file
-    its bytes and SHA-256, and the recipe it was made by. If the recipe is the same and the files
-    are complete, nothing is done.
+    With them come `truth.parquet` (see `truth`) and `archives.json`: each file's bytes and SHA-256,
+    and the recipe. If the files of this recipe are complete, nothing is done.
 
     Args:
         folder: Where the archives go; made if missing.
         num_photographs: Photographs, each of which gets three fakes.
-        num_gan: Pictures of each class of `gan140k`.
+        num_gan: Pictures of each class of `gan140k`, half as large as `square_size`.
         num_celeba: Faces of `celeba`.
-        square_size: Side of the fakes of the first three generators, in pixels, a multiple of 16
-            and at least 64; pictures of `gan140k` have half of it.
+        square_size: Side of the fakes of the first three generators: a multiple of 16, from 64 on.
         seed: The same seed gives the same bytes, however many workers draw.
         num_workers: Processes that draw.
 
@@ -173,30 +153,27 @@ def make_archives(
     """
     counts = {"num_photographs": num_photographs, "num_gan": num_gan, "num_celeba": num_celeba}
     if square_size < 64 or square_size % 16:
-        raise ValueError(
-            f"square_size must be a multiple of 16, at least 64; received {square_size}."
-        )
+        raise ValueError(f"square_size must be 64 or more, in steps of 16; received {square_size}.")
     if min(*counts.values(), num_workers) < 1:
         raise ValueError(f"Counts must be at least 1; received {counts} and {num_workers=}.")
     folder, note = Path(folder), Path(folder) / "archives.json"
     code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
-    recipe = {**counts, "square_size": square_size, "seed": seed, "code": _sha256(code)}
+    recipe = {**counts, "square_size": square_size, "seed": seed}
+    recipe["code"] = hashlib.sha256(code).hexdigest()
     paths = {name: folder / file for name, file in ARCHIVES.items()}
     if _are_made(folder, recipe):
         return paths
-    pictures, facts = _draw(seed, **counts, square_size=square_size, num_workers=num_workers)
+    pictures, facts = _draw(tuple(counts.values()), square_size, seed, num_workers)
     folder.mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)
     files = {}
     for name, file in {**ARCHIVES, "truth": "truth.parquet"}.items():
-        members = {
-            path[len(name) + 1 :]: pictures[path]
-            for path in pictures
-            if path.startswith(f"{name}/")
-        }
+        own = [path for path in pictures if path.startswith(f"{name}/")]
+        members = {path[len(name) + 1 :]: pictures[path] for path in own}
         content = _pack(file, members) if members else pd.DataFrame(facts).to_parquet(index=False)
+        digest = hashlib.sha256(content).hexdigest()
         _write(folder / file, content)
-        files[name] = {"file": file, "bytes": len(content), "sha256": _sha256(content)}
+        files[name] = {"file": file, "bytes": len(content), "sha256": digest}
     _write(note, json.dumps({"recipe": recipe, "files": files}, indent=1).encode())
     return paths
 
@@ -208,22 +185,15 @@ def _write(file: Path, content: bytes) -> None:
     os.replace(part, file)
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def truth(folder: Path) -> pd.DataFrame:
     """What was drawn: a row a picture of the archives in `folder`, without `wiki_crop`.
 
-    Columns: `path` (relative to the folder of extracted datasets), `label`, `generator`, `gender`;
-    the face box `left, top, right, bottom`; five landmarks `left_eye_x` ... `mouth_right_y`; the
-    altered region `altered_left` ... (NaN for reals); `background` (path of the photograph that a
-    fake was made in) and `damage` (`""`, `"truncated"`, `"empty"` or `"not an image"`). Boxes and
-    points are fractions of the stored picture.
+    Columns: `path` (in the folder of extracted datasets), `label`, `generator`, `gender`; in
+    fractions of the stored picture the face box `left, top, right, bottom`, five landmarks
+    `left_eye_x` ... `mouth_right_y` and the altered box `altered_left` ... (NaN for reals);
+    `background` (photograph that a fake was made in); `damage` (`"truncated"`, `"empty"`, ...).
     """
     file = Path(folder) / "truth.parquet"
     if not file.is_file():
-        raise FileNotFoundError(
-            f"{file} does not exist; make_archives({str(folder)!r}, ...) writes it."
-        )
+        raise FileNotFoundError(f"{file} does not exist; make_archives writes it.")
     return pd.read_parquet(file)

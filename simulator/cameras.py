@@ -6,18 +6,17 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from simulator.people import normal
 
 
-def draw_camera(rng: np.random.Generator, kind: str) -> SimpleNamespace:
+def draw_camera(rng: Generator, kind: str) -> SimpleNamespace:
     """A camera of the population `"web"` (old and new), `"ffhq"` or `"press"` (good recent ones).
 
-    Noise model of Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting", IEEE
-    TIP. Read noise lies between about 2 and 15 electrons in most cameras (Clark, "Digital camera
-    reviews and sensor performance summary", clarkvision.com); saturation is that of small pixels at
-    raised gain.
+    Noise model: Foi et al. 2008, "Practical Poissonian-Gaussian noise modeling and fitting", IEEE
+    TIP. Read noise, 2 to 15 electrons in most cameras: Clark, clarkvision.com.
     """
     good = kind != "web"
     return SimpleNamespace(
@@ -38,23 +37,22 @@ def draw_camera(rng: np.random.Generator, kind: str) -> SimpleNamespace:
     )
 
 
-def _expose(light: np.ndarray) -> np.ndarray:
-    """Automatic exposure: the mean at about 18 % grey, as a light meter has it."""
-    return light * np.float32(0.2 / max(float(light.mean()), 1e-3))
-
-
-def _develop(light: np.ndarray, contrast: float = 0.2, saturation: float = 1.1) -> np.ndarray:
+def _develop(light: np.ndarray, contrast: float, saturation: float) -> np.ndarray:
     """Linear light to `uint8`: saturation, an S-shaped curve, sRGB transfer (IEC 61966-2-1)."""
-    if saturation != 1:
-        grey = light.mean(2, keepdims=True)
-        light = grey + np.float32(saturation) * (light - grey)
+    grey = light.mean(2, keepdims=True)
+    light = grey + np.float32(saturation) * (light - grey)
     x = np.linspace(0, 1, 4096)
     srgb = np.where(x < 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
     curve = (1 - contrast) * srgb + contrast * (3 * srgb**2 - 2 * srgb**3)
     return np.uint8(np.round(255 * curve))[np.uint16(np.clip(light, 0, 1) * 4095)]
 
 
-def photograph(light: np.ndarray, camera: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
+def _expose(light: np.ndarray) -> np.ndarray:
+    """Automatic exposure: the mean at about 18 % grey, as a light meter has it."""
+    return light * np.float32(0.2 / max(float(light.mean()), 1e-3))
+
+
+def photograph(light: np.ndarray, camera: SimpleNamespace, rng: Generator) -> np.ndarray:
     """Light to photograph: lens, colour filters, noise, demosaicing, white balance, tone."""
     light = _expose(light) * np.float32(2.0 ** np.clip(rng.normal(0, 0.25), -0.6, 0.6))
     light = cv2.GaussianBlur(light, (0, 0), camera.blur)
@@ -70,9 +68,8 @@ def photograph(light: np.ndarray, camera: SimpleNamespace, rng: np.random.Genera
     how = f"COLOR_Bayer{camera.pattern}2RGB" + ("_EA" if camera.edge_aware else "")
     image = (cv2.demosaicing(raw, getattr(cv2, how)).astype(np.float32) - 1000) / 60000
     red, blue = np.float32(rng.normal(1, 0.02, 2))  # errors of the white balance
-    image = _develop(
-        image / (gain * np.float32([red, 1, blue])), camera.contrast, camera.saturation
-    )
+    image = image / (gain * np.float32([red, 1, blue]))
+    image = _develop(image, camera.contrast, camera.saturation)
     if camera.sharpening > 0.05:
         soft, amount = cv2.GaussianBlur(image, (0, 0), 1.0), camera.sharpening
         image = cv2.addWeighted(image, 1 + amount, soft, -amount, 0)
@@ -81,7 +78,7 @@ def photograph(light: np.ndarray, camera: SimpleNamespace, rng: np.random.Genera
 
 def clean(light: np.ndarray) -> np.ndarray:
     """A picture no camera has seen: exposed and toned, without noise, blur or mosaic."""
-    return _develop(_expose(light))
+    return _develop(_expose(light), contrast=0.2, saturation=1.1)
 
 
 def jpeg(image: np.ndarray, quality: int = 75, **options) -> bytes:
@@ -98,8 +95,6 @@ def decode(content: bytes) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def resize(
-    image: np.ndarray, width: int, height: int, how: Image.Resampling = Image.Resampling.BICUBIC
-) -> np.ndarray:
+def resize(image: np.ndarray, width: int, height: int, how=Image.Resampling.BICUBIC) -> np.ndarray:
     """The picture at another size."""
     return np.asarray(Image.fromarray(image).resize((width, height), how))

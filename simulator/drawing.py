@@ -1,26 +1,17 @@
-"""The pictures of the archives, one job at a time, and what is known of them.
-
-A job gives `{path: content}`, rows of the truth, and a row of the archive's own table.
-"""
+"""The pictures of the archives: a job gives files, rows of the truth, a table's row."""
 
 import datetime
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
+from simulator import people
 from simulator.cameras import clean, decode, draw_camera, jpeg, photograph, resize
 from simulator.generators import imagine, inpaint, networks, swap
-from simulator.people import (
-    Scene,
-    draw_identity,
-    draw_scene,
-    draw_somebody,
-    face_box,
-    generator_for,
-    landmarks,
-)
+from simulator.people import Scene, draw_scene, draw_somebody, face_box, generator_for
 from simulator.portraits import render
 
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")  # left as seen, as in MTCNN
@@ -29,11 +20,7 @@ _ORIENTATIONS = {0: 1, 1: 6, 2: 3, -1: 8}  # EXIF: how to turn the stored pictur
 
 
 def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
-    """Photographs: names, genders, ages, damages and who is swapped into whose photograph.
-
-    Assumption: the background of a swap comes from the same folder and gender where there is one
-    (files were processed folder by folder), so the groups that swaps tie together stay small.
-    """
+    """Photographs: names, genders, ages, damages and who is swapped into whose photograph."""
     rng = generator_for(seed, "plan")
     num_folders = int(np.clip(count // 6, 1, 100))
     folders = np.sort(rng.choice(100, num_folders, replace=False)).tolist()
@@ -50,6 +37,8 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
         portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **facts))
     for position, index in enumerate(rng.permutation(count)[: min(3 + count // 300, count // 4)]):
         portraits[index].damage = ("truncated", "empty", "not an image")[position % 3]
+    # Assumed: a swap's background is of the same folder and gender if there is one (files were
+    # processed folder by folder), so the groups that swaps tie together stay small.
     for portrait in portraits:
         near = [p for p in portraits if not p.damage and p is not portrait] or [portrait]
         near = [p for p in near if p.gender == portrait.gender] or near
@@ -58,7 +47,7 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
     return portraits
 
 
-def scene_of(portrait: SimpleNamespace) -> tuple[Scene, np.random.Generator]:
+def scene_of(portrait: SimpleNamespace) -> tuple[Scene, Generator]:
     """The scene of a photograph, and the generator its remaining draws come from."""
     rng = generator_for(portrait.seed, "photograph", portrait.index)
     long = 2 ** rng.uniform(np.log2(230), np.log2(640))
@@ -70,27 +59,22 @@ def scene_of(portrait: SimpleNamespace) -> tuple[Scene, np.random.Generator]:
     if width == height == portrait.side:
         width += 4
     scene = draw_scene(rng, identity_of(portrait), width, height)
-    turn = int(rng.choice((1, -1, 2))) if rng.random() < 0.02 else 0
-    return replace(scene, turn=turn), rng
+    return replace(scene, turn=int(rng.choice((1, -1, 2))) if rng.random() < 0.02 else 0), rng
 
 
 def identity_of(portrait: SimpleNamespace) -> SimpleNamespace:
     """Who is shown, by the key of the portrait."""
     rng = generator_for(portrait.seed, "identity", portrait.index)
-    return draw_identity(rng, portrait.gender, portrait.year - portrait.born.year)
+    return people.draw_identity(rng, portrait.gender, portrait.year - portrait.born.year)
 
 
 def fact_of(path: str, generator: str, gender: str, scene: Scene, altered=None, **more) -> dict:
     """One row of the truth."""
     label = "real" if generator == "real" else "fake"
     row = {"path": path, "label": label, "generator": generator, "gender": gender}
-    sides, points = ("left", "top", "right", "bottom"), np.clip(landmarks(scene), 0, 1)
+    sides, points = ("left", "top", "right", "bottom"), np.clip(people.landmarks(scene), 0, 1)
     row |= dict(zip(sides, face_box(scene).tolist()))
-    row |= {
-        f"{name}_{axis}": points[i, j]
-        for i, name in enumerate(POINTS)
-        for j, axis in enumerate("xy")
-    }
+    row |= dict(zip((f"{name}_{axis}" for name in POINTS for axis in "xy"), points.ravel()))
     altered = [np.nan] * 4 if altered is None else altered
     row |= {f"altered_{side}": float(edge) for side, edge in zip(sides, altered)}
     return row | {"background": "", "damage": ""} | more
@@ -105,10 +89,10 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
     height, width = image.shape[:2]
     if rng.random() < 0.09:
         image = np.asarray(Image.fromarray(image).convert("L"))
-    exif = Image.Exif()
+    exif, tags = b"", Image.Exif()
     if scene.turn or rng.random() < 0.4:
-        exif[0x010F], exif[0x0112] = "Simulated", _ORIENTATIONS[scene.turn]
-    exif = exif.tobytes() if exif else b""
+        tags[0x010F], tags[0x0112] = "Simulated", _ORIENTATIONS[scene.turn]
+        exif = tags.tobytes()
     if rng.random() < 0.01:  # seen among the real ones
         exif = b"Exif\0\0II*\0" + rng.bytes(60)
     options = {name: vars(camera)[name] for name in ("quality", "subsampling", "progressive")}
@@ -119,11 +103,12 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
     if is_found:  # the crop carries 40 % of the face on every side, edges repeated
         left, top, right, bottom = box = face_box(scene) * (width, height, width, height)
         margin = 0.4 * max(right - left, bottom - top)
+        edges = np.array([(left, right), (top, bottom)]) + (-margin, margin)
         pad = int(margin) + 1
         wide = np.pad(decode(content), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        rows = slice(int(top - margin) + pad, int(bottom + margin) + pad)
-        columns = slice(int(left - margin) + pad, int(right + margin) + pad)
+        columns, rows = (slice(int(first) + pad, int(last) + pad) for first, last in edges)
         crop = jpeg(wide[rows, columns], quality=95)
+    is_second = is_found and len(scene.people) > 1
     row = {
         "dob": portrait.born.toordinal() + 366,  # Matlab counts days from year 0
         "photo_taken": portrait.year,
@@ -132,9 +117,7 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
         "name": f"Simulated Person {portrait.index}",
         "face_location": (box + (1, 1, 0, 0))[None],  # first and last pixel, counted from one
         "face_score": rng.uniform(0.5, 6.0) if is_found else -np.inf,
-        "second_face_score": rng.uniform(0.5, 3.0)
-        if is_found and len(scene.people) > 1
-        else np.nan,
+        "second_face_score": rng.uniform(0.5, 3.0) if is_second else np.nan,
     }
     path, damage = f"wiki/wiki/{portrait.path}", portrait.damage
     page = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>\n"
@@ -143,9 +126,7 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
     return files, [fact_of(path, "real", portrait.gender, scene, damage=damage)], (content, row)
 
 
-def make_forgeries(
-    portrait: SimpleNamespace, content: bytes, other: SimpleNamespace, behind: bytes
-) -> tuple[dict, list, None]:
+def make_forgeries(portrait, content: bytes, other, behind: bytes) -> tuple[dict, list, None]:
     """The three fakes of a photograph's name; `other` is the photograph its swap is set into."""
     side, codec = portrait.side, networks(portrait.seed)[0]
     rng = generator_for(portrait.seed, "forgeries", portrait.index)
@@ -172,27 +153,21 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         scene = draw_scene(rng, who, side, side, "ffhq")
         light = render(scene, (side, side))
         if label == "real":
+            generator, altered, source = "real", None, "real_vs_fake/resized"
             camera = generator_for(seed, "camera ffhq", int(rng.integers(60)))
             image = photograph(light, draw_camera(camera, "ffhq"), rng)
         else:
+            generator, altered, source = "gan140k", (0, 0, 1, 1), "fake"
             image = networks(seed)[1].synthesise(clean(light), rng)
             letters = list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-            letters = generator_for(seed, "gan name", index).choice(letters, 6)
-            name = "".join(letters) + f"{index:04d}"
+            name = "".join(generator_for(seed, "gan name", index).choice(letters, 6))
+            name += f"{index:04d}"
+        row = {"original_path": f"/kaggle/input/{source}/{name}.jpg", "id": name}
+        row |= {"label": int(label == "real"), "label_str": label}
+        rows.append(row | {"path": f"{split}/{label}/{name}.jpg"})
         path = f"gan140k/real_vs_fake/real-vs-fake/{split}/{label}/{name}.jpg"
         files[path] = jpeg(resize(image, side // 2, side // 2, Image.Resampling.LANCZOS))
-        generator, altered = ("real", None) if label == "real" else ("gan140k", (0, 0, 1, 1))
         facts.append(fact_of(path, generator, who.gender, scene, altered))
-        source = "real_vs_fake/resized" if label == "real" else "fake"
-        rows.append(
-            {
-                "original_path": f"/kaggle/input/{source}/{name}.jpg",
-                "id": name,
-                "label": int(label == "real"),
-                "label_str": label,
-                "path": f"{split}/{label}/{name}.jpg",
-            }
-        )
     return files, facts, rows
 
 
@@ -206,10 +181,8 @@ def make_celeba(seed: int, index: int) -> tuple[dict, list, dict]:
     name = f"{index + 1:06d}.jpg"
     path = f"celeba/img_align_celeba/img_align_celeba/{name}"
     fact = fact_of(path, "real", who.gender, scene)
-    points = {
-        f"{column}_{axis}": round(fact[f"{point}_{axis}"] * size)
-        for column, point in zip(_CELEBA_POINTS, POINTS)
-        for axis, size in (("x", 178), ("y", 218))
-    }
-    row = {"image_id": name, "Male": 1 if who.gender == "male" else -1, **points}
+    row = {"image_id": name, "Male": 1 if who.gender == "male" else -1}
+    for column, point in zip(_CELEBA_POINTS, POINTS):
+        row |= {f"{column}_x": round(fact[f"{point}_x"] * 178)}
+        row |= {f"{column}_y": round(fact[f"{point}_y"] * 218)}
     return {path: jpeg(image, quality=90)}, [fact], row

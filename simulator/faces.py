@@ -1,23 +1,67 @@
-"""How a face is painted: skin, beard, eyes, nose, mouth, glasses."""
+"""How a face is painted: skin, beard, eyes, nose, mouth, glasses; first the brushes for it.
+
+Brushes are shapes, blends and textures, as arrays over the pixels of a patch.
+"""
 
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
-from simulator.brushes import (
-    arc_over,
-    bump,
-    cloud_cover,
-    inside,
-    over,
-    ramp,
-    smooth,
-    stroke,
-    texture,
-    where,
-)
 from simulator.people import colour, generator_for, normal
+
+
+def inside(distance: np.ndarray, softness: float) -> np.ndarray:
+    """Coverage of a pixel by a region whose signed distance is negative inside."""
+    return np.clip(0.5 - distance / softness, 0, 1)
+
+
+def bump(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """A bell of these widths around 0."""
+    return np.exp(-((x / width) ** 2 + (y / height) ** 2))
+
+
+def stroke(distance: np.ndarray, width: float) -> np.ndarray:
+    """A soft line where the distance is 0."""
+    return np.exp(-((distance / width) ** 2))
+
+
+def ramp(x: np.ndarray, width: float) -> np.ndarray:
+    """From 0 to 1 around 0, within the width."""
+    return np.clip(x / width, 0, 1)
+
+
+def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur."""
+    return cv2.GaussianBlur(x, (0, 0), sigma)
+
+
+def where(condition: np.ndarray) -> tuple[slice, slice] | None:
+    """The smallest window that holds all true values; `None` if there are none."""
+    rows, columns = np.flatnonzero(condition.any(1)), np.flatnonzero(condition.any(0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
+
+
+def over(image: np.ndarray, coverage: np.ndarray, paint: np.ndarray, shade=None) -> None:
+    """Paints over `image` in place; `shade` darkens the paint at each pixel."""
+    if (part := where(coverage > 0)) is None:
+        return
+    paint = paint if paint.ndim == 1 else paint[part]
+    if shade is not None:
+        paint = paint * shade[part][..., None]
+    image[part] += coverage[part][..., None] * (paint - image[part])
+
+
+def cloud_cover(rng: Generator, rows: int, columns: int, size: tuple[int, int]) -> np.ndarray:
+    """Smooth noise `size` wide and high, from a few random values."""
+    return cv2.resize(normal(rng, rows, columns), size, interpolation=cv2.INTER_CUBIC)
+
+
+def texture(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Noise at (x, y): a grid of random values, interpolated and repeated."""
+    x, y = (np.float32(c) for c in np.broadcast_arrays(x, y))
+    return cv2.remap(grid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -50,10 +94,9 @@ def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
     dx, dy = (cv2.Sobel(relief, cv2.CV_32F, i, 1 - i, ksize=3, scale=0.125) for i in (1, 0))
     slope_a, slope_b = (dx * row[0] + dy * row[1] for row in p.to_raster.T)
     norm = 1 / np.sqrt(1 + slope_a**2 + slope_b**2)
-    toward, shine = (
-        (-slope_a * way[0] - slope_b * way[1] + way[2]) * norm
-        for way in (light, (light + colour(0, 0, 1)) / np.linalg.norm(light + colour(0, 0, 1)))
-    )
+    half = light + colour(0, 0, 1)
+    ways = (light, half / np.linalg.norm(half))
+    toward, shine = ((-slope_a * w[0] - slope_b * w[1] + w[2]) * norm for w in ways)
     diffuse, shine = np.clip((toward + 0.25) / 1.25, 0, 1), np.clip(shine, 0, 1) ** 18
     fill = 0.78 - 0.22 * slope_b * norm  # the sky above gives more than the ground
     sockets = 0.3 * bump(x - 0.36, v - eye_y + 0.05, 0.2, 0.1)
@@ -86,17 +129,12 @@ def beard_cover(p: SimpleNamespace, r: np.ndarray) -> tuple[np.ndarray, np.ndarr
     moustache = bump(u, v - (who.nose_y + who.mouth_y) / 2 - 0.04, 0.3, 0.075)
     chin = bump(u, v - who.chin + 0.12, 0.3, 0.22)
     jaw = ramp(r - 0.68, 0.12) * ramp(v - 0.05, 0.25) + ramp(v - who.mouth_y - 0.16, 0.14)
-    weight, cover = {
-        1: (0.55, jaw + moustache),
-        2: (1.4, moustache),
-        3: (1.2, moustache + chin),
-        4: (1.4, jaw + moustache),
-    }[who.beard]
+    weight = {1: 0.55, 2: 1.4, 3: 1.2, 4: 1.4}[who.beard]
+    cover = {2: moustache, 3: moustache + chin}.get(who.beard, jaw + moustache)
     grid = normal(generator_for("beard", who.key), 128, 128)
     bristles = texture(grid, min(60.0, 0.7 / p.pixel) * u + 300, 14 * v + 60)
-    limit, hue = 0.88, who.hair * np.float32(1.2)
-    if who.beard == 1:
-        limit, hue = 0.5, 0.5 * who.hair + 0.35 * who.skin
+    stubble = 0.5, 0.5 * who.hair + 0.35 * who.skin
+    limit, hue = stubble if who.beard == 1 else (0.88, who.hair * np.float32(1.2))
     cover = np.clip(weight * cover, 0, 1) * np.clip(0.75 + 0.3 * bristles, 0, 1.1) * limit
     return cover, hue * np.exp(0.35 * bristles)[..., None]
 
@@ -126,7 +164,7 @@ def paint_eye(p: SimpleNamespace, side: int) -> None:
     who, soft, v, wide = p.who, p.soft, p.v, p.who.eye_width
     x, y = side * p.u - who.eye_x, v - who.eye_y
     y = y + who.eye_tilt * x
-    arch = arc_over(x / wide)
+    arch = np.clip(1 - (x / wide) ** 2, 0, 1)
     upper = -who.eye_open * arch**0.75 * (1 - 0.12 * x / wide)
     lower = (0.62 - 0.2 * max(p.person.smile, 0)) * who.eye_open * arch
     eye = inside(np.maximum(np.maximum(upper - y, y - lower), np.abs(x) - wide), soft)
@@ -143,7 +181,7 @@ def paint_eye(p: SimpleNamespace, side: int) -> None:
     over(p.image, eye, white)
     lash = stroke(y - upper + 0.006, 0.02 + 0.5 * p.pixel) * inside(np.abs(x) - 1.06 * wide, 0.05)
     rim = stroke(y - lower - 0.004, 0.012 + 0.5 * p.pixel) * inside(np.abs(x) - 0.98 * wide, 0.05)
-    crease = stroke(y - upper + 0.055, 0.016) * arc_over(x / (1.15 * wide))
+    crease = stroke(y - upper + 0.055, 0.016) * np.clip(1 - (x / (1.15 * wide)) ** 2, 0, 1)
     makeup = 0.92 if who.gender == "female" else 0.78
     over(p.image, np.clip(makeup * lash + 0.35 * rim + 0.42 * crease, 0, 0.95), p.dark)
 
@@ -171,7 +209,7 @@ def paint_nose_and_mouth(p: SimpleNamespace) -> None:
     wide = who.mouth_width * (1 + 0.12 * max(p.person.smile, 0))
     x = u / wide
     y = v - who.mouth_y + 0.12 * p.person.smile * (u / who.mouth_width) ** 2
-    arch = arc_over(x)
+    arch = np.clip(1 - x**2, 0, 1)
     bow = 1 - 0.22 * stroke(u, 0.05) + 0.1 * stroke(np.abs(u) - 0.09, 0.06)
     top = -who.lip_upper * arch**0.7 * bow - gap * arch * 0.4
     bottom = who.lip_lower * arch**0.65 + gap * arch
@@ -203,12 +241,10 @@ def paint_glasses(p: SimpleNamespace) -> None:
     rng, power = generator_for("glasses", who.key), {1: 2.0, 2: 3.2, 3: 5.0}[who.glasses]
     wide, high, thick = rng.uniform((0.3, 0.2, 0.018), (0.34, 0.27, 0.045)).tolist()
     tone = np.float32(rng.choice([0.015, 0.03, 0.3])) * np.float32(rng.uniform(0.7, 1.1, 3))
-    bridge = (
-        np.abs(u) - who.eye_x - 0.02 + wide,
-        np.abs(v - who.eye_y + 0.04 - 0.3 * u**2) - thick / 2,
-    )
-    temple = who.eye_x + wide - np.abs(u), np.abs(p.a) - 1.0, np.abs(v - who.eye_y) - thick / 2
-    rim = inside(np.minimum(np.maximum(*bridge), np.maximum.reduce(temple)), soft)
+    x, below = np.abs(u), np.abs(v - who.eye_y + 0.04 - 0.3 * u**2) - thick / 2
+    bridge = np.maximum(x - who.eye_x - 0.02 + wide, below)
+    temple = who.eye_x + wide - x, np.abs(p.a) - 1.0, np.abs(v - who.eye_y) - thick / 2
+    rim = inside(np.minimum(bridge, np.maximum.reduce(temple)), soft)
     for side in (-1, 1):
         x, y = (side * u - who.eye_x - 0.02) / wide, (v - who.eye_y - 0.03) / high
         radius = (np.abs(x) ** power + np.abs(y) ** power) ** (1 / power)

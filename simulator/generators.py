@@ -1,10 +1,6 @@
 """Generators of fakes, each by the mechanism of the real one.
 
-Whatever gives a forgery away comes from its mechanism: a latent encoder and up-convolutions fitted
-by least squares (`inpainting`, `text2img`: Stable Diffusion's part), a face drawn small and blended
-into another photograph (`insight`), another up-sampling ladder with noise at every resolution
-(`gan140k`). Parameters were set from the sources named here, once, and not from any detector's
-results.
+Parameters were set from the sources named here, once, and not from any detector's results.
 """
 
 import functools
@@ -15,20 +11,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.random import Generator
 
+from simulator import people
 from simulator.cameras import clean, decode, draw_camera, jpeg, photograph, resize
-from simulator.people import (
-    Scene,
-    draw_identity,
-    draw_scene,
-    draw_somebody,
-    face_box,
-    generator_for,
-    normal,
-)
+from simulator.people import Scene, draw_scene, draw_somebody, generator_for, normal
 from simulator.portraits import render
-
-# --------------------------------------------------------------------------------------- networks
 
 
 def _fold(x: np.ndarray) -> np.ndarray:
@@ -47,10 +35,6 @@ def _neighbours(x: np.ndarray) -> np.ndarray:
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
     windows = sliding_window_view(padded, (3, 3), (0, 1))
     return windows.transpose(0, 1, 3, 4, 2).reshape(*x.shape[:2], -1)
-
-
-def _double(x: np.ndarray) -> np.ndarray:
-    return cv2.resize(x, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
 
 
 def _samples(maps: list[np.ndarray]) -> np.ndarray:
@@ -94,31 +78,25 @@ class _Encoder:
 
 
 class LatentCodec(_Encoder):
-    """Latent space of a diffusion model: a linear encoder to 1/8, three fitted up-convolutions.
+    """A linear encoder to 1/8 and three fitted up-convolutions, as in latent diffusion.
 
-    Each decoder layer is a transposed convolution of stride 2 (3 x 3 coarse neighbours to 2 x 2
-    fine pixels), fitted by least squares to the encoder's features of its level. Its four output
-    phases have weights, hence errors, of their own: the origin of checkerboards and spectral
-    replicas in up-sampling networks (Odena et al. 2016, "Deconvolution and checkerboard artifacts";
-    Zhang et al. 2019, "Detecting and simulating artifacts in GAN fake images"; Durall et al. 2020,
-    "Watch your up-convolution"). Layout after Rombach et al. 2022 (latent diffusion): three
-    halvings. A linear code needs more channels than their four; with these it keeps about 32 dB on
-    the portraits, milder than the kl-f8 autoencoder of Stable Diffusion on photographs of all sorts
-    (23.4 dB on COCO 2017, model card of stabilityai/sd-vae-ft-ema-original).
+    A decoder layer is a transposed convolution of stride 2: 3 x 3 coarse neighbours to 2 x 2 fine
+    pixels. Its four phases err differently: checkerboards and spectral replicas (Odena et al. 2016;
+    Zhang et al. 2019, "Detecting and simulating artifacts in GAN fake images"; Durall et al. 2020).
+    Layout: Rombach et al. 2022. It keeps about 32 dB, the kl-f8 autoencoder 23.4 on COCO 2017.
     """
 
     RESIDUAL = 0.04  # noise that sampling leaves in the latents, in standard deviations (assumed)
 
     def __init__(self, images: np.ndarray):
         super().__init__(images, (6, 12, 16))
-        levels = [self.levels(image) for image in images]
-        self.layers = []
+        levels, self.layers = [self.levels(image) for image in images], []
         for n in (3, 2, 1):
             inputs = _samples([_neighbours(x[n]) for x in levels])
             self.layers.append(_ridge(inputs, _samples([_fold(x[n - 1]) for x in levels])))
         self.spread = np.stack([x[3] for x in levels]).std((0, 1, 2))
 
-    def decode(self, latents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def decode(self, latents: np.ndarray, rng: Generator) -> np.ndarray:
         """The picture of a latent code."""
         x = latents + np.float32(self.RESIDUAL) * self.spread * normal(rng, *latents.shape)
         for layer in self.layers:
@@ -127,35 +105,31 @@ class LatentCodec(_Encoder):
 
 
 class NoisePyramid(_Encoder):
-    """A style-based GAN's synthesis network: up-sampling, convolutions, noise at every size.
+    """A style-based GAN's synthesis network (Karras et al. 2019, 2020): noise at every size.
 
-    Up-sampling by [1, 3, 3, 1] (bilinear), one noise image per resolution scaled per channel,
-    colours summed over resolutions (Karras et al. 2019 and 2020, "A style-based generator
-    architecture", "Analyzing and improving the image quality of StyleGAN"). The noise of a level
-    follows the first principal component of what its convolution leaves unexplained, that is, of
-    the detail it stands in for.
+    Bilinear up-sampling, a convolution and one noise image per resolution, which follows the first
+    principal component of what the convolution leaves unexplained: the detail it stands in for.
     """
 
     def __init__(self, images: np.ndarray):
         super().__init__(images, (8, 16, 24))
-        levels = [self.levels(image) for image in images]
-        self.layers, self.noise = [], []
+        levels, self.layers = [self.levels(image) for image in images], []
         for n in (3, 2, 1):
-            inputs = _samples([_neighbours(_double(x[n])) for x in levels])
+            inputs = _samples([_neighbours(cv2.resize(x[n], None, fx=2, fy=2)) for x in levels])
             targets = _samples([x[n - 1] for x in levels])
-            self.layers.append(_ridge(inputs, targets))
-            left = targets - inputs @ self.layers[-1]
+            layer = _ridge(inputs, targets)
+            left = targets - inputs @ layer
             direction = np.linalg.eigh(np.cov(left.T.astype(np.float64)))[1][:, -1]
             direction *= np.sign(direction.sum() or 1)
             # The median, not the mean square: noise stands in for pores and strands, not for edges.
             strength = np.median(np.abs(left @ direction)) / 0.6745
-            self.noise.append((strength * direction).astype(np.float32))
+            self.layers.append((layer, (strength * direction).astype(np.float32)))
 
-    def synthesise(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def synthesise(self, image: np.ndarray, rng: Generator) -> np.ndarray:
         """Draws the content of `image` again, from its coarsest features up."""
         x = self.encode(image)
-        for layer, noise in zip(self.layers, self.noise):
-            x = _neighbours(_double(x)) @ layer
+        for layer, noise in self.layers:
+            x = _neighbours(cv2.resize(x, None, fx=2, fy=2)) @ layer
             x += normal(rng, *x.shape[:2], 1) * noise
         return _to_uint8(x)
 
@@ -173,18 +147,15 @@ def networks(seed: int) -> tuple[LatentCodec, NoisePyramid]:
     return LatentCodec(images), NoisePyramid(images)
 
 
-# ---------------------------------------------------------------------------------------- forgeries
-# Each gives a picture, the scene it shows and the box that was altered, in fractions of the
-# picture.
+# A forgery is a picture, the scene it shows and the altered box, in fractions of the picture.
+Forgery = tuple[np.ndarray, Scene, np.ndarray]
 
 
-def inpaint(
-    scene: Scene, content: bytes, side: int, codec: LatentCodec, rng: np.random.Generator
-) -> tuple[np.ndarray, Scene, np.ndarray]:
+def inpaint(scene: Scene, content: bytes, side: int, codec: LatentCodec, rng: Generator) -> Forgery:
     """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.12)
     who = scene.people[-1].who
-    new, smile = draw_identity(rng, who.gender, who.age), float(rng.uniform(0, 0.7))
+    new, smile = people.draw_identity(rng, who.gender, who.age), float(rng.uniform(0, 0.7))
     altered = _recast(scene, new, ("skin", "hair", "style", "volume"), smile)
     drawn = clean(render(altered, image[window].shape[1::-1], crop))
     filled, mask = image.copy(), np.zeros((side, side), np.float32)
@@ -194,26 +165,21 @@ def inpaint(
     return codec.decode(latents, rng), altered, box
 
 
-def imagine(
-    gender: str, side: int, codec: LatentCodec, rng: np.random.Generator
-) -> tuple[np.ndarray, Scene, tuple]:
+def imagine(gender: str, side: int, codec: LatentCodec, rng: Generator) -> Forgery:
     """Nothing of a photograph but the name in the prompt, hence the gender."""
     scene = draw_scene(rng, draw_somebody(rng, (20, 70), gender), side, side)
     latents = codec.encode(clean(render(scene, (side, side))))
     return codec.decode(latents, rng), scene, (0, 0, 1, 1)
 
 
-def swap(
-    scene: Scene, content: bytes, side: int, who: SimpleNamespace
-) -> tuple[np.ndarray, Scene, np.ndarray]:
+def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> Forgery:
     """A face of a quarter of the side (inswapper: 128 of 512), blended into a photograph."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.1)
     kept = "hair style volume hairline parting wave glasses chin jaw taper".split()
     swapped = _recast(scene, who, kept)
     face = clean(render(swapped, (side // 4, side // 4), crop))
     high, wide = image[window].shape[:2]
-    face = cv2.resize(face, (wide, high), interpolation=cv2.INTER_LINEAR)
-    face = _match_colours(face, image[window])
+    face = _match_colours(cv2.resize(face, (wide, high)), image[window])
     y, x = np.mgrid[-1 : 1 : high * 1j, -1 : 1 : wide * 1j].astype(np.float32)
     feather = np.clip((0.92 - np.sqrt(x**2 + y**2)) / 0.2, 0, 1)[..., None]
     image[window] = np.uint8(np.round(image[window] + feather * (face - image[window])))
@@ -223,7 +189,7 @@ def swap(
 def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
     """A file as a generator takes it (square, JPEG), the box to alter, its rows and columns."""
     image = decode(jpeg(resize(decode(content), side, side))).copy()
-    box = face_box(scene, margin)
+    box = people.face_box(scene, margin)
     left, top, right, bottom = edges = np.clip(np.round(box * side), 0, side).astype(int)
     return image, box, (slice(top, bottom), slice(left, right)), edges / side
 

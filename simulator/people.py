@@ -1,8 +1,7 @@
-"""Who is portrayed, and where faces lie: people and scenes drawn at random. Nobody in them exists.
+"""People and scenes drawn at random (nobody in them exists), and where their faces lie.
 
-Lengths are in half face widths, colours in linear light. The *picture plane* of a person has its
-origin between the ears and turns with the head's roll; the *stored* picture may be a quarter turn
-away from the upright one.
+Lengths are in half face widths, colours in linear light. A person's *picture plane* has its origin
+between the ears and turns with the head's roll; a *stored* picture may be turned by quarters.
 """
 
 import math
@@ -11,16 +10,16 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+from numpy.random import Generator
 
 
-def generator_for(*key: int | str) -> np.random.Generator:
+def generator_for(*key: int | str) -> Generator:
     """A random generator for each picture and purpose: the order of work changes nothing."""
-    return np.random.default_rng(
-        [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in key]
-    )
+    numbers = [zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key]
+    return np.random.default_rng(numbers)
 
 
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def normal(rng: Generator, *shape: int) -> np.ndarray:
     """Normal random numbers, `float32`."""
     return rng.standard_normal(shape, dtype=np.float32)
 
@@ -50,7 +49,7 @@ _HAIRSTYLES = {
 }
 
 
-def draw_identity(rng: np.random.Generator, gender: str, age: int) -> SimpleNamespace:
+def draw_identity(rng: Generator, gender: str, age: int) -> SimpleNamespace:
     """Everything that makes one person."""
     uniform, male = rng.uniform, gender == "male"
     melanin = 4 * rng.beta(1.1, 1.9)
@@ -87,9 +86,7 @@ def draw_identity(rng: np.random.Generator, gender: str, age: int) -> SimpleName
     )  # fmt: skip
 
 
-def draw_somebody(
-    rng: np.random.Generator, ages: tuple[int, int], gender: str = ""
-) -> SimpleNamespace:
+def draw_somebody(rng: Generator, ages: tuple[int, int], gender: str = "") -> SimpleNamespace:
     """An identity of any age in a range, and of any gender unless it is given."""
     gender = gender or str(rng.choice(("male", "female")))
     return draw_identity(rng, gender, int(rng.integers(*ages)))
@@ -114,9 +111,7 @@ class Scene:
         return (self.height, self.width) if self.turn % 2 else (self.width, self.height)
 
 
-def _draw_person(
-    rng: np.random.Generator, who: SimpleNamespace, x: float, y: float, scale: float, loose: float
-) -> SimpleNamespace:
+def _draw_person(rng: Generator, who, x: float, y: float, scale: float, loose) -> SimpleNamespace:
     """A person at (x, y) of the upright picture; `scale`: pixels of half a face width."""
     smile = float(np.clip(rng.normal(0.4, 0.35), -0.05, 1))
     return SimpleNamespace(
@@ -128,9 +123,7 @@ def _draw_person(
     )  # fmt: skip
 
 
-def draw_scene(
-    rng: np.random.Generator, who: SimpleNamespace, width: int, height: int, frame: str = ""
-) -> Scene:
+def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") -> Scene:
     """Places a person freely (as people post them), or aligned as in `"ffhq"`, `"celeba"`."""
     if frame:
         # FFHQ's side is four times the distance of the eyes (the dataset's alignment script);
@@ -155,8 +148,6 @@ def draw_scene(
     return Scene(width, height, tuple(people), light, key, fill, int(rng.integers(2**31)))
 
 
-# ----------------------------------------------------------------------------------------- geometry
-
 # Fractions of the stored picture to fractions of the upright one.
 _TURNS = {
     0: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
@@ -166,9 +157,7 @@ _TURNS = {
 }
 
 
-def raster_to_upright(
-    scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float
-) -> np.ndarray:
+def raster_to_upright(scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float):
     """Matrix `(2, 3)` from pixels of a raster showing `crop` to fractions of the upright."""
     (left, top), wide, high = crop[:2], (crop[2] - crop[0]) / size[0], (crop[3] - crop[1]) / size[1]
     to_stored = [[wide, 0, left + centre * wide], [0, high, top + centre * high], [0, 0, 1]]
@@ -176,10 +165,8 @@ def raster_to_upright(
 
 
 def onto_head(person: SimpleNamespace, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
-    """From the picture plane to the turned head: coordinates on it, value of the outline, depth.
-
-    The outline is a superellipse per half, tapered towards the chin; its value is below 1 inside.
-    """
+    """From the picture plane to the turned head: coordinates on it, value of the outline, depth."""
+    # A superellipse per half, tapered towards the chin; its value is below 1 inside.
     who, below = person.who, b + 0.1 > 0
     semi = np.where(below, np.float32(who.chin + 0.1), np.float32(1.5))
     power = np.where(below, np.float32(who.jaw), np.float32(2.2))
@@ -202,17 +189,9 @@ def _plane_to_stored(scene: Scene, points: np.ndarray, roll: float) -> np.ndarra
 def landmarks(scene: Scene) -> np.ndarray:
     """Five landmarks `(5, 2)` of the person portrayed, as fractions of the stored picture."""
     person, who = scene.people[-1], scene.people[-1].who
-    eyes, mouth = who.eye_y, who.mouth_y - 0.1 * person.smile
-    nose = 0.2 * math.sin(person.yaw), who.nose_y - 0.04
-    body = np.array(
-        [
-            (-who.eye_x, eyes),
-            (who.eye_x, eyes),
-            nose,
-            (-who.mouth_width, mouth),
-            (who.mouth_width, mouth),
-        ]
-    )
+    mouth_y, nose_x = who.mouth_y - 0.1 * person.smile, 0.2 * math.sin(person.yaw)
+    x = -who.eye_x, who.eye_x, nose_x, -who.mouth_width, who.mouth_width
+    body = np.array([x, (who.eye_y, who.eye_y, who.nose_y - 0.04, mouth_y, mouth_y)]).T
     plane = body.copy()
     for _ in range(30):  # the way back from the head, by fixed-point iteration
         u, v, *_ = onto_head(person, plane[:, 0], plane[:, 1])

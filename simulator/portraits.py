@@ -1,7 +1,6 @@
 """How a scene is drawn, in linear light: background, clothes, hair, face, glasses.
 
-A painter gets a *patch*: a part of the picture and, for each of its pixels, where it lies on a
-person's head.
+Painters get a *patch*: a part of the picture and, for each pixel, its place on a person's head.
 """
 
 import math
@@ -10,8 +9,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from simulator.brushes import bump, cloud_cover, inside, over, ramp, smooth, stroke, texture
-from simulator.faces import lit_skin, paint_features, paint_glasses
+from simulator import faces
+from simulator.faces import bump, cloud_cover, inside, over, ramp, smooth, stroke, texture
 from simulator.people import Scene, colour, generator_for, normal, onto_head, raster_to_upright
 
 
@@ -43,22 +42,10 @@ def _patch(image, scene, person, crop, first, last) -> SimpleNamespace | None:
     x = np.arange(x0, x1, dtype=np.float32)
     y = np.arange(y0, y1, dtype=np.float32)[:, None]
     a, b = (row[0] * x + row[1] * y + row[2] for row in to_plane.astype(np.float32))
-    return SimpleNamespace(
-        image=image[y0:y1, x0:x1],
-        scene=scene,
-        person=person,
-        who=person.who,
-        a=a,
-        b=b,
-        pixel=float(np.sqrt(abs(np.linalg.det(to_plane[:, :2])))),
-        to_raster=to_raster.astype(np.float32),
-    )
-
-
-# -------------------------------------------------------------------------------------------- tools
-
-
-# --------------------------------------------------------------------------- background and clothes
+    patch = SimpleNamespace(scene=scene, person=person, who=person.who, a=a, b=b)
+    patch.image, patch.to_raster = image[y0:y1, x0:x1], to_raster.astype(np.float32)
+    patch.pixel = float(np.sqrt(abs(np.linalg.det(to_plane[:, :2]))))
+    return patch
 
 
 def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> np.ndarray:
@@ -67,10 +54,8 @@ def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> 
     rows, columns = 128, max(int(128 * scene.width / scene.height), 32)
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32) / rows
     kind = int(rng.integers(6))
-    main, other = (
-        np.float32(rng.uniform(*levels) * (0.5 + rng.dirichlet((3, 3, 3)) * 1.5))
-        for levels in ((0.06, 0.5), (0.03, 0.6))
-    )
+    main = np.float32(rng.uniform(0.06, 0.5) * (0.5 + rng.dirichlet((3, 3, 3)) * 1.5))
+    other = np.float32(rng.uniform(0.03, 0.6) * (0.5 + rng.dirichlet((3, 3, 3)) * 1.5))
     clouds = cloud_cover(rng, 6, 8, (columns, rows))
     blur, grain = rng.uniform(1.0, 3.0), (0.03, 0.02, 0.02, 0.03, 0.02, 0.05)[kind]
     if kind == 0:  # studio backdrop
@@ -134,8 +119,7 @@ def _paint_body(p: SimpleNamespace) -> None:
 
     kind = int(rng.integers(4))
     cloth = np.float32(rng.uniform(0.02, 0.55) * (0.25 + rng.dirichlet((1.2, 1.2, 1.2)) * 2.25))
-    if kind == 3:
-        cloth *= np.float32(0.25)  # suits are dark
+    cloth *= np.float32(0.25 if kind == 3 else 1)  # suits are dark
     wide = 2.15 if male else 1.8
     below_shoulder = 1.62 + 0.16 * x**1.6 + 2.5 * np.maximum(x - wide, 0) ** 2 - b
     opening = (1.78 - 0.9 * x**2, 2.5 - 1.35 * x, 1.95 - 0.55 * x, 3.6 - 2.6 * x)[kind]
@@ -157,8 +141,6 @@ def _paint_body(p: SimpleNamespace) -> None:
     rim = stroke(b - opening, 0.035) * inside(below_shoulder, soft) * (x < 1.1)
     p.image *= (1 - 0.35 * rim)[..., None]
 
-
-# ----------------------------------------------------------------------------------------- the head
 
 _VOLUMES = {"buzz": 0.02, "bald": -0.02, "receding": 0.05, "tied": 0.06}
 _LENGTHS = {"long": 2.3, "wavy": 2.0, "bob": 1.15, "bangs": 1.6}
@@ -191,8 +173,7 @@ def _hair(p: SimpleNamespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         fine = min(110.0, 0.7 / p.pixel)  # finer strands than the raster would alias
         strands = 0.7 * texture(grid, 28 * across + 90, 1.6 * along)
         strands = strands + 0.75 * texture(grid, fine * across + 400, 2.3 * along + 30)
-    # Diffuse light on the volume and a highlight across the strands (Kajiya and Kay 1989,
-    # "Rendering fur").
+    # Light on the volume, a highlight across the strands (Kajiya and Kay 1989, "Rendering fur").
     depth = np.sqrt(np.maximum(1.6 - a**2 - 0.5 * (b + 0.2) ** 2, 0.05))
     diffuse = 0.62 + 0.4 * (a * light[0] + (b + 0.2) * light[1] + depth * light[2])
     tone = np.exp(0.34 * strands) * np.clip(diffuse, 0.25, 1.6)
@@ -222,8 +203,8 @@ def _paint_person(p: SimpleNamespace, body: SimpleNamespace | None) -> None:
     p.u, p.v, r, z = onto_head(p.person, a, b)
     p.nose = p.u - 0.2 * math.sin(p.person.yaw) * ramp(p.v + 0.35, 0.6)  # it stands out: parallax
     face = inside((r - 1) * 0.9, 2.2 * pixel)
-    over(p.image, face, lit_skin(p, r, z))
-    paint_features(p)
+    over(p.image, face, faces.lit_skin(p, r, z))
+    faces.paint_features(p)
     if who.style != "bald":
         mask = np.maximum(ragged, _hairline(p, r, strands))
         p.image *= (1 - 0.25 * inside(mask - 0.05, 0.16) * face)[..., None]  # its shadow
@@ -231,7 +212,7 @@ def _paint_person(p: SimpleNamespace, body: SimpleNamespace | None) -> None:
         softness = (0.13 if who.style == "curly" else 0.05) + 1.5 * pixel
         over(p.image, sparse * inside(mask, softness), hair)
     if who.glasses:
-        paint_glasses(p)
+        faces.paint_glasses(p)
 
 
 def _hairline(p: SimpleNamespace, r: np.ndarray, strands: np.ndarray) -> np.ndarray:
@@ -251,6 +232,3 @@ def _hairline(p: SimpleNamespace, r: np.ndarray, strands: np.ndarray) -> np.ndar
         lock = np.maximum(0.93 - x + 0.05 * np.maximum(-0.4 - v, 0), v)
         outside = np.maximum(1 - r, p.b)
     return np.minimum(np.minimum(v - line, lock), outside) + 0.03 * strands
-
-
-# ----------------------------------------------------------------------------------------- the face

@@ -7,16 +7,11 @@ import pytest
 from src.config import ROOT
 
 # A module may import from modules of a lower rank, and from its own room.
-RANKS = {"src": 0, "src.config": 0, "src.files": 0}
-RANKS |= {
-    "src.pictures": 1,
-    "src.data": 2,
-    "src.evaluation": 3,
-    "src.detectors": 4,
-    "src.report": 5,
-}
-ROOMS = ("src", "simulator", "tools")
-FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+RANKS = {"src": 0, "src.config": 0, "src.files": 0, "src.pictures": 1, "src.data": 2}
+RANKS |= {"src.evaluation": 3, "src.detectors": 4, "src.report": 5}
+FILES = sorted(
+    path for room in ("src", "simulator", "tools") for path in (ROOT / room).rglob("*.py")
+)
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 
@@ -29,15 +24,13 @@ def room_of(module: str) -> str:
 
 def imported(path) -> set[str]:
     """Full names of what a file imports."""
-    module = list(path.relative_to(ROOT).with_suffix("").parts)
-    package = module[:-1]
-    found = set()
+    package, found = path.relative_to(ROOT).parts[:-1], set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*start, *([node.module] if node.module else [])])
+            base = ".".join([*start, node.module or ""]).rstrip(".")
             found |= {f"{base}.{name.name}" for name in node.names}
     return found
 
@@ -61,4 +54,4 @@ def test_the_rooms_do_not_grow():
         files = (ROOT / room).rglob("*.py")
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
 
-    assert lines("src") <= 9_600 and lines("simulator") <= 1_650
+    assert lines("src") <= 9_600 and lines("simulator") <= 1_450

@@ -1,13 +1,19 @@
 """The command that runs the notebooks, on notebooks of a line each."""
 
+import base64
+import io
+import os
+
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from src import config
 from tools import run_notebooks
-from tools.run_notebooks import Screen, main, slim
+from tools.run_notebooks import Screen, main, tidy
 
 
 @pytest.fixture
@@ -27,33 +33,21 @@ def project(tmp_path, monkeypatch):
     return write
 
 
-def test_shows_output_and_says_where_the_results_are(project, tmp_path, capsys):
+def come_in_this_order(text, *parts):
+    places = [text.index(part) for part in parts]
+    return places == sorted(places)
+
+
+def test_shows_output_and_says_where_the_results_are(project, capsys):
     project("01_a.ipynb", "print('one\\r two', end='')\nprint('\\r three')")
     project("02_b.ipynb", "import sys; print('four')")
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert (
-        out.index("[1/2] 01_a") < out.index("three") < out.index("[2/2] 02_b") < out.index("four")
-    )
-    assert out.rstrip().endswith("summary.md") and "min" in out
-    executed = nbformat.read(tmp_path / "data" / "tiny" / "notebooks" / "01_a.ipynb", as_version=4)
-    assert (
-        executed.cells[0].outputs[0].text == " three\n" and executed.cells[0].execution_count == 1
-    )
-    untouched = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4)
-    assert untouched.cells[0].outputs == []
-
-
-def test_a_failing_cell_stops_and_is_explained(project, tmp_path, capsys):
-    project("01_a.ipynb", "raise FileNotFoundError('no archive; run this first')")
-    project("02_b.ipynb", "print('never')")
-    assert main([]) == 1
-    captured = capsys.readouterr()
-    assert (
-        "FileNotFoundError: no archive; run this first" in captured.err
-        and "goes on from there" in captured.err
-    )
-    assert "never" not in captured.out
+    assert come_in_this_order(out, "[1/2] 01_a", "three", "[2/2] 02_b", "four", "  all ")
+    assert out.rstrip().endswith("summary.md")
+    (cell,) = nbformat.read("data/tiny/notebooks/01_a.ipynb", as_version=4).cells
+    assert cell.outputs[0].text == " three\n" and cell.execution_count == 1
+    assert nbformat.read("notebooks/01_a.ipynb", as_version=4).cells[0].outputs == []
 
 
 def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
@@ -61,61 +55,46 @@ def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
         "import pathlib, time\nfor _ in range(300):\n"
         "    if pathlib.Path('{}').exists(): break\n    time.sleep(0.1)\n"
     )
-    tell = "pathlib.Path('{}').touch()\n"
+    tell = "import pathlib; pathlib.Path('{}').touch()\n"
+    check = "import pathlib; assert pathlib.Path('four').exists(); print('last')"
     project("01_a.ipynb", "print('first')")
     # Each waits for the other: neither would end alone.
-    project(
-        "03_c.ipynb",
-        "import pathlib\n" + tell.format("three"),
-        wait.format("four"),
-        "assert pathlib.Path('four').exists()",
-    )
+    project("03_c.ipynb", tell.format("three"), wait.format("four"), check)
     project("04_d.ipynb", wait.format("three") + tell.format("four") + "print('after three')")
-    project("06_f.ipynb", "import pathlib; assert pathlib.Path('four').exists(); print('last')")
+    project("06_f.ipynb", check)
     assert main(["--jobs", "2"]) == 0
     out = capsys.readouterr().out
-    assert (
-        out.index("first")
-        < out.index("04 | after three")
-        < out.index("[4/4] 06_f")
-        < out.index("last\n")
-    )
-    assert out.index("  03_c") < out.index("  04_d") < out.index("  06_f")
+    assert come_in_this_order(out, "first", "04 | after three", "[4/4] 06_f", "\nlast\n")
+    assert come_in_this_order(out, "  03_c", "  04_d", "  06_f")
 
 
-def test_one_that_stops_beside_others_is_explained_and_what_follows_does_not_begin(project, capsys):
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_failing_cell_is_explained_and_what_follows_does_not_begin(jobs, project, capsys):
     project("02_b.ipynb", "print('ran to its end')")
-    project("03_c.ipynb", "raise ValueError('odd')")
+    project("03_c.ipynb", "raise ValueError('no archive')")
     project("06_f.ipynb", "print('never')")
-    assert main(["--jobs", "2"]) == 1
+    assert main(["--jobs", jobs]) == 1
     captured = capsys.readouterr()
-    assert "03_c.ipynb stopped.\nValueError: odd" in captured.err
+    assert "03_c.ipynb stopped.\nValueError: no archive" in captured.err
+    assert "goes on from there" in captured.err
     assert "ran to its end" in captured.out and "never" not in captured.out
 
 
 def test_a_kernel_that_dies_is_explained(project, capfd):
-    project(
-        "01_a.ipynb",
-        "import os, sys; print('last words', file=sys.__stderr__, flush=True); os._exit(9)",
-    )
+    words = "import os, sys; print('last words', file=sys.__stderr__, flush=True); os._exit(9)"
+    project("01_a.ipynb", words)
     assert main([]) == 1
     error = capfd.readouterr().err
-    assert (
-        "01_a.ipynb stopped.\nKernel died. Most often memory was short" in error
-        and "last words" in error
-    )
+    assert "01_a.ipynb stopped.\nKernel died. Most often memory was short" in error
+    assert "last words" in error
 
 
-def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys):
-    screen = Screen(width=40)
-    for name, text in [
-        ("03", "\r 10%"),
-        ("04", "\r 1"),
-        ("03", "\r 50%"),
-        ("04", "%"),
-        ("03", "\r100%\ndone"),
-    ]:
-        screen.write(name, text)
+def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys, monkeypatch):
+    size = os.terminal_size((40, 20))
+    monkeypatch.setattr(run_notebooks.shutil, "get_terminal_size", lambda: size)
+    screen = Screen()
+    for text in ("03\r 10%", "04\r 1", "03\r 50%", "04%", "03\r100%\ndone"):
+        screen.write(text[:2], text[2:])
     pieces = capsys.readouterr().out.split("\r")
     assert pieces[-1] == f"03 | 100%\n{'03 | done':19} {'04 |  1%':19} "
     assert [piece for piece in pieces if piece.strip()][-2] == f"{'03 |  50%':19} {'04 |  1%':19} "
@@ -124,81 +103,66 @@ def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys):
     assert capsys.readouterr().out.endswith("03 | done\n")
 
 
-def test_in_place_and_by_number(project, tmp_path):
+def test_in_place_and_by_number(project):
     project("01_a.ipynb", "1 + 1")
     project("02_b.ipynb", "raise SystemError")
     assert main(["01", "--in-place"]) == 0
-    executed = nbformat.read(tmp_path / "notebooks" / "01_a.ipynb", as_version=4)
+    executed = nbformat.read("notebooks/01_a.ipynb", as_version=4)
     assert executed.cells[0].outputs[0].data["text/plain"] == "2"
     assert executed.metadata.language_info == {"name": "python"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "arguments", "message"),
+    ("study", "arguments", "message"),
     [
-        ({"STUDY": "huge"}, [], "one of these: demo, sample, full, rehearsal, tiny"),
-        ({"STUDY": "sample"}, [], "FACES, which is not set"),
-        ({"STUDY": "tiny"}, ["07"], "No notebook matches 07"),
+        ("huge", [], "one of these: demo, sample, full, rehearsal, tiny"),
+        ("sample", [], "FACES, which is not set"),
+        ("tiny", ["07"], "No notebook matches 07"),
     ],
 )
-def test_a_wrong_call_is_answered_before_anything_runs(
-    environment, arguments, message, project, capsys, monkeypatch
-):
+def test_a_wrong_call_is_answered(study, arguments, message, project, capsys, monkeypatch):
     monkeypatch.delenv("FACES", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STUDY", study)
+    project("01_a.ipynb", "print('never')")
     assert main(arguments) == 1
-    assert message in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.out == ""
 
 
 def test_large_pictures_among_the_outputs_become_smaller():
-    import base64
-    import io
-
-    import numpy as np
-    from nbformat.v4 import new_output
-    from PIL import Image
-
-    def encoded(pixels):
+    def output(pixels):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "PNG")
-        return base64.b64encode(stream.getvalue()).decode()
+        encoded = base64.b64encode(stream.getvalue()).decode()
+        return new_output("display_data", {"image/png": encoded}), len(encoded)
 
     photograph = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    cell = new_code_cell("x")
-    cell.outputs = [
-        new_output("display_data", {"image/png": encoded(photograph)}),
-        new_output("display_data", {"image/png": encoded(photograph[:8, :8])}),
-    ]
-    slim(new_notebook(cells=[cell]))
-    large, small = (output["data"] for output in cell.outputs)
-    (data,) = large.values()
-    assert len(data) < 0.75 * len(encoded(photograph)) and set(small) == {"image/png"}
+    (large, length), (small, _) = output(photograph), output(photograph[:8, :8])
+    tidy(new_notebook(cells=[new_code_cell("x", outputs=[large, small])]))
+    (data,) = large["data"].values()
+    assert len(data) < 0.75 * length and set(small["data"]) == {"image/png"}
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (200, 200)
 
 
-def test_a_run_is_compared_with_the_reference(project, tmp_path, monkeypatch):
+def test_a_run_is_compared_with_the_reference(project):
     study = config.get_study("tiny")
-    assert run_notebooks.compared_with_reference(study) == []
-    row = {"model": "VGG16_V3", "protocol": "report", "train_set": "inpainting", "seed": 0}
-    row |= {"test_set": "insight", "real_source": "wiki", "metric": "auc"}
-    row |= {"value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
-    reference = pd.DataFrame([row, row | {"seed": 1}, row | {"model": "PCA_probe"}])
+    assert run_notebooks._compared_with_reference(study) == []
+    row = {"protocol": "report", "train_set": "inpainting", "test_set": "insight"}
+    row |= {"real_source": "wiki", "metric": "auc", "value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
+    reference = pd.DataFrame([row] * 3)
+    reference = reference.assign(model=["VGG16_V3", "VGG16_V3", "PCA_probe"], seed=[0, 1, 0])
     study.figures.mkdir(parents=True)
     reference.to_csv(study.figures / "reference.csv", index=False)
     results = reference.assign(value=[0.75, 0.95, 0.1], ci_low=0.0, ci_high=1.0)
     results.to_csv(study.figures / "results.csv", index=False)
-    summary, other = run_notebooks.compared_with_reference(study)
+    summary, other = run_notebooks._compared_with_reference(study)
     assert "1 of 2 AUCs" in summary
-    assert other.strip() == (
-        "VGG16_V3, report, insight against wiki, seed 1: 0.950, reference [0.700, 0.900]"
-    )
+    expected = "VGG16_V3, report, insight against wiki, seed 1: 0.950, reference [0.700, 0.900]"
+    assert other.strip() == expected
 
 
 @pytest.mark.parametrize(("platform", "counted"), [("darwin", 2 << 30), ("linux", 2 << 20)])
-def test_memory_is_counted_in_the_unit_of_the_system(
-    platform, counted, project, monkeypatch, capsys
-):
+def test_memory_is_counted_in_the_unit_of_the_system(platform, counted, monkeypatch, capsys):
     resource = pytest.importorskip("resource")
     usage = type("Usage", (), {"ru_maxrss": counted})
     monkeypatch.setattr(resource, "getrusage", lambda who: usage)
