@@ -1,11 +1,18 @@
 """True or Fake: what detectors of generated faces really learn.
 
-Importing the package chooses Keras' backend (TensorFlow, unless `KERAS_BACKEND` says otherwise).
-`setup` prepares a notebook.
+Importing the package chooses Keras' backend: TensorFlow, unless `KERAS_BACKEND` says otherwise.
 """
 
+import logging
 import os
+import platform
+import subprocess
+import sys
+import tempfile
+import warnings
 from collections.abc import Sequence
+
+from .config import ROOT, get_study
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -15,8 +22,7 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
     """Prepares a notebook: chooses the study, makes what is missing, seeds, says what runs where.
 
     Args:
-        name: The study's name. The environment variable `STUDY`, when set, wins, so that one
-            command can run all notebooks on another study without editing them.
+        name: The study's name. The environment variable `STUDY`, when set, wins.
         after: Numbers of the notebooks whose results this one reads, for example `["01"]`. Those
             that have not been run are run first.
 
@@ -27,11 +33,6 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
         ValueError: If there is no study of that name.
         RuntimeError: If an earlier notebook stops.
     """
-    import platform
-    import warnings
-
-    from .config import get_study
-
     # Jupyter's progress widget is not used: bars go to standard output.
     warnings.filterwarnings("ignore", message="IProgress not found")
     study = get_study(os.environ.get("STUDY") or name)
@@ -50,31 +51,16 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
 
 def _run_missing(study, numbers: Sequence[str]) -> None:
     """Runs those of the notebooks whose results are not there, and shows what they print."""
-    import subprocess
-    import sys
-
-    from .config import ROOT
-
-    scores = study.data / "scores"
-    results = {
-        "01": study.data / "rejected.csv",
-        "02": scores / "Metadata-controlled.parquet",
-        "03": scores / f"{study.direct[-1].name}-controlled.parquet",
-        "04": scores / f"{study.fourier.name}-controlled.parquet",
-        "05": scores / f"{study.autoencoder.classifier.name}-controlled.parquet",
-    }
-    for number in (number for number in numbers if not results[number].exists()):
+    last = {"02": "Metadata", "03": study.direct[-1].name, "04": study.fourier.name}
+    last |= {"05": study.autoencoder.classifier.name}
+    results = {key: f"scores/{model}-controlled.parquet" for key, model in last.items()}
+    results["01"] = "rejected.csv"
+    for number in (number for number in numbers if not (study.data / results[number]).exists()):
         print(f"Notebook {number} has not been run on this machine. It runs first:", flush=True)
         command = [sys.executable, "-u", "-m", "tools.run_notebooks", number]
+        pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         environment = os.environ | {"STUDY": study.name}
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as run:
+        with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as run:
             for line in run.stdout:
                 print(line, end="", flush=True)
         if run.returncode:
@@ -82,14 +68,7 @@ def _run_missing(study, numbers: Sequence[str]) -> None:
 
 
 def _import_keras_quietly():
-    """Imports Keras while the backend's messages on file descriptor 2 are held back.
-
-    They are shown if the import fails.
-    """
-    import logging
-    import sys
-    import tempfile
-
+    """Imports Keras; the backend's messages on file descriptor 2 are shown only if that fails."""
     with tempfile.TemporaryFile() as messages:
         sys.stderr.flush()
         stderr = os.dup(2)

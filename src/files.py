@@ -26,12 +26,7 @@ class DiskFull(DeliveryError):
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Writes a file such that a reader finds the old file or the new one, never half of it.
 
-    Args:
-        path: The file. Missing folders are made.
-        write: Called with the path of a temporary file of the same suffix in the same folder.
-
-    Returns:
-        `path`.
+    `write` is called with the path of a temporary file of the same suffix, in the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
@@ -69,16 +64,13 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 
 def require_space(folder: Path, num_bytes: int, what: str, reserved: int = 0) -> None:
-    """Checks that a disk has room.
+    """Raises `DiskFull` unless the disk of a folder has room.
 
     Args:
         folder: Any folder on the disk.
         num_bytes: Needed.
         what: For what; the message begins with it.
         reserved: Bytes that are free but promised to other files.
-
-    Raises:
-        DiskFull: If fewer bytes are free.
     """
     free = max(0, shutil.disk_usage(folder).free - reserved)
     if num_bytes > free:
@@ -109,16 +101,10 @@ def progress(
 ) -> tqdm:
     """A progress bar on standard output: on standard error a notebook would show it as an error.
 
-    Args:
-        iterable: What to go through; `None` for a bar that is updated by hand.
-        description: In front of the bar.
-        total: Number of items, if the iterable does not know.
-        unit: Of what is counted.
-        **options: Further arguments of `tqdm`.
+    `iterable=None` is a bar that is updated by hand; further arguments are those of `tqdm`.
     """
-    defaults = {"file": sys.stdout, "leave": False, "dynamic_ncols": True}
-    defaults |= {"mininterval": 0.5, "delay": 0.5}
-    return tqdm(iterable, description, total, unit=unit, **(defaults | options))
+    options = {"mininterval": 0.5, "delay": 0.5, "dynamic_ncols": True, "leave": False} | options
+    return tqdm(iterable, description, total, unit=unit, file=sys.stdout, **options)
 
 
 def map_files(function: Callable, files: Sequence, num_threads: int, title: str) -> list:

@@ -1,8 +1,4 @@
-"""The autoencoder of notebook 5: its layers, the faces that it learns, its training, its errors.
-
-It learns to reconstruct real faces. A classifier on its embeddings is then trained as any detector
-with a frozen extractor: `models.join`, `scoring.fit`.
-"""
+"""The autoencoder of notebook 5, which learns to reconstruct real faces; the head of detectors."""
 
 from dataclasses import dataclass
 
@@ -33,11 +29,8 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
     Raises:
         ValueError: If the faces cannot be halved once for every convolution.
     """
-    if face_size % 2 ** len(config.filters):
-        raise ValueError(
-            f"Received face_size={face_size}; {len(config.filters)} halvings need a multiple of "
-            f"{2 ** len(config.filters)}."
-        )
+    if face_size % (multiple := 2 ** len(config.filters)):
+        raise ValueError(f"Received face_size={face_size}; expected a multiple of {multiple}.")
 
     def activate(x):
         return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))
@@ -62,19 +55,14 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
 
 
 def build_embedding_classifier(latent: int, hidden: tuple[int, ...] = (1024, 64)) -> keras.Model:
-    """A classifier on embeddings: dense layers, then one sigmoid unit. The head of every detector.
+    """The head of every detector: dense layers, then one sigmoid unit.
 
     Args:
         latent: Length of an embedding.
-        hidden: Units of the dense layers; `()` is the single unit of the study's report, the
-            default its notebook.
+        hidden: Units of the dense layers; `()` is the study's report, the default its notebook.
 
     Returns:
         Model named `head` from `(N, latent)` `float32` to the probability of fake `(N, 1)`.
-
-    Example:
-        >>> build_embedding_classifier(2048).count_params()
-        2163841
     """
     features = layers.Input((latent,), name="features")
     x = features
@@ -95,12 +83,9 @@ class Faces:
 
 
 def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> Faces:
-    """Decodes the real faces that the autoencoder learns, cut out and resized.
+    """The real faces that the autoencoder learns, cut out at their boxes (`scoring.prepare`).
 
-    Args:
-        study: Gives the dataset and the side of the crops.
-        records: From `catalog.load`.
-        boxes: As for `scoring.prepare`; faces without a box are left out.
+    A face without a box is left out.
     """
     corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
     chosen = records[is_learnt(study, records) & records["path"].isin(corners.index)]
@@ -141,24 +126,11 @@ def fit_autoencoder(
     """
     keras.utils.set_random_seed(study.seed)
     model = build_autoencoder(config, faces.pixels.shape[1])
-    train, valid = (
-        Reconstruction(
-            faces.pixels,
-            rows=faces.rows[split],
-            batch_size=config.batch_size,
-            shuffle=split == "train",
-            seed=study.seed,
-        )
-        for split in ("train", "valid")
-    )
-    settings = training.Settings(
-        config.learning_rate,
-        config.epochs,
-        study.seed,
-        loss="mean_squared_error",
-        config=config,
-        data=faces.fingerprint,
-    )
+    options = {"batch_size": config.batch_size, "seed": study.seed}
+    train = Reconstruction(faces.pixels, rows=faces.rows["train"], **options)
+    valid = Reconstruction(faces.pixels, rows=faces.rows["valid"], shuffle=False, **options)
+    size, loss = (config.learning_rate, config.epochs, study.seed), "mean_squared_error"
+    settings = training.Settings(*size, loss, config=config, data=faces.fingerprint)
     model, history = training.train(model, train, valid, study.models / name, settings)
     training.update_card(study.models / name, starts_from="random values")
     return model, history

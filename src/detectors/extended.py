@@ -1,10 +1,10 @@
 """What takes longer than a first run: several seeds, and the generator matrix.
 
-`python -m src.detectors.extended`, after the notebooks 01 to 05; notebook 06 then shows the
-results. Models, scores and rows of `results.csv` are written as the notebooks write them; what is
-done is read back, and an interrupted run goes on where it was.
+`python -m src.detectors.extended`, after the notebooks 01 to 05; notebook 06 shows the results.
+What is done is read back, and an interrupted run goes on where it was.
 """
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,10 +26,8 @@ def train_sets(generators: Sequence[str]) -> list[str]:
     >>> train_sets(["a", "b", "c"])
     ['a', 'b', 'c', 'b+c', 'a+c', 'a+b']
     """
-    return [
-        *generators,
-        *("+".join(name for name in generators if name != left_out) for left_out in generators),
-    ]
+    others = [[name for name in generators if name != left_out] for left_out in generators]
+    return [*generators, *map("+".join, others)]
 
 
 def generator_matrix(study: Study, records: pd.DataFrame) -> None:
@@ -48,20 +46,23 @@ def generator_matrix(study: Study, records: pd.DataFrame) -> None:
 def several_seeds(study: Study, records: pd.DataFrame) -> None:
     """Trains the headline detectors with each of `study.extra_seeds`, under both protocols."""
     networks = {network.name: network for network in (*study.direct, study.fourier)}
-    for name in study.headline:
-        for seed in (seed for seed in study.extra_seeds if seed != study.seed):
-            for protocol in PROTOCOLS:
-                if name in networks:
-                    pictures = scoring.prepare(study, records, protocol, networks[name].approach)
-                    _train(networks[name], pictures.retrained(seed=seed))
-                else:
-                    _train_classifier(study, records, seed, protocol)
+    seeds = [seed for seed in study.extra_seeds if seed != study.seed]
+    for name, seed, protocol in itertools.product(study.headline, seeds, PROTOCOLS):
+        if name in networks:
+            pictures = scoring.prepare(study, records, protocol, networks[name].approach)
+            _train(networks[name], pictures.retrained(seed=seed))
+        else:
+            _train_classifier(study, records, seed, protocol)
 
 
-def _train(network: Network, pictures: scoring.Pictures) -> None:
-    """Trains and scores one network."""
-    keras.utils.set_random_seed(pictures.study.seed)
-    _fit(models.build(network, pictures.pixels.shape[1]), network, pictures)
+def _train(network: Network, pictures: scoring.Pictures, model=None) -> None:
+    """Trains and scores a network; `model` where `models.build` does not build it."""
+    if model is None:
+        keras.utils.set_random_seed(pictures.study.seed)
+        model = models.build(network, pictures.pixels.shape[1])
+    model, _ = scoring.fit(model, network, pictures)
+    scoring.score(model, network, pictures)
+    keras.backend.clear_session()  # or dozens of networks fill the memory
 
 
 def _train_classifier(study: Study, records: pd.DataFrame, seed: int, protocol: str) -> None:
@@ -73,14 +74,7 @@ def _train_classifier(study: Study, records: pd.DataFrame, seed: int, protocol: 
     trained, _ = autoencoder.fit_autoencoder(pictures.study, learnt, config, name)
     keras.utils.set_random_seed(seed)
     head = models.build_embedding_classifier(config.latent, config.head)
-    _fit(models.join(trained.get_layer("encoder"), head), config.classifier, pictures)
-
-
-def _fit(model: keras.Model, network: Network, pictures: scoring.Pictures) -> None:
-    """Trains a model and scores it."""
-    model, _ = scoring.fit(model, network, pictures)
-    scoring.score(model, network, pictures)
-    keras.backend.clear_session()  # or dozens of networks fill the memory
+    _train(config.classifier, pictures, models.join(trained.get_layer("encoder"), head))
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import pandas as pd
 import pytest
 
 from src.data import catalog
@@ -19,19 +18,16 @@ def few(study):
     )
 
 
-def test_the_matrix_trains_on_each_and_tests_on_all(few, records):
-    three = dataclasses.replace(
-        few, test_sets=few.test_sets | {"text2img": "wiki"}, matrix=few.matrix[:1]
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extended, "train_sets", lambda generators: ["gan140k", "inpainting+text2img"])
-        extended.generator_matrix(three, records)
+def test_the_matrix_trains_on_each_and_tests_on_all(few, records, monkeypatch):
+    test_sets = few.test_sets | {"text2img": "wiki"}
+    three = dataclasses.replace(few, test_sets=test_sets, matrix=few.matrix[:1])
+    train_sets = ["gan140k", "inpainting+text2img"]
+    monkeypatch.setattr(extended, "train_sets", lambda generators: train_sets)
+    extended.generator_matrix(three, records)
     results = read_results(three).query("metric == 'auc' and model == 'Matrix_direct'")
     assert len(results) == 6 and set(results["protocol"]) == {"controlled"}
-    assert results.groupby("train_set")["test_set"].nunique().to_dict() == {
-        "gan140k": 3,
-        "inpainting+text2img": 3,
-    }
+    counts = results.groupby("train_set")["test_set"].nunique()
+    assert counts.to_dict() == dict.fromkeys(train_sets, 3)
     card = training.read_card(three.models / "Matrix_direct-controlled-inpainting+text2img")
     assert card["train_set"] == "inpainting+text2img" and 0 <= card["threshold"] <= 1
     scores = read_scores(three, "Matrix_direct-controlled-gan140k")
@@ -39,16 +35,13 @@ def test_the_matrix_trains_on_each_and_tests_on_all(few, records):
 
 
 def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):
-    boxes = pd.DataFrame(
-        {"path": records["path"], "left": 0.2, "top": 0.2, "right": 0.8, "bottom": 0.8}
-    )
+    boxes = records[["path"]].assign(left=0.2, top=0.2, right=0.8, bottom=0.8)
     monkeypatch.setattr(extended.faces, "face_boxes", lambda *_: boxes)
     monkeypatch.setattr(extended, "PROTOCOLS", ("controlled",))
     extended.several_seeds(few, records)
     results = read_results(few).query("metric == 'auc' and seed == 1")
-    assert set(results["model"]) == set(few.headline) and set(results["test_set"]) == set(
-        few.test_sets
-    )
+    assert set(results["model"]) == set(few.headline)
+    assert set(results["test_set"]) == set(few.test_sets)
     for name in few.headline:
         card = training.read_card(few.models / f"{name}-controlled-seed1")
         assert card["seed"] == 1 and card["train_set"] == few.train_set

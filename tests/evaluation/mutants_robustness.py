@@ -9,8 +9,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
     ),
     "conditions mixed up": (
-        "zip(probability.T, conditions)",
-        "zip(probability.T, reversed(conditions))",
+        "zip(probabilities[model_id].T, conditions)",
+        "zip(probabilities[model_id].T, reversed(conditions))",
         checks.test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
     ),
     "scores of an older model": (
@@ -19,8 +19,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_degraded_scores_are_kept_until_model_or_pictures_change,
     ),
     "half of the AUC in place of half of what is above chance": (
-        "(clean[auc.index] + 0.5) / 2",
-        "clean[auc.index] / 2",
+        "(clean + 0.5) / 2",
+        "clean / 2",
         checks.test_breaks_first_finds_the_mildest_level_below_halfway,
     ),
 }  # fmt: skip
