@@ -2,7 +2,6 @@
 
 import threading
 import time
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TRANSIENT = (
@@ -24,38 +23,17 @@ PERMANENT = ("401", "403", "404")
 
 
 class FaultyServer:
-    """Serves `files` (name → bytes), with a fault wherever `plan(name)` names one.
+    """Serves `files` (name → bytes); `plan(name)` names the fault of an answer, if any.
 
-    Args:
-        files: File name → content; may be changed while it runs.
-        plan: Function of a file name that returns one of `TRANSIENT` or `PERMANENT`, or `None` for
-            an honest answer. Called under a lock.
-        randint: `randint(low, high)` behind the random bytes.
-        silence: Seconds that a stall lasts.
-        pause: Seconds between two blocks of 512 bytes.
-
-    Attributes:
-        requests: `(name, Range header or "", fault or "")` of all requests.
-        num_bytes: Bytes of content sent so far.
+    `faults` is what `plan` takes from by default; `requests` lists `(name, Range, fault)` of all
+    requests; `pause` are the seconds between two blocks of 512 bytes.
     """
 
-    def __init__(
-        self,
-        files,
-        plan=lambda name: None,
-        *,
-        randint=lambda low, high: high,
-        silence=0.3,
-        pause=0.0,
-    ):
-        self.files, self.plan, self.randint, self.silence, self.pause = (
-            files,
-            plan,
-            randint,
-            silence,
-            pause,
-        )
-        self.requests, self.num_bytes, self.retry_after = [], 0, "0"
+    def __init__(self):
+        self.files, self.faults, self.requests, self.num_bytes = {}, [], [], 0
+        self.plan = lambda name: self.faults.pop(0) if self.faults else ""
+        self.randint = lambda low, high: (low + high) // 2  # behind all that is random
+        self.pause, self.retry_after = 0.0, "0"
         self.lock, self.closing = threading.Lock(), threading.Event()
 
     def __enter__(self):
@@ -70,13 +48,9 @@ class FaultyServer:
             def log_message(self, *_):
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads, block_on_close = True, False
-
-            def handle_error(self, *_):  # a client that went away
-                pass
-
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.block_on_close = False
+        self.server.handle_error = lambda *_: None  # a client that went away
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         return self
@@ -90,24 +64,22 @@ class FaultyServer:
         """One request."""
         name, wanted = handler.path.rsplit("/", 1)[-1], handler.headers.get("Range", "")
         with self.lock:
-            fault = self.plan(name) or ""
+            fault = self.plan(name)
             self.requests.append((name, wanted, fault))
         if fault == "close":
             return self.hang_up(handler)
         if fault.isdigit() or name not in self.files:
-            return self.refuse(handler, int(fault or 404))
-        content = self.files[name]
+            return self.send_headers(handler, int(fault or 404), Content_Length=0)
+        content, start = self.files[name], 0
         etag = f'"{len(content)}-{hash(content)}"'
         if fault == "portal":
             content, wanted = b"<html>Please sign in</html>", ""
-        start = 0
         if wanted and fault != "ignore_range" and handler.headers.get("If-Range", etag) == etag:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
-                return self.refuse(handler, 416)
-            if fault == "wrong_range":
-                start = max(0, start - 1)
-        body = bytearray(content[start:])
+                return self.send_headers(handler, 416, Content_Length=0)
+            start = max(0, start - (fault == "wrong_range"))
+        body, headers = bytearray(content[start:]), {"ETag": etag}
         announced = len(body)
         if fault == "wrong_byte":
             body[self.randint(0, len(body) - 1)] ^= 0xFF
@@ -115,14 +87,20 @@ class FaultyServer:
             announced = self.randint(0, len(body) - 1)
         if fault == "announce_more":
             announced += self.randint(1, 1000)
-        handler.send_response(206 if start else 200)
         if start:
-            total = len(content) + announced - len(body)
-            handler.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{total}")
-        handler.send_header("Content-Length", str(announced))
-        handler.send_header("ETag", etag)
-        handler.end_headers()
+            total = start + announced
+            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
+        self.send_headers(handler, 206 if start else 200, Content_Length=announced, **headers)
         self.send(handler, fault, body)
+
+    def send_headers(self, handler, status, **headers):
+        """The answer up to its content."""
+        handler.send_response(status)
+        if status in (429, 503):
+            headers["Retry_After"] = self.retry_after
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), str(value))
+        handler.end_headers()
 
     def send(self, handler, fault, body):
         """The content, up to where the fault strikes."""
@@ -132,24 +110,14 @@ class FaultyServer:
                 sent = body[block : min(block + 512, end)]
                 handler.wfile.write(sent)
                 self.num_bytes += len(sent)
-                if self.pause:
-                    time.sleep(self.pause)
+                time.sleep(self.pause)
         except OSError:
             handler.close_connection = True
             return
         if fault == "stall":
-            self.closing.wait(self.silence)
+            self.closing.wait(0.2)
         if fault in ("cut", "stall", "announce_more", "announce_less"):
             self.hang_up(handler)
-
-    def refuse(self, handler, status):
-        """An answer without the file."""
-        handler.send_response(status)
-        if status in (429, 503):
-            handler.send_header("Retry-After", self.retry_after)
-        handler.send_header("Date", formatdate(usegmt=True))
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
 
     def hang_up(self, handler):
         """End the connection."""

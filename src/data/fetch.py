@@ -1,9 +1,4 @@
-"""How archives get here: each dataset whole or not at all.
-
-Reads archives from the internet, from a mirror (`TRUE_OR_FAKE_MIRROR`), from `archives/` or from
-Kaggle's mounted inputs; writes `archives/<archive>` and `raw/<name>/…`. Interrupted at any moment,
-the next call goes on from there.
-"""
+"""How archives get here: each dataset complete or not at all; a next call goes on from there."""
 
 import fnmatch
 import os
@@ -18,9 +13,8 @@ from ..files import DeliveryError, read_json, require_space
 from ..files import progress as progress_bar
 from .archives import MARKER, clear_leftovers, extract
 from .sources import MIRROR
-from .transfer import SourceFailed, receive, size_of
+from .transfer import SourceFailed, receive
 
-KAGGLE_INPUT = Path("/kaggle/input")  # where Kaggle mounts the inputs of a notebook
 _NUM_WORKERS = 4  # archives handled at once
 
 
@@ -48,28 +42,20 @@ def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
         One `Delivery` a file, in the order of `files`. What is already there is reused at once.
 
     Raises:
-        ValueError: If two files share a name.
+        DiskFull: Before anything is written, if the archives and their files do not fit the disk.
     """
-    names = [file.name for file in files]
-    if len(set(names)) < len(names):
-        raise ValueError(f"Files need distinct names, one folder each; received {names}.")
     for folder in (archives, raw):
         folder.mkdir(parents=True, exist_ok=True)
-    bar = progress_bar(None, "Downloading", 0, "B", unit_scale=True, delay=3)
+    bar = progress_bar(None, "Fetching", 0, "B", unit_scale=True, delay=3)
     with FileLock(raw / ".lock"), bar, ThreadPoolExecutor(_NUM_WORKERS) as pool:
-        progress, reserved, no_room = _Progress(bar), 0, {}
-        for file in files:  # before anything is written
-            try:
-                reserved += _require_room(file, archives, raw, reserved)
-            except DeliveryError as error:
-                no_room[file.name] = error
+        progress = _Progress(bar)
+        num_bytes = sum(_room_needed(file, archives, raw) for file in files)
+        require_space(raw, num_bytes, f"{len(files)} archives and their files")
 
         def deliver(file):
             try:
-                if file.name in no_room:
-                    raise no_room[file.name]
-                return _deliver(file, archives, raw, progress)
-            except Exception as error:  # noqa: BLE001 (it is told, and the others go on)
+                return _deliver(file, archives / file.archive, raw / file.name, progress)
+            except Exception as error:
                 kind = "" if isinstance(error, DeliveryError) else f"{type(error).__name__}: "
                 return Delivery(file.name, None, problem=f"{file.name}: {kind}{error}")
 
@@ -81,32 +67,26 @@ def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
             raise
 
 
-def _require_room(file, archives, raw, reserved) -> int:
-    """Bytes that archive and tree, where JPEGs keep their size, will take of the disk of `raw`."""
-    if file.num_bytes is None or _holds_files(raw / file.name):
+def _room_needed(file, archives, raw) -> int:
+    """Bytes that an archive and its tree, which is as large, will take."""
+    if file.num_bytes is None or holds_files(raw / file.name):
         return 0
-    archive, need = archives / file.archive, file.num_bytes
-    if archives.stat().st_dev == raw.stat().st_dev:
-        there = max(size_of(archive), size_of(archive.with_name(f"{archive.name}.part")))
-        need += max(0, file.num_bytes - there)
-    require_space(raw, need, f"{file.archive} and its files", reserved)
-    return need
+    there = [path.stat().st_size for path in archives.glob(f"{file.archive}*")]  # or a part of it
+    return file.num_bytes + max(0, file.num_bytes - max(there, default=0))
 
 
-def _deliver(file, archives, raw, progress) -> Delivery:
+def _deliver(file, archive, folder, progress) -> Delivery:
     """Find, or obtain and extract, one dataset."""
-    folder, archive = raw / file.name, archives / file.archive
     clear_leftovers(folder)
     marker, status = read_json(folder / MARKER), "used in place"
     if marker and file.digest in (None, marker["digest"]):
         status = "already there"
-    elif marker or not _holds_files(folder):  # else a link, or a tree put there by hand
+    elif marker or not holds_files(folder):  # else a link, or a tree put there by hand
         found, refusal = _on_kaggle(file, archive)
         if found:
             _link(folder, found)
         else:
             _obtain(file, archive, progress, refusal)
-            progress.describe(f"Extracting {file.name}")
             extract(archive, folder, digest=file.digest, check=progress.wait)
             status = "extracted"
         marker = read_json(folder / MARKER)
@@ -121,90 +101,72 @@ def _take_stock(file, folder, marker) -> tuple[int, str]:
     for parent, _, names in os.walk(folder):
         base = Path(parent).relative_to(folder)
         paths += [(base / name).as_posix() for name in names if name != MARKER]
-    counts = [
-        (f"files like {pattern}", len(fnmatch.filter(paths, pattern)), number)
-        for pattern, number in file.expected
-    ]
-    if marker:
-        counts.append(("files in all", len(paths), marker["num_files"]))
+    expected = dict(file.expected) | ({"*": marker["num_files"]} if marker else {})
+    found = {pattern: len(fnmatch.filter(paths, pattern)) for pattern in expected}
     problems = [
-        f"{found:,} {what} where {number:,} are expected"
-        for what, found, number in counts
-        if found != number
+        f"{found[pattern]:,} files like {pattern} where {number:,} are expected"
+        for pattern, number in expected.items()
+        if found[pattern] != number
     ]
-    text = (
-        f"{folder} holds {'; '.join(problems)}. Delete that folder and fetch again, or go on with "
-        "what there is."
-    )
-    return len(paths), text if problems else ""
+    advice = "Delete that folder and fetch again, or go on with what there is."
+    return len(paths), f"{folder} holds {'; '.join(problems)}. {advice}" if problems else ""
 
 
 def _on_kaggle(file, archive) -> tuple[Path | None, str]:
-    """Folder of a Kaggle dataset that is mounted or that `kagglehub` delivers, or why it is not."""
-    if not file.kaggle:
-        return None, ""
-    owner, slug = file.kaggle.split("/")
-    for mounted in (KAGGLE_INPUT / slug, KAGGLE_INPUT / "datasets" / owner / slug):
-        if mounted.is_dir():
-            return mounted, ""
-    if archive.exists() or os.environ.get(MIRROR):
+    """Where `kagglehub` keeps (or, on Kaggle, mounts) a dataset of Kaggle, or why it does not."""
+    if not file.kaggle or archive.exists() or os.environ.get(MIRROR):
         return None, ""
     try:
         import kagglehub
 
         return Path(kagglehub.dataset_download(file.kaggle)), ""
-    except Exception as error:  # noqa: BLE001 (no common base); the public URL comes next
+    except Exception as error:  # no common base; the public address comes next
         return None, f"kagglehub was tried before ({type(error).__name__}: {error}). "
 
 
 def _link(folder, target) -> None:
     """Make `raw/<name>` lead to a folder elsewhere, so that paths below `raw` hold."""
     try:
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.is_dir():
-            folder.rmdir()
+        folder.unlink(missing_ok=True)  # what is left of an older link
         folder.symlink_to(target, target_is_directory=True)
     except OSError as error:
         raise DeliveryError(
             f"its files lie in {target}, but no link to them can be made at {folder} ({error}). "
-            f"Copy or move that folder to {folder}, or allow links (on Windows: switch on "
-            "Developer Mode). Then fetch again."
+            "Copy them there, or allow links (Windows: Developer Mode). Then fetch again."
         ) from error
 
 
 def _obtain(file, archive, progress, refusal) -> None:
     """Have the verified archive, from the mirror if there is one; or say what a person can do."""
     base = os.environ.get(MIRROR)
+    url = f"{base.rstrip('/')}/{file.archive}" if base else file.url
     try:
-        url = f"{base.rstrip('/')}/{file.archive}" if base else file.url
-        return receive(file, url, archive, progress)
+        receive(file, url, archive, progress)
     except SourceFailed as error:
-        text = f"{error} {refusal}"
-    page = f" from {file.page}" if file.page else ""
-    steps = [
-        f"download it by hand{page} and put it at {archive}",
-        f"unset {MIRROR}" if base else f"set {MIRROR} to a base URL that holds {file.archive}",
-    ]
-    if file.kaggle:
-        steps.append(
-            "`pip install kagglehub` and sign in with `kagglehub.login()` (free account, token "
-            "from https://www.kaggle.com/settings), or in a Kaggle notebook attach "
-            f"{file.kaggle} with Add Input"
-        )
-    steps += [
-        f"take Hugging Face's copy: `copies.take_copy(study, {file.name!r}, {copy!r})`"
-        for copy in file.copies
-    ]
-    raise DeliveryError(f"{text}To mend it: {'; or '.join(steps)}. Then fetch again.")
+        steps = [
+            f"download it by hand from {file.page or file.url} and put it at {archive}",
+            f"unset {MIRROR}" if base else f"set {MIRROR} to a base URL that holds {file.archive}",
+        ]
+        if file.kaggle:
+            steps.append(
+                "sign in with `kagglehub.login()` (free account, token from "
+                f"https://www.kaggle.com/settings), or on Kaggle attach {file.kaggle} by Add Input"
+            )
+        steps += [
+            f"take Hugging Face's copy: `copies.take_copy(study, {file.name!r}, {copy!r})`"
+            for copy in file.copies
+        ]
+        text = f"{error} {refusal}To mend it: {'; or '.join(steps)}. Then fetch again."
+        raise DeliveryError(text) from error
 
 
-def _holds_files(folder) -> bool:
+def holds_files(folder) -> bool:
+    """Whether it is a folder with anything in it."""
     return folder.is_dir() and any(folder.iterdir())
 
 
 class _Progress:
-    """One bar in bytes over all files, shown after three seconds, and the signal to stop."""
+    """One bar in bytes over all files, and the signal to stop."""
 
     def __init__(self, bar):
         self.bar, self.lock, self.stopped = bar, threading.Lock(), threading.Event()
@@ -217,11 +179,6 @@ class _Progress:
             self.files[file.name] = size, total or size
             self.bar.total = sum(total for _, total in self.files.values())
             self.bar.update(size - before)
-
-    def describe(self, text):
-        """What is being done now."""
-        with self.lock:
-            self.bar.set_description(text, refresh=False)
 
     def wait(self, seconds=0.0):
         """Wait, or raise if the call was interrupted."""

@@ -1,8 +1,6 @@
-"""What each dataset says of its files, folder by folder → rows of records, as in `catalog.collect`.
+"""What each dataset says of its files → records, as in `catalog.collect`.
 
-Labels and splits come from folder names and are checked against the tables next to them. Every
-reader takes the folder `raw` of a study and returns no row where its dataset is not there;
-`manifest` takes the folder of a `manifest.csv`.
+Labels and splits come from folder names and are checked against the tables next to them.
 """
 
 import warnings
@@ -25,23 +23,19 @@ _CELEBA_SIZE = (178, 218)  # of the aligned pictures, in which its landmarks are
 
 
 def deepfakeface(raw: Path) -> pd.DataFrame:
-    """wiki, inpainting, text2img and insight: one relative path, one photograph, one group.
-
-    A fake has the gender of the photograph it shares its name with, since the public code that made
-    the fakes paired photographs of one gender. `inpainting` also has its face box: that was the
-    mask (`process.py`).
-    """
+    """wiki, inpainting, text2img and insight: one relative path, one photograph, one group."""
+    # A fake has the gender of the photograph of its name: the public code that made the fakes
+    # paired photographs of one gender. `inpainting` also has its face box, which was the mask.
     rows = [
         _row(raw, file, dataset, dataset == "wiki", "/".join(("wiki", *file.parts[-2:])))
         for dataset in ("wiki", "inpainting", "text2img", "insight")
         for file in _images(raw / dataset)
     ]
-    table, known = as_table(rows), _wiki_mat(raw / "wiki_crop")
+    table, known = _as_table(rows), _wiki_mat(raw / "wiki_crop")
     keys = table["group"].str.removeprefix("wiki/")  # 07/123_1950-01-01_2010.jpg
     told = known[["person", "gender"]].reindex(keys, fill_value="")
     table[["person", "gender"]] = told.to_numpy()
-    is_photograph = table["dataset"] == "wiki"
-    file_of = dict(zip(keys[is_photograph], table.loc[is_photograph, "path"]))
+    file_of = table.set_index(keys).query("dataset == 'wiki'")["path"].to_dict()
     corners = known.loc[known.index.isin(list(file_of)), BOX].dropna()
     sizes = np.reshape([_stored_size(raw / file_of[key]) for key in corners.index], (-1, 2))
     boxes = (corners / np.tile(sizes, 2)).clip(0, 1)
@@ -51,25 +45,16 @@ def deepfakeface(raw: Path) -> pd.DataFrame:
 
 
 def _wiki_mat(folder: Path) -> pd.DataFrame:
-    """What IMDB-WIKI's `wiki.mat` tells of each photograph, by its relative path.
-
-    `face_location` (x1, y1, x2, y2) refers to the uncropped photograph as stored, not to the crop
-    it comes with. Its publishers cut faces out with Matlab's `img(y1:y2, x1:x2, :)`: first and last
-    pixel, counted from one. Where no face was found (`face_score` is infinite) it is the whole
-    picture, which is left out here.
-
-    Returns:
-        Columns `person`, `gender` and `BOX`: the edges in pixels, counted from zero. No row if the
-        file is not there.
-    """
+    """What `wiki.mat` tells of each photograph, by its relative path; `BOX` in pixels from zero."""
     found = sorted(folder.rglob("wiki.mat"))
     if not found:
         return pd.DataFrame(columns=["person", "gender", *BOX]).astype(dict.fromkeys(BOX, float))
     names = ("full_path", "name", "face_location", "face_score", "gender")
     table = loadmat(found[0])["wiki"][0, 0]
     path, person, location, score, gender = (table[name].ravel() for name in names)
+    # First and last pixel, counted from one, in the uncropped photograph as stored.
     corners = np.array([cell.ravel() for cell in location], float) - (1, 1, 0, 0)
-    corners[~np.isfinite(score)] = np.nan
+    corners[~np.isfinite(score)] = np.nan  # no face was found: the box is the whole picture
     path, person = ([str(t.item()) if t.size else "" for t in texts] for texts in (path, person))
     gender = pd.Series(gender).map({1.0: "male", 0.0: "female"}).fillna("").to_numpy()
     known = pd.DataFrame(corners, columns=BOX, index=pd.Index(path, dtype=object))
@@ -93,16 +78,14 @@ def gan140k(raw: Path) -> pd.DataFrame:
     for file in _images(raw / "gan140k"):
         split, label = file.parts[-3:-1]
         if split not in SPLITS or label not in LABELS:
-            raise ValueError(
-                f"Expected …/{{{','.join(SPLITS)}}}/{{{','.join(LABELS)}}}/<image>, found "
-                f"{file.relative_to(raw).as_posix()}."
-            )
+            expected = f"…/{{{','.join(SPLITS)}}}/{{{','.join(LABELS)}}}/<image>"
+            raise ValueError(f"Expected {expected}, found {file.relative_to(raw).as_posix()}.")
         group = f"gan140k/{split}/{label}/{file.name}"
         rows.append(_row(raw, file, "gan140k", label == "real", group) | {"split": split})
     labels = {row["group"].removeprefix("gan140k/"): row["label"] for row in rows}
     for csv in sorted(csv for split in SPLITS for csv in (raw / "gan140k").rglob(f"{split}.csv")):
         _check_polarity(csv, labels)
-    return as_table(rows)
+    return _as_table(rows)
 
 
 def _check_polarity(csv: Path, labels: dict[str, str]) -> None:
@@ -115,29 +98,26 @@ def _check_polarity(csv: Path, labels: dict[str, str]) -> None:
         if num_wrong := int((told != by_folder)[is_here].sum()):
             raise ValueError(
                 f"{csv.name}: column {what} contradicts the folder names for {num_wrong} of "
-                f"{is_here.sum()} files. A mirror with the opposite polarity? Labels are read from "
-                "the folder names; delete the CSV file if the folders are right, else fetch the "
-                "dataset anew."
+                f"{is_here.sum()} files (a mirror with the opposite polarity?). Delete the CSV "
+                "file if the folders are right, else fetch the dataset anew."
             )
 
 
 def celeba(raw: Path) -> pd.DataFrame:
-    """CelebA: real photographs, with the source's own partition (0 train, 1 valid, 2 test).
-
-    Kaggle's copy tells no names; CelebA's own `identity_CelebA.txt`, put next to it, does. The
-    boxes in `list_bbox_celeba.csv` are of the pictures before they were aligned: not used.
-    """
+    """CelebA: real photographs, with the source's own partition (0 train, 1 valid, 2 test)."""
+    # Kaggle's copy tells no persons; CelebA's own `identity_CelebA.txt`, put next to it, does. The
+    # boxes in `list_bbox_celeba.csv` are of the pictures before they were aligned: not used.
     files = _images(raw / "celeba")
     names = [file.name for file in files]
 
     def told(name, columns, **options):
-        """Columns of one of CelebA's tables, a row for each file; NaN where nothing is told."""
+        """Columns of one of CelebA's tables, a row for each file; NaN where it tells nothing."""
         found = sorted((raw / "celeba").rglob(name))
         if not found:
             return pd.DataFrame(np.nan, index=names, columns=columns)
         return pd.read_csv(found[0], **options).set_index("image_id")[columns].reindex(names)
 
-    table = as_table([_row(raw, file, "celeba", True, f"celeba/{file.name}") for file in files])
+    table = _as_table([_row(raw, file, "celeba", True, f"celeba/{file.name}") for file in files])
     partition = told("list_eval_partition.csv", ["partition"])["partition"]
     table["split"] = partition.map(dict(enumerate(SPLITS))).fillna("").to_numpy()
     male = told("list_attr_celeba.csv", ["Male"])["Male"]
@@ -153,7 +133,7 @@ def celeba(raw: Path) -> pd.DataFrame:
 
 
 def manifest(folder: Path) -> pd.DataFrame:
-    """Any folder with a `manifest.csv`; its column `split` or folders of such names give the split.
+    """Any folder with a `manifest.csv`; a column or folders named after splits give the split.
 
     Raises:
         FileNotFoundError: If it names files that do not exist.
@@ -171,17 +151,15 @@ def manifest(folder: Path) -> pd.DataFrame:
         table["split"] = [next((name for name in parts if name in SPLITS), "") for parts in folders]
     for column, known in (("label", set(LABELS)), ("split", {*SPLITS, ""})):
         if wrong := sorted(set(table[column]) - known):
-            raise ValueError(
-                f"manifest.csv: {column} must be one of {', '.join(sorted(known))}, found "
-                f"{', '.join(map(repr, wrong[:5]))}."
-            )
+            expected, found = ", ".join(sorted(known)), ", ".join(map(repr, wrong[:5]))
+            raise ValueError(f"manifest.csv: {column} must be one of {expected}, found {found}.")
     if absent := [path for path in table["path"] if not (folder / path).is_file()]:
         raise FileNotFoundError(
             f"manifest.csv names {len(absent)} of {len(table)} files that do not exist below "
             f"FACES, the first: {', '.join(absent[:3])}. Paths are relative to its folder."
         )
     table["group"] = table["dataset"] + "/" + table["group"]
-    return as_table(table.drop(columns=[*BOX, *LANDMARKS], errors="ignore").to_dict("records"))
+    return _as_table(table)
 
 
 def _row(raw: Path, file: Path, dataset: str, is_real: bool, group: str) -> dict:
@@ -195,12 +173,11 @@ def _row(raw: Path, file: Path, dataset: str, is_real: bool, group: str) -> dict
     }
 
 
-def as_table(rows: list[dict]) -> pd.DataFrame:
+def _as_table(rows) -> pd.DataFrame:
     """Records from rows that lack what their source does not tell."""
     table = pd.DataFrame(rows)
     table = table.assign(**{name: "" for name in _TEXTS if name not in table})
-    numbers = [*BOX, *LANDMARKS]
-    return table.reindex(columns=[*_TEXTS, *numbers]).astype(dict.fromkeys(numbers, float))
+    return table[_TEXTS].assign(**dict.fromkeys([*BOX, *LANDMARKS], np.nan))
 
 
 def _images(folder: Path) -> list[Path]:

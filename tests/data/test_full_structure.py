@@ -1,17 +1,16 @@
 """The study `full`, as far as it can be had here: notebook 1 on a mirror of all seven archives.
 
-The archives have the real names and layout, and simulated pictures; everything else is the study's
-own, but for their hashes, sizes and numbers of files. Of `wiki` the published number is kept, so
-that one archive is not as expected.
+The archives have the real names and layout, and simulated pictures; of `wiki` the published number
+of files is kept, so that one archive is not as expected.
 """
 
 import ast
 import contextlib
-import dataclasses
 import hashlib
 import io
 import shutil
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib
@@ -23,7 +22,7 @@ from simulator.archives import make_archives, truth
 from simulator.server import serve
 from src import config
 from src.config import ROOT, Simulation
-from src.data import catalog, fetch, readers, sources
+from src.data import catalog, readers, sources
 from src.data.sources import MIRROR, SOURCES
 from src.pictures.decoding import decode
 
@@ -33,12 +32,12 @@ NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 30, 28, 30
 def counts(file):
     """What `sources.SOURCES` should expect of the small archives."""
     splits = {"train": NUM_GAN * 5 // 7, "valid": NUM_GAN // 7, "test": NUM_GAN // 7}
-    number = {"gan140k": 0, "celeba": NUM_CELEBA}.get(file.name, NUM_PHOTOGRAPHS)
-    for pattern, published in file.expected:
-        if file.name == "gan140k" and pattern.endswith(".jpg"):
-            yield pattern, splits[pattern.strip("*").split("/")[0]]
-        else:
-            yield pattern, number if pattern.endswith(".jpg") and file.name != "wiki" else published
+    for pattern, number in file.expected:
+        if pattern.endswith(".jpg") and file.name == "gan140k":
+            number = splits[pattern.strip("*").split("/")[0]]
+        elif pattern.endswith(".jpg") and file.name != "wiki":
+            number = NUM_CELEBA if file.name == "celeba" else NUM_PHOTOGRAPHS
+        yield pattern, number
 
 
 def run_notebook_1():
@@ -59,25 +58,19 @@ def run_notebook_1():
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """Notebook 1 after `STUDY=full`: its variables, what it printed and wrote, and the truth."""
-    home, made = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("made")
-    mirror = tmp_path_factory.mktemp("mirror")
-    paths = make_archives(
-        made, **vars(Simulation(NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA)), square_size=64, seed=1
-    )
-    files = []
+    home, made, mirror = (tmp_path_factory.mktemp(name) for name in ("home", "made", "mirror"))
+    numbers = vars(Simulation(NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA))
+    paths, files = make_archives(made, **numbers, square_size=64, seed=1), []
     for file in SOURCES:
         content = paths[file.name].read_bytes()
         (mirror / file.archive).write_bytes(content)
         algorithm = file.digest.split(":")[0] if file.digest else None
         digest = algorithm and f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
         size = file.num_bytes and len(content)
-        files.append(
-            dataclasses.replace(file, num_bytes=size, digest=digest, expected=tuple(counts(file)))
-        )
+        files.append(replace(file, num_bytes=size, digest=digest, expected=tuple(counts(file))))
     with pytest.MonkeyPatch.context() as patch, serve(mirror) as address:
         patch.setattr(config, "HOME", home)
         patch.setattr(sources, "SOURCES", tuple(files))
-        patch.setattr(fetch, "KAGGLE_INPUT", home / "no-kaggle")
         patch.setenv(MIRROR, address)
         patch.setenv("STUDY", "full")
         patch.chdir(ROOT / "notebooks")
@@ -96,34 +89,24 @@ def outcome(tmp_path_factory):
         )
 
 
-def test_archives_come_under_their_own_names(outcome):
-    archives = {
-        path.name
-        for path in (outcome.study.data / "archives").iterdir()
-        if not path.name.startswith(".")
-    }
-    assert archives == {
+def test_all_archives_come_and_only_an_unexpected_number_is_remarked(outcome):
+    names = {path.name for path in (outcome.study.data / "archives").glob("[!.]*")}
+    assert names == {
         *(f"{name}.zip" for name in ("wiki", "inpainting", "text2img", "insight")),
         *("wiki_crop.tar", "140k-real-and-fake-faces.zip", "celeba-dataset.zip"),
     }
     assert {delivery.status for delivery in outcome.deliveries.values()} == {"extracted"}
-
-
-def test_only_an_unexpected_number_of_files_is_remarked(outcome):
-    problems = {
-        name: delivery.problem for name, delivery in outcome.deliveries.items() if delivery.problem
-    }
-    assert list(problems) == ["wiki"]
-    assert f"{NUM_PHOTOGRAPHS} files like wiki/*.jpg where 30,000 are expected" in problems["wiki"]
-    assert "Delete that folder and fetch again, or go on with what there is." in problems["wiki"]
-    assert "7 of 7 archives" in outcome.printed and problems["wiki"] in outcome.printed
+    assert [name for name, found in outcome.deliveries.items() if found.problem] == ["wiki"]
+    problem = outcome.deliveries["wiki"].problem
+    assert f"{NUM_PHOTOGRAPHS} files like wiki/*.jpg where 30,000 are expected. Delete" in problem
+    assert "7 of 7 archives" in outcome.printed and problem in outcome.printed
 
 
 def test_records_are_those_of_the_truth(outcome):
     truth, records = outcome.truth, outcome.records.set_index("path")
     wanted = truth[(truth["damage"] == "") & ~truth.index.str.startswith("wiki_crop/")]
-    torn = outcome.rejected.loc[outcome.rejected["reason"].str.contains("another split"), "path"]
-    assert set(records.index) == set(wanted.index) - set(torn)
+    torn = outcome.rejected["reason"].str.contains("another split")
+    assert set(records.index) == set(wanted.index) - set(outcome.rejected.loc[torn, "path"])
     for column in ("label", "generator"):
         assert (records[column] == truth.loc[records.index, column]).all()
     is_told = records["gender"] != ""
@@ -132,26 +115,20 @@ def test_records_are_those_of_the_truth(outcome):
     boxes = records[readers.BOX].dropna()
     generators = records.loc[boxes.index, "generator"]
     assert set(generators) == {"real", "inpainting", "insight"}
-    shared = boxes[
-        generators != "inpainting"
-    ]  # an inpainting's new face may fill its mask otherwise
+    shared = boxes[generators != "inpainting"]  # whose new face may fill its mask otherwise
     assert abs(shared - truth.loc[shared.index, readers.BOX]).max(axis=None) < 1e-6
     celeba = records[records["dataset"] == "celeba"]
     error = celeba[readers.LANDMARKS] - truth.loc[celeba.index, readers.LANDMARKS]
     assert abs(error).max(axis=None) < 0.5 / 178 + 1e-9
-
-
-def test_rejects_are_the_damaged_files(outcome):
-    damaged = outcome.truth.index[outcome.truth["damage"] != ""]
-    rejected = outcome.rejected[~outcome.rejected["reason"].str.contains("another split")]
-    assert set(rejected["path"]) == set(damaged) and rejected["reason"].str.len().min() > 10
+    damaged = outcome.rejected[~torn]
+    assert set(damaged["path"]) == set(truth.index[truth["damage"] != ""])
+    assert damaged["reason"].str.len().min() > 10
 
 
 def test_swaps_are_tied_to_the_right_photographs(outcome):
     true = outcome.truth.loc[outcome.ties["path"], "background"].to_numpy()
-    assert (outcome.ties["background"] == true).mean() >= 0.95 and len(
-        outcome.ties
-    ) >= 0.95 * NUM_PHOTOGRAPHS
+    assert (outcome.ties["background"] == true).mean() >= 0.95
+    assert len(outcome.ties) >= 0.95 * NUM_PHOTOGRAPHS
 
 
 def test_groups_and_splits_are_sound(outcome):
@@ -163,18 +140,11 @@ def test_groups_and_splits_are_sound(outcome):
     name = photographs["path"].str.split("/").str[-1]
     assert photographs.groupby(name)["group"].nunique().max() == 1
     split_of = records.set_index("path")["split"]
-    ties = outcome.ties[
-        outcome.ties["path"].isin(split_of.index) & outcome.ties["background"].isin(split_of.index)
-    ]
-    assert (
-        ties["path"].map(split_of).to_numpy() == ties["background"].map(split_of).to_numpy()
-    ).all()
+    ends = outcome.ties[["path", "background"]].map(split_of.get).dropna()
+    assert len(ends) and (ends["path"] == ends["background"]).all()
     gan = records[records["dataset"] == "gan140k"]
     assert (gan["split"] == gan["path"].str.split("/").str[-3]).all()
-
-
-def test_the_training_task_can_be_built(outcome):
-    tasks = catalog.tasks(outcome.records, outcome.study)
+    tasks = catalog.tasks(records, outcome.study)
     assert set(outcome.study.test_sets) <= set(tasks["test_set"])
     assert decode(catalog.files(outcome.study, tasks)[0]).ndim == 3
 
@@ -185,12 +155,9 @@ def test_a_missing_archive_is_explained_and_the_rest_goes_on(outcome):
     shutil.rmtree(outcome.study.data / "archives")
     shutil.rmtree(outcome.study.data / "raw" / "celeba")
     notebook = run_notebook_1()
-    assert {d.name: d.status for d in notebook.deliveries} == {
-        name: "failed" if name == "celeba" else "already there" for name in outcome.deliveries
-    }
-    assert (
-        "6 of 7 archives" in notebook.printed
-        and "copies.take_copy(study, 'celeba'" in notebook.printed
-    )
+    statuses = dict.fromkeys(outcome.deliveries, "already there") | {"celeba": "failed"}
+    assert {delivery.name: delivery.status for delivery in notebook.deliveries} == statuses
+    assert "6 of 7 archives" in notebook.printed
+    assert "copies.take_copy(study, 'celeba'" in notebook.printed
     left = outcome.records[outcome.records["dataset"] != "celeba"].reset_index(drop=True)
     pd.testing.assert_frame_equal(catalog.load(notebook.study), left)
