@@ -11,58 +11,32 @@ def made_results(seeds=(0,), **changes):
     """A row for each detector, test set and metric, with values that tell them apart."""
     detectors = [("direct", "VGG16_V3"), ("fourier", "Fourier_DenseNet"), ("metadata", "boosting")]
     names = ["auc", "accuracy", "precision", "f1", "precision_real", "recall_real", "f1_real"]
+    keys = ["approach", "model", "protocol", "test_set", "seed", "metric", "value"]
     rows = [
-        (
-            "tiny",
-            approach,
-            model,
-            protocol,
-            "inpainting",
-            test_set,
-            "wiki",
-            seed,
-            name,
-            value,
-            value - 0.05,
-            value + 0.05,
-            9,
-            8,
-        )
+        (approach, model, protocol, test_set, seed, name, value)
         for place, (approach, model) in enumerate(detectors)
         for protocol in ("report", "controlled")
         for test_set in ("inpainting", "insight")
         for seed in seeds
         for name, value in zip(names, 0.5 + 0.01 * np.arange(7) + 0.1 * place + 0.02 * seed)
     ]
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS)).assign(**changes)
+    rows = made_rows(**pd.DataFrame(rows, columns=keys), num_real=9, num_fake=8)
+    return rows.assign(**changes)
+
+
+DEFAULTS = {"study": "tiny", "approach": "direct", "model": "VGG16_V3", "protocol": "controlled"}
+DEFAULTS |= {"train_set": "inpainting", "test_set": "inpainting", "real_source": "wiki", "seed": 0}
+DEFAULTS |= {"metric": "auc", "value": 0.8, "num_real": 30, "num_fake": 28}
 
 
 def made_rows(**columns):
-    """Headline rows under `controlled`, but for the columns given."""
-    common = dict(
-        study="tiny",
-        approach="direct",
-        model="VGG16_V3",
-        protocol="controlled",
-        train_set="inpainting",
-    )
-    common |= dict(
-        test_set="inpainting",
-        real_source="wiki",
-        seed=0,
-        metric="auc",
-        value=0.8,
-        num_real=30,
-        num_fake=28,
-    )
-    frame = pd.DataFrame(
-        common | columns,
-        index=range(max(len(each) for each in columns.values() if not isinstance(each, str))),
-    )
-    frame = frame.assign(ci_low=frame["value"] - 0.05, ci_high=frame["value"] + 0.05)
-    return frame.assign(
-        **{name: columns[name] for name in ("ci_low", "ci_high") if name in columns}
-    )
+    """Headline rows under `controlled`, but for the columns given; 0.05 around the value."""
+    length = max((len(each) for each in columns.values() if np.ndim(each)), default=1)
+    lists = {name: list(each) if np.ndim(each) else each for name, each in columns.items()}
+    rows = pd.DataFrame(DEFAULTS | lists, index=range(length))
+    for name, side in (("ci_low", -1), ("ci_high", 1)):
+        rows[name] = lists.get(name, rows["value"] + side * 0.05)
+    return rows[list(RESULT_COLUMNS)]
 
 
 def cells_of(table):
@@ -71,48 +45,31 @@ def cells_of(table):
     return lines[0], lines[2:]
 
 
-CARD = {
-    "train_set": "inpainting",
-    "seed": 0,
-    "threshold": 0.42,
-    "temperature": 2.0,
-    "fingerprint": "f",
-}
-CARD |= {"approach": "direct", "model": "A", "protocol": "controlled"}
+CARD = {"approach": "direct", "model": "A", "protocol": "controlled", "train_set": "inpainting"}
+CARD |= {"seed": 0, "threshold": 0.42, "temperature": 2.0, "fingerprint": "f"}
 
 
 def scores(shift=1.0, seed=0, num_groups=90):
     """Two photographs and their fakes in a group, three test sets, and test photographs of `celeba`
     without fakes."""
     generator = np.random.default_rng(seed)
+    number = np.repeat(np.arange(num_groups), 2)
+    split = np.array(["valid", "test", "test"])[number % 3]
+    names = [f"{group:03}_{copy}.jpg" for group in range(num_groups) for copy in (0, 1)]
+    lots = [("inpainting", "wiki", 0), ("inpainting", "wiki", 1)]
+    lots += [("insight", "wiki", 0), ("insight", "wiki", 1)]
+    lots += [("gan140k", "gan140k", 0), ("gan140k", "gan140k", 1), ("inpainting", "celeba", 0)]
     tables = []
-    lots = [
-        ("inpainting", "wiki"),
-        ("insight", "wiki"),
-        ("gan140k", "gan140k"),
-        ("inpainting", "celeba"),
-    ]
-    for test_set, source in lots:
-        for label in (0, 1) if source != "celeba" else (0,):
-            number = np.repeat(np.arange(num_groups), 2)
-            split = np.array(["valid", "test", "test"])[number % 3]
-            name = [
-                f"{group:03}_{copy}.jpg" for group, copy in zip(number, np.tile([0, 1], num_groups))
-            ]
-            table = pd.DataFrame(
-                {"path": [f"{'fake-' + test_set if label else source}/{value}" for value in name]}
-            )
-            score = special.expit(shift * (2 * label - 1) + generator.normal(size=len(number)))
-            table = table.assign(
-                label=label, generator=test_set if label else "real", split=split, score=score
-            )
-            table["group"] = [f"{source}/{group}" for group in number]
-            table = table.assign(test_set=test_set, real_source=source)
-            tables.append(
-                table
-                if test_set == "inpainting" and source == "wiki"
-                else table[table["split"] == "test"]
-            )
+    for test_set, source, label in lots:
+        folder = f"fake-{test_set}" if label else source
+        table = pd.DataFrame({"path": [f"{folder}/{name}" for name in names], "label": label})
+        table["generator"] = test_set if label else "real"
+        table["split"] = split
+        table["score"] = special.expit(shift * (2 * label - 1) + generator.normal(size=len(number)))
+        table["group"] = [f"{source}/{group}" for group in number]
+        table = table.assign(test_set=test_set, real_source=source)
+        own = (test_set, source) == ("inpainting", "wiki")
+        tables.append(table if own else table[table["split"] == "test"])
     return pd.concat(tables, ignore_index=True)
 
 

@@ -1,9 +1,7 @@
 """The summary page of a study, as Markdown and as one HTML file, and the tables of the README.
 
-Reads `figures/<study>/results.csv` and figures and, where they exist, model cards, training
-histories, scores and records; writes `figures/<study>/summary.md` and `summary.html`. The words
-stand in `page.md.jinja`, the look in `page.html.jinja` and `page.css`; every number is computed.
-`python -m src.report.page` writes the tables of all studies into the README.
+The words stand in `page.md.jinja`, the look in `page.html.jinja` and `page.css`; every number is
+computed. `python -m src.report.page` writes the tables of all studies into the README.
 """
 
 import base64
@@ -11,8 +9,8 @@ import importlib.metadata
 import io
 import platform
 import re
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
@@ -33,11 +31,12 @@ from . import tables
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
-# Figures without people, by name without number and ending. Of real people, the page has only
-# these.
-PLOTS = """shortcut file_traits pixel_statistics leaks pca_* curves* confusion mean_spectra
-    radial_profiles rings loss embeddings error_histograms auc_* roc differences reliability
-    matrix_* false_alarms robustness subgroups""".split()
+# Figures without people, by name. Of real people, the page has only these.
+SHOWS_NOBODY = re.compile(
+    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|pca_.*|curves.*|confusion|roc|loss"
+    "|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc_.*|differences|reliability"
+    r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
+)
 AT_A_GLANCE = "06_auc_controlled.png"
 NETWORKS = ("direct", "fourier", "autoencoder")
 PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
@@ -70,23 +69,16 @@ def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
 
 
 def escape(text: str) -> str:
-    r"""A name from outside (a file, a generator) on one line, as Markdown that shows it as it is.
-
-    Example:
-        >>> print(escape("VGG16_V3 *new*\n<b>"))
-        VGG16_V3 \*new\* \<b\>
-    """
+    """A name from outside (a file, a generator) on one line, as Markdown that shows it as it is."""
     return re.sub(r"([\\`*\[\]<>&~]|\b_|_\b)", r"\\\1", " ".join(str(text).split()))
 
 
-def _table(
-    rows: pd.DataFrame, texts: Iterable[str], index: list[str], column: str = "test_set"
-) -> str:
-    """A wide table of texts; empty if there are no rows."""
+def _table(rows: pd.DataFrame, index: list[str], column: str = "test_set") -> str:
+    """A wide table of the column `text`; empty if there are no rows."""
     if rows.empty:
         return ""
-    rows = rows[[*index, column]].astype(str).map(escape)
-    table = tables.wide(rows, index, column, texts).fillna("–")
+    names = rows[[*index, column]].astype(str).map(escape)
+    table = tables.wide(names, index, column, rows["text"]).fillna("–")
     return to_markdown(table.reset_index().rename(columns=_HEADERS))
 
 
@@ -96,7 +88,8 @@ def _pairs(rows: pd.DataFrame, names: list[str], index: list[str], column: str =
     keys = [*index, column]
     texts = tables.wide(rows, keys, "metric", rows["value"].map("{:.2f}".format)).fillna("–")
     cells = texts.reindex(columns=names, fill_value="–").reset_index()
-    return _table(cells, cells[names].agg(" / ".join, axis=1), index, column)
+    texts = [" / ".join(values) for values in cells[names].to_numpy()]
+    return _table(cells.assign(text=texts), index, column)
 
 
 def _with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
@@ -113,113 +106,93 @@ def _with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
     return rows.assign(text=texts, verdict=verdicts)
 
 
-def _auc_texts(rows: pd.DataFrame) -> list[str]:
-    """The interval of each row: in italics if 0.5 lies inside, with ▼ if it lies below 0.5."""
-    return [MARKS[row.verdict].format(row.text) for row in _with_texts(rows).itertuples()]
+def _marked(rows: pd.DataFrame) -> pd.DataFrame:
+    """As `_with_texts`: in italics if 0.5 lies inside, with ▼ if the interval lies below it."""
+    rows = _with_texts(rows)
+    return rows.assign(text=[MARKS[row.verdict].format(row.text) for row in rows.itertuples()])
 
 
-def _bold(texts: Iterable[str], bold: Iterable[bool]) -> list[str]:
-    return [f"**{text}**" if yes else text for text, yes in zip(texts, bold)]
+def _bold(rows: pd.DataFrame, bold: Iterable[bool]) -> pd.DataFrame:
+    texts = [f"**{text}**" if yes else text for text, yes in zip(rows["text"], bold)]
+    return rows.assign(text=texts)
 
 
-def _auc(study: Study, results: pd.DataFrame, protocol: str) -> str:
-    rows = tables.headline(study, results).query("metric == 'auc' and protocol == @protocol")
-    return _table(rows, _auc_texts(rows), ["model"])
+def number_tables(
+    study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = None
+) -> dict[str, str]:
+    """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
+    rows, conditions = tables.headline(study, results), tables.conditions(study, results)
+    auc = _marked(rows.query("metric == 'auc'"))
+    matrix, foreign = tables.matrix(study, results), _marked(tables.foreign(study, results))
+    foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
+    alarms = _with_texts(tables.false_alarms(study, results), chance=None)
+    of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
+    if changes is not None and len(changes):
+        lost = tables.difference_table(changes, "model", "test_set").map(escape)
+        lost = to_markdown(lost.reset_index().rename(columns=_HEADERS))
+    return {
+        "AUC under `controlled`": _table(auc.query("protocol == 'controlled'"), ["model"]),
+        "AUC under `report`": _table(auc.query("protocol == 'report'"), ["model"]),
+        "Accuracy / F1 at 0.5": _pairs(rows, ["accuracy", "f1"], _DETECTOR),
+        "Accuracy / F1 at the validation threshold": _pairs(rows, of_threshold, _DETECTOR),
+        "Several seeds": _table(tables.seeds(study, results), _DETECTOR),
+        "Trained on every generator in turn": _table(
+            _bold(_marked(matrix), matrix["seen"]), ["approach", "train_set"]
+        ),
+        "The same fakes against other real photographs": _table(foreign, _DETECTOR, "pair"),
+        "False alarms on photographs that nobody trained on": _table(
+            alarms, _DETECTOR, "real_source"
+        ),
+        "Robustness": _robustness(rows, conditions[conditions["is_step"]]),
+        "Parts of the test set": _subgroups(conditions[~conditions["is_step"]]),
+        "Where the networks look": _attention(rows),
+        "What the control takes away": lost,
+    }
 
 
-def _accuracy(study: Study, results: pd.DataFrame, suffix: str) -> str:
-    names = [f"accuracy{suffix}", f"f1{suffix}"]
-    return _pairs(tables.headline(study, results), names, _DETECTOR)
-
-
-def _seeds(study: Study, results: pd.DataFrame) -> str:
-    rows = tables.seeds(study, results)
-    return _table(rows, rows["text"], _DETECTOR)
-
-
-def _matrix(study: Study, results: pd.DataFrame) -> str:
-    rows = tables.matrix(study, results)
-    return _table(rows, _bold(_auc_texts(rows), rows["seen"]), ["approach", "train_set"])
-
-
-def _foreign(study: Study, results: pd.DataFrame) -> str:
-    rows = tables.foreign(study, results)
-    pair = rows["test_set"] + " against " + rows["real_source"]
-    return _table(rows.assign(pair=pair), _auc_texts(rows), _DETECTOR, "pair")
-
-
-def _false_alarms(study: Study, results: pd.DataFrame) -> str:
-    rows = _with_texts(tables.false_alarms(study, results), chance=None)
-    return _table(rows, rows["text"], _DETECTOR, "real_source")
-
-
-def _robustness(study: Study, results: pd.DataFrame) -> str:
+def _robustness(unchanged: pd.DataFrame, rows: pd.DataFrame) -> str:
     """A table for each kind of degradation."""
-    rows = tables.conditions(study, results).query("is_step")
-    unchanged = tables.headline(study, results).assign(level="unchanged")
-    parts = []
+    parts, names = [], ["auc", "accuracy_at_threshold"]
     for kind, part in rows.groupby("kind", sort=False):
         keys = _DETECTOR + ["test_set"] * (part["test_set"].nunique() > 1)
         first = unchanged.merge(part[[*_DETECTOR, "test_set"]].drop_duplicates())
+        first = first.assign(level="unchanged")
         part = part.assign(metric=part["name"], level=part["level"].replace("", kind))
-        names = ["auc", "accuracy_at_threshold"]
         table = _pairs(pd.concat([first, part]), names, keys, "level")
         parts.append(f"`{kind}`, by its level:\n\n{table}")
     return "\n\n".join(parts)
 
 
-def _subgroups(study: Study, results: pd.DataFrame) -> str:
-    rows = tables.conditions(study, results).query("not is_step and name == 'auc'")
+def _subgroups(rows: pd.DataFrame) -> str:
+    rows = rows[rows["name"] == "auc"]
     sizes = (rows["num_real"] + rows["num_fake"]).groupby([rows["kind"], rows["level"]])
     size = sizes.transform("max").astype(int).astype(str)
     rows = rows.assign(part=rows["kind"] + ": " + rows["level"] + " (n = " + size + ")")
     keys = _DETECTOR + ["test_set"] * (rows["test_set"].nunique() > 1)
-    return _table(rows, _auc_texts(rows), keys, "part")
+    return _table(_marked(rows), keys, "part")
 
 
-def _attention(study: Study, results: pd.DataFrame) -> str:
-    rows, keys = tables.headline(study, results), [*_DETECTOR, "test_set"]
-    heat = _with_texts(rows[rows["metric"] == "cam_in_region"], chance=None)
-    for name in ("chance", "elsewhere", "excess"):
-        part = rows.loc[rows["metric"] == f"cam_in_region_{name}", [*keys, "value", "ci_low"]]
-        heat = heat.merge(
-            part, "left" if name != "excess" else "inner", keys, suffixes=("", "_" + name)
-        )
-    texts = [
-        f"{row.text} / {row.value_chance:.2f} / {row.value_elsewhere:.2f}"
-        for row in heat.itertuples()
-    ]
-    return _table(heat, _bold(texts, heat["ci_low_excess"] > 0), _DETECTOR)
-
-
-# How to read each table stands in `page.md.jinja`.
-TABLES = {
-    "AUC under `controlled`": partial(_auc, protocol="controlled"),
-    "AUC under `report`": partial(_auc, protocol="report"),
-    "Accuracy / F1 at 0.5": partial(_accuracy, suffix=""),
-    "Accuracy / F1 at the validation threshold": partial(_accuracy, suffix="_at_threshold"),
-    "Several seeds": _seeds,
-    "Trained on every generator in turn": _matrix,
-    "The same fakes against other real photographs": _foreign,
-    "False alarms on photographs that nobody trained on": _false_alarms,
-    "Robustness": _robustness,
-    "Parts of the test set": _subgroups,
-    "Where the networks look": _attention,
-}
+def _attention(rows: pd.DataFrame) -> str:
+    suffixes, keys = ("", "_chance", "_elsewhere", "_excess"), [*_DETECTOR, "test_set"]
+    heat, area, elsewhere, excess = (
+        rows[rows["metric"] == f"cam_in_region{suffix}"].set_index(keys) for suffix in suffixes
+    )
+    heat = _with_texts(heat[heat.index.isin(excess.index)], chance=None)
+    shares = (part["value"].reindex(heat.index) for part in (area, elsewhere))
+    texts = [f"{text} / {own:.2f} / {other:.2f}" for text, own, other in zip(heat["text"], *shares)]
+    found = excess["ci_low"].reindex(heat.index) > 0
+    return _table(_bold(heat.assign(text=texts), found).reset_index(), _DETECTOR)
 
 
 # The page ----------------------------------------------------------------------------------------
 
 
 def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Path]:
-    """Writes `figures/<study>/summary.md` and `summary.html`.
+    """Writes `figures/<study>/summary.md` and `summary.html`, and returns their paths.
 
     Args:
         study: Whose results, cards, scores and figures to read.
         changes: From `comparisons.protocol_differences`; without it the page lacks this table.
-
-    Returns:
-        The paths of the two files.
 
     Raises:
         FileNotFoundError: If no results have been written.
@@ -231,32 +204,35 @@ def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Pat
         text = re.sub(r"^!\[(.*)\]\(.*\)$", r"*In `summary.html`: \1*", text, flags=re.MULTILINE)
     return [
         write_atomically(
-            study.figures / f"summary.{ending}",
-            lambda file, content=content: file.write_text(content, encoding="utf-8"),
+            study.figures / name, partial(Path.write_text, data=data, encoding="utf-8")
         )
-        for ending, content in {"md": text, "html": web}.items()
+        for name, data in {"summary.md": text, "summary.html": web}.items()
     ]
 
 
 def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = None) -> str:
-    """The page in Markdown, with links to the figures in the same folder; `changes` as above."""
+    """The page in Markdown, with links to the figures in the same folder."""
     results = tables.in_reading_order(study, results)
     auc = _with_texts(tables.headline(study, results).query("metric == 'auc'"))
     names = ["Autoencoder", *(auc["model"] + "-" + auc["protocol"]).unique()]
     cards = {name: read_json(study.models / f"{name}.json") for name in names}
     cards = {name: card for name, card in cards.items() if card}
-    records, scores = (_if_there(read, study) for read in (catalog.load, read_scores))
-    if scores is not None:
-        scores = scores[scores["model_id"].isin(names)]
+    records = scores = sizes = None
+    with suppress(FileNotFoundError):
+        records = catalog.load(study)
+        task = catalog.tasks(records, study).query("test_set == @study.train_set")
+        sizes = task.groupby(["split", "label"]).size()
+    with suppress(FileNotFoundError):
+        scores = read_scores(study).query("model_id in @names")
     controlled = auc[auc["protocol"] == "controlled"]
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
     best = chosen_by_validation(study, pixels)
-    numbers = {heading: table(study, results) for heading, table in TABLES.items()}
-    numbers["What the control takes away"] = _changes(changes)
+    numbers = number_tables(study, results, changes)
     other_seeds = tables.marked(study, results).query("own_training and not own_seed")
     page = _TEMPLATES.get_template("page.md.jinja").render(
         study=study,
         protocols=PROTOCOLS,
+        having=_having,
         auc=list(auc.itertuples()),
         num_pixel_networks=pixels["model"].nunique(),
         best=best,
@@ -267,7 +243,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         leak=_leak(scores, records),
         seen=[row for row in auc.itertuples() if row.approach in NETWORKS],
         verdicts=_verdicts(study, auc),
-        sizes=_sizes(study, records),
+        sizes=sizes,
         tested=_tested(study, auc),
         found_again=_thresholds_found_again(study, scores, cards),
         other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
@@ -281,49 +257,47 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     return re.sub(r"\n{3,}", "\n\n", page)
 
 
-def _if_there(read: Callable[[Study], pd.DataFrame], study: Study) -> pd.DataFrame | None:
-    try:
-        return read(study)
-    except FileNotFoundError:
+def _having(rows: list, **values) -> list:
+    """The rows with these values."""
+    return [row for row in rows if all(getattr(row, key) == values[key] for key in values)]
+
+
+def _history(study: Study, name: str) -> tuple[pd.DataFrame, pd.Series] | None:
+    """The training history of a network, if there is one, and its row of the epoch kept."""
+    path = study.models / f"{name}.history.csv"
+    if not path.is_file():
         return None
+    history = pd.read_csv(path)
+    return history, history.loc[history["val_loss"].idxmin()]
 
 
 def chosen_by_validation(study: Study, auc: pd.DataFrame) -> str | None:
-    """The detector with the highest validation AUC at the epoch that was kept.
-
-    Test results play no part. `None` if a detector's training history is missing, or there is no
-    detector.
+    """The detector with the highest validation AUC at the epoch kept; test results play no part.
 
     Args:
         study: Whose training histories to read.
         auc: Rows of `results.csv` of the detectors to choose from, under one protocol.
+
+    Returns:
+        Its name; `None` if there is no detector, or a training history is missing.
     """
     at_home = auc[auc["test_set"] == study.train_set]
-    kept = {}
-    for model, protocol in zip(at_home["model"], at_home["protocol"]):
-        path = study.models / f"{model}-{protocol}.history.csv"
-        if not path.is_file():
-            return None
-        history = pd.read_csv(path)
-        kept[model] = history["val_auc"][history["val_loss"].idxmin()]
-    return max(kept, key=kept.get, default=None)
+    found = {
+        row.model: _history(study, f"{row.model}-{row.protocol}") for row in at_home.itertuples()
+    }
+    if None in found.values():
+        return None
+    return max(found, key=lambda model: found[model][1]["val_auc"], default=None)
 
 
 def _in_domain_and_elsewhere(study: Study, auc: pd.DataFrame, model: str | None) -> dict:
     """The rows of a detector (`None`: of all) on the generator of the training, and on others."""
-    rows = auc[auc["model"].eq(model) | (model is None)].sort_values("value").itertuples()
-    rows = list(rows)
+    rows = auc[auc["model"].eq(model) | (model is None)].sort_values("value")
+    home = rows["test_set"] == study.train_set
     return {
-        "in_domain": [row for row in rows if row.test_set == study.train_set],
-        "elsewhere": [row for row in rows if row.test_set != study.train_set],
+        "in_domain": list(rows[home].itertuples()),
+        "elsewhere": list(rows[~home].itertuples()),
     }
-
-
-def _changes(changes: pd.DataFrame | None) -> str:
-    if changes is None or changes.empty:
-        return ""
-    table = tables.difference_table(changes, "model", "test_set").map(escape)
-    return to_markdown(table.reset_index().rename(columns=_HEADERS))
 
 
 def _leak(scores: pd.DataFrame | None, records: pd.DataFrame | None) -> dict | None:
@@ -350,24 +324,14 @@ def _verdicts(study: Study, auc: pd.DataFrame) -> str:
     in_domain = (rows["test_set"] == study.train_set).rename("tested on")
     in_domain = in_domain.map({True: "what they were trained on", False: "other generators"})
     counts = pd.crosstab([rows["protocol"], in_domain], rows["verdict"])
-    names = ["better than chance", "not better than chance", "worse than chance"]
-    return to_markdown(counts.reindex(columns=names, fill_value=0).reset_index())
-
-
-def _sizes(study: Study, records: pd.DataFrame | None) -> dict | None:
-    """How many pictures of the training task there are by split and label."""
-    if records is None:
-        return None
-    task = catalog.tasks(records, study)
-    return task[task["test_set"] == study.train_set].groupby(["split", "label"]).size()
+    return to_markdown(counts.reindex(columns=[*MARKS], fill_value=0).reset_index())
 
 
 def _tested(study: Study, auc: pd.DataFrame) -> str:
     """The largest number of pictures that each test set was tested on."""
     rows = auc.sort_values("num_fake", ascending=False).drop_duplicates("test_set")
     rows = tables.in_reading_order(study, rows.assign(protocol="", approach="", model=""))
-    names = {"test_set": "test set", "num_fake": "fakes", "num_real": "reals"}
-    names |= {"real_source": "reals of"}
+    names = dict(test_set="test set", num_fake="fakes", num_real="reals", real_source="reals of")
     return to_markdown(rows[[*names]].map(escape).rename(columns=names))
 
 
@@ -375,34 +339,32 @@ def _thresholds_found_again(
     study: Study, scores: pd.DataFrame | None, cards: dict[str, dict]
 ) -> list[bool]:
     """For each card whose scores are there, whether they give its threshold."""
-    found = []
-    if scores is not None:
-        scores = scores[(scores["split"] == "valid") & (scores["test_set"] == study.train_set)]
-        for name, rows in scores.groupby("model_id"):
-            stored = cards.get(name, {}).get("threshold")
-            if stored is not None:
-                again = choose_threshold(rows["label"], rows["score"])
-                found.append(bool(np.isclose(stored, again)))
-    return found
+    if scores is None:
+        return []
+    scores = scores[(scores["split"] == "valid") & (scores["test_set"] == study.train_set)]
+    return [
+        bool(np.isclose(stored, choose_threshold(rows["label"], rows["score"])))
+        for name, rows in scores.groupby("model_id")
+        if (stored := cards.get(name, {}).get("threshold")) is not None
+    ]
 
 
 def _cards(study: Study, cards: dict[str, dict]) -> str:
     """What the cards and training histories say, a row a model."""
+    columns = ["model", "weights before training", "seed", "threshold", "temperature"]
+    columns += ["epoch kept", "training", "images/s", "device"]
     rows = []
     for name, card in cards.items():
-        row = {"model": escape(name)}
-        row["weights before training"] = card.get("starts_from", "not recorded")
-        row |= {key: card.get(key) for key in ("seed", "threshold", "temperature")}
-        row |= {"epoch kept": "", "training": "", "images/s": ""}
-        path = study.models / f"{name}.history.csv"
-        if path.is_file():
-            history = pd.read_csv(path)
-            kept = history["epoch"][history["val_loss"].idxmin()]
-            row["epoch kept"] = f"{kept} of {len(history)}"
+        row = {"weights before training": card.get("starts_from", "not recorded")}
+        row |= card | {"model": escape(name)}
+        if found := _history(study, name):
+            history, kept = found
+            row["epoch kept"] = f"{kept['epoch']:.0f} of {len(history)}"
             row["training"] = f"{history['seconds'].sum():,.0f} s"
             row["images/s"] = f"{history['images_per_second'].median():,.0f}"
-        rows.append(row | {"device": card.get("device")})
-    return to_markdown(pd.DataFrame(rows).astype({"seed": "Int64"}), 3) if rows else ""
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+    return to_markdown(table, 3) if rows else ""
 
 
 def _report(study: Study, results: pd.DataFrame) -> str:
@@ -418,7 +380,7 @@ def _figures(study: Study) -> str:
     """The figures in the page's folder, by notebook; of real people, those that show none."""
     paths = study.figures.glob("[!.]*.png")
     names = sorted(path.name for path in paths if path.name != AT_A_GLANCE)
-    shown = [name for name in names if study.simulated or _shows_nobody(name)]
+    shown = [name for name in names if study.simulated or SHOWS_NOBODY.fullmatch(name)]
     notebooks = (ROOT / "notebooks").glob("*.ipynb")
     titles = {path.stem[:2]: path.stem[3:].replace("_", " ") for path in notebooks}
     parts = []
@@ -427,10 +389,6 @@ def _figures(study: Study) -> str:
     if hidden := [escape(name) for name in names if name not in shown]:
         parts.append(f"Left out, since they show people, or may: {', '.join(hidden)}.")
     return "\n\n".join(parts) or "None yet."
-
-
-def _shows_nobody(name: str) -> bool:
-    return any(fnmatchcase(name, f"[0-9][0-9]_{plot}.png") for plot in PLOTS)
 
 
 def _figure(name: str) -> str:
@@ -450,8 +408,10 @@ def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> list[str]:
         if absent:
             how = f"`make reproduce{of_study}`, notebook {notebooks[model]}"
             lines.append(f"{model} under `{protocol}` on {where}: {how}")
-    asked = {"The same fakes against other real photographs": study.foreign_reals}
-    asked |= {"False alarms on photographs that nobody trained on": study.unseen_reals}
+    asked = {
+        "The same fakes against other real photographs": study.foreign_reals,
+        "False alarms on photographs that nobody trained on": study.unseen_reals,
+    }
     for heading in empty:
         how = f"`make {'extended' if heading in EXTENDED else 'reproduce'}{of_study}`"
         lines.append(f"{heading}: {how if asked.get(heading, True) else 'the study names none'}")
@@ -462,10 +422,8 @@ def _environment() -> str:
     """Versions of what the numbers depend on."""
     found = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):  # a backend, or another OpenCV
             found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue  # a backend that is not installed, or another build of OpenCV
     return ", ".join(found) + "."
 
 
@@ -473,12 +431,9 @@ def _environment() -> str:
 
 
 def to_html(text: str, title: str, folder: Path) -> str:
-    """The page as one HTML file that needs no other: no script, no address, figures inside.
+    """Markdown as one HTML page without scripts or addresses, with the figures of `folder` inside.
 
-    Args:
-        text: Markdown; HTML in it is escaped. A paragraph of one image becomes a figure.
-        title: Of the window.
-        folder: Where the figures are that the text links to.
+    HTML in the text is escaped; a paragraph of one image becomes a figure.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens, headings, figures = parser.parse(text), [], []
@@ -517,14 +472,11 @@ def _embedded(paths: list[Path]) -> list[tuple[str, bytes]]:
 
 
 def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
-    """The smaller of a PNG with a palette, which suits charts, and a JPEG, which suits photographs.
+    """`"png"` (with a palette) or `"jpeg"`, whichever is smaller, and the file's content.
 
     Args:
         image: Without transparency.
         num_colors: Of the palette, at most 256; colour maps show bands with few.
-
-    Returns:
-        `"png"` or `"jpeg"`, and the file's content.
     """
     chart, photograph = io.BytesIO(), io.BytesIO()
     image = image.convert("RGB")

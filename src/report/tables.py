@@ -1,8 +1,7 @@
 """The tables of notebooks, summary page and README: which rows of `results.csv` they show.
 
-Reads the report's own numbers in `data/report/`; writes nothing. Where a function takes `results`,
-they are rows as `evaluation.results.read_results` returns them, and what it returns stands in
-their order: see `in_reading_order`.
+`results` are always rows of `evaluation.results.read_results`, and what a function returns stands
+in their order: see `in_reading_order`. Reads the report's own numbers in `data/report/`.
 """
 
 from collections.abc import Sequence
@@ -15,18 +14,16 @@ from ..pictures.steps import parse
 
 REPORT = ROOT / "data" / "report"
 # The report's columns → our metrics. Its precision, recall and F1 are those of the class real.
-REPORT_METRICS = {
-    "accuracy": "accuracy",
-    "precision": "precision_real",
-    "recall": "recall_real",
-    "f1": "f1_real",
-    "auc": "auc",
-}
+REPORT_METRICS = dict(
+    accuracy="accuracy", precision="precision_real", recall="recall_real", f1="f1_real", auc="auc"
+)
 # What the report calls otherwise: (approach, its name) → ours.
 REPORT_MODELS = {
     ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
     ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
 }
+F1_TOLERANCE = 0.2  # points; roundings to 0.01 explain less
+ACCURACY_TOLERANCE = 0.5  # points; a few lost images unbalance a set
 _HEADLINE = "own_training and own_seed and own_reals"
 
 
@@ -34,22 +31,12 @@ _HEADLINE = "own_training and own_seed and own_reals"
 
 
 def interval(value: float, low: float, high: float, decimals: int = 3) -> str:
-    """A value with its interval.
-
-    Example:
-        >>> interval(0.9731, 0.951, 0.99)
-        '0.973 [0.951, 0.990]'
-    """
+    """A value with its interval: `"0.973 [0.951, 0.990]"`."""
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def against_chance(row: pd.Series) -> str:
-    """Where the interval of an AUC lies against 0.5, in words.
-
-    Example:
-        >>> against_chance(pd.Series({"ci_low": 0.45, "ci_high": 0.62}))
-        'not better than chance'
-    """
+    """Where the interval of an AUC (`ci_low`, `ci_high`) lies against 0.5, in words."""
     if row.ci_low > 0.5:
         return "better than chance"
     return "worse than chance" if row.ci_high < 0.5 else "not better than chance"
@@ -58,7 +45,7 @@ def against_chance(row: pd.Series) -> str:
 def wide(
     rows: pd.DataFrame, index: str | list[str], columns: str | list[str], values: str | Sequence
 ) -> pd.DataFrame:
-    """A wide table, its rows and columns in the order in which they first occur.
+    """A wide table, its rows and columns in the order in which they first occur; else NaN.
 
     Args:
         rows: A row for each cell.
@@ -66,25 +53,13 @@ def wide(
         columns: The same for the columns of the table.
         values: The column of `rows` to show, or one value for each of `rows`.
 
-    Returns:
-        The table; NaN where there is no such row.
-
     Raises:
         ValueError: If two of `rows` belong in one cell.
     """
-    index, columns = (
-        names[0] if isinstance(names, list) and len(names) == 1 else names
-        for names in (index, columns)
-    )
-    shown = rows.assign(_shown=rows[values] if isinstance(values, str) else list(values))
-    order = [
-        pd.Index(rows[names].drop_duplicates())
-        if isinstance(names, str)
-        else pd.MultiIndex.from_frame(rows[names].drop_duplicates())
-        for names in (index, columns)
-    ]
-    table = shown.pivot(index=index, columns=columns, values="_shown")
-    return table.reindex(index=order[0], columns=order[1])
+    values = rows[values] if isinstance(values, str) else list(values)
+    table = rows.assign(_shown=values).pivot(index=index, columns=columns, values="_shown")
+    index, columns = (rows.set_index(names).index.unique() for names in (index, columns))
+    return table.reindex(index=index, columns=columns)
 
 
 def interval_table(
@@ -95,15 +70,7 @@ def interval_table(
     value: str = "value",
     decimals: int = 3,
 ) -> pd.DataFrame:
-    """A wide table of values with their intervals, `"0.973 [0.951, 0.990]"`; `"–"` where none is.
-
-    Args:
-        rows: With the columns `value`, `ci_low` and `ci_high`.
-        index: As for `wide`.
-        columns: As for `wide`.
-        value: The column that holds the value.
-        decimals: Of each number.
-    """
+    """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`."""
     numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
     return wide(rows, index, columns, [interval(*row, decimals) for row in numbers]).fillna("–")
 
@@ -111,13 +78,7 @@ def interval_table(
 def difference_table(
     rows: pd.DataFrame, index: str | list[str], columns: str | list[str]
 ) -> pd.DataFrame:
-    """As `interval_table`, of differences with signs; a star marks those that are significant.
-
-    Args:
-        rows: From `comparisons.differences` or `comparisons.protocol_differences`.
-        index: As for `wide`.
-        columns: As for `wide`.
-    """
+    """As `interval_table`, of `comparisons.differences`; a star marks what is significant."""
     texts = [
         f"{row.difference:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}]{' *' * row.significant}"
         for row in rows.itertuples()
@@ -126,12 +87,7 @@ def difference_table(
 
 
 def metric_table(rows: pd.DataFrame, index: str | list[str]) -> pd.DataFrame:
-    """Accuracy, precision, recall, F1 and AUC as columns.
-
-    Args:
-        rows: Of `results.csv`.
-        index: As for `wide`.
-    """
+    """Accuracy, precision, recall, F1 and AUC as columns, from rows of `results.csv`."""
     table = wide(rows, index, "metric", "value")
     return table.reindex(columns=["accuracy", "precision", "recall", "f1", "auc"])
 
@@ -195,10 +151,7 @@ def _is_step(condition: str) -> bool:
 def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.DataFrame:
     """In-domain AUC of the headline detectors: on all pictures, and under each condition.
 
-    Args:
-        study: Whose headline detectors.
-        results: All rows.
-        steps: `True` takes degraded pictures, `False` parts of the test set.
+    `steps` takes degraded pictures, otherwise parts of the test set.
     """
     rows = conditions(study, results)
     rows = pd.concat([headline(study, results), rows[rows["is_step"] == steps]])
@@ -207,13 +160,18 @@ def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.
 
 def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Rows by protocol, then baselines before networks, then test sets in the study's order."""
-    columns = ["protocol", "approach", "model", "test_set"]
     names = [*PROTOCOLS, "metadata", "pca", "direct", "fourier", "autoencoder"]
     names += ["Metadata", "Face_box", "PCA_probe"]
     for network in study.direct:
         names += [network.name, f"{network.name}_imagenet", f"{network.name}_unit"]
-    places = {name: place for place, name in enumerate([*names, *study.test_sets])}
-    return results.sort_values(
+    names += study.test_sets
+    return _sorted(results, ["protocol", "approach", "model", "test_set"], names)
+
+
+def _sorted(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.DataFrame:
+    """Rows by columns whose values stand in the order of `names`; others come last."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return rows.sort_values(
         columns, key=lambda values: values.map(places).fillna(len(places)), kind="stable"
     )
 
@@ -224,30 +182,23 @@ def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 def in_domain_and_elsewhere(study: Study, auc: pd.DataFrame) -> pd.DataFrame:
     """AUC of each detector on the generator it was trained on, and its mean over the others."""
     places = np.where(auc["test_set"] == study.train_set, "in-domain", "elsewhere, on average")
-    keys = ["protocol", "model"]
-    means = auc.assign(place=places).groupby([*keys, "place"], sort=False)["value"].mean()
-    return wide(means.reset_index(), keys, "place", "value")
+    return _means(auc.assign(place=places), ["protocol", "model"], "place")
+
+
+def _means(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
+    means = rows.groupby([*index, columns], sort=False)["value"].mean().reset_index()
+    return wide(means, index, columns, "value")
 
 
 def significant(differences: pd.DataFrame) -> pd.DataFrame:
-    """How many differences between detectors are significant on each test set, and which.
-
-    Args:
-        differences: From `comparisons.differences`, of detectors under one protocol.
-    """
+    """How many of `comparisons.differences` are significant on each test set, and which."""
     rows = []
     for test_set, of_set in differences.groupby("test_set", sort=False):
         found = [
             f"{_model(row.first)} {'>' if row.difference > 0 else '<'} {_model(row.second)}"
             for row in of_set[of_set["significant"]].itertuples()
         ]
-        rows.append(
-            {
-                "tested on": test_set,
-                "significant": f"{len(found)} of {len(of_set)}",
-                "which": ", ".join(found),
-            }
-        )
+        rows.append((test_set, f"{len(found)} of {len(of_set)}", ", ".join(found)))
     return pd.DataFrame(rows, columns=["tested on", "significant", "which"])
 
 
@@ -265,10 +216,8 @@ def seeds(study: Study, results: pd.DataFrame, decimals: int = 2) -> pd.DataFram
     rows = marked(study, results).query("own_training and own_reals and metric == 'auc'")
     groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
-    texts = [
-        f"{mean:.{decimals}f} ± {std:.{decimals}f} ({size})"
-        for mean, std, size in zip(table["mean"], table["std"], table["size"])
-    ]
+    numbers = zip(table["mean"], table["std"], table["size"])
+    texts = [f"{mean:.{decimals}f} ± {std:.{decimals}f} ({size})" for mean, std, size in numbers]
     return table.assign(text=texts)
 
 
@@ -281,19 +230,18 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """
     rows = marked(study, results[results["model"].str.startswith("Matrix_")])
     rows = rows.query("own_seed and own_reals and metric == 'auc' and protocol == 'controlled'")
-    trained = [set(names.split("+")) for names in rows["train_set"]]
     words = {frozenset([name]): name for name in study.test_sets}
     words |= {frozenset(study.test_sets) - {name}: f"all but {name}" for name in study.test_sets}
-    order = {text: place for place, text in enumerate(words.values())}
+    trained = [frozenset(names.split("+")) for names in rows["train_set"]]
     rows = rows.assign(
         seen=[test_set in names for test_set, names in zip(rows["test_set"], trained)],
         train_set=[
-            words.get(frozenset(names), text.replace("+", " + "))
+            words.get(names, text.replace("+", " + "))
             for names, text in zip(trained, rows["train_set"])
         ],
     )
-    place = rows["train_set"].map(order).fillna(len(order))
-    return rows.assign(place=place).sort_values(["approach", "place"], kind="stable")
+    names = [*sorted(rows["approach"].unique()), *words.values()]
+    return _sorted(rows, ["approach", "train_set"], names)
 
 
 def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -303,9 +251,7 @@ def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
         trained_on=several.map({False: "one generator", True: "several"}),
         tested_on=rows["seen"].map({True: "generators it saw", False: "others"}),
     )
-    keys = ["model", "trained_on"]
-    means = rows.groupby([*keys, "tested_on"], sort=False)["value"].mean().reset_index()
-    return wide(means, keys, "tested_on", "value")
+    return _means(rows, ["model", "trained_on"], "tested_on")
 
 
 def foreign(study: Study, results: pd.DataFrame) -> pd.DataFrame:
@@ -344,9 +290,7 @@ def read_report_histories() -> dict[str, pd.DataFrame]:
     }
 
 
-def contradictions(
-    reference: pd.DataFrame, f1_tolerance: float = 0.2, accuracy_tolerance: float = 0.5
-) -> pd.Series:
+def contradictions(reference: pd.DataFrame) -> pd.Series:
     """What in a row of the report's tables cannot be, given its own precision P and recall R.
 
     F1 is their harmonic mean, 2PR / (P + R). And with as many fakes as reals, a share R (1 − P) / P
@@ -355,27 +299,23 @@ def contradictions(
 
     Args:
         reference: As `read_report_tables` returns it, percent.
-        f1_tolerance: Points by which F1 may differ; roundings to 0.01 explain less.
-        accuracy_tolerance: The same for the accuracy: a few lost images unbalance a set.
 
     Returns:
         A sentence for each row; empty where nothing is wrong, or the report gives too few numbers.
     """
-    precision, recall = reference["precision"] / 100, reference["recall"] / 100
-    f1 = 200 * precision * recall / (precision + recall)
-    called_real = 100 * recall * (1 - precision) / precision
-    accuracy = (100 * recall + 100 - called_real) / 2
     sentences = []
-    for row, given in reference.iterrows():
+    for row in reference.itertuples():
+        precision, recall = row.precision / 100, row.recall / 100
+        f1 = 200 * precision * recall / (precision + recall)
+        called_real = 100 * recall * (1 - precision) / precision
+        accuracy = (100 * recall + 100 - called_real) / 2
         parts = []
-        if abs(given["f1"] - f1[row]) > f1_tolerance:
-            parts.append(f"F1 {given['f1']:.2f}: precision and recall give {f1[row]:.2f}")
-        if called_real[row] > 100:
-            share = f"{called_real[row]:.0f} % of the fakes"
-            parts.append(f"precision and recall: need {share} called real")
-        elif abs(given["accuracy"] - accuracy[row]) > accuracy_tolerance:
-            found = f"precision and recall give {accuracy[row]:.2f}"
-            parts.append(f"accuracy {given['accuracy']:.2f}: {found}")
+        if abs(row.f1 - f1) > F1_TOLERANCE:
+            parts.append(f"F1 {row.f1:.2f}: precision and recall give {f1:.2f}")
+        if called_real > 100:
+            parts.append(f"precision and recall: need {called_real:.0f} % of the fakes called real")
+        elif abs(row.accuracy - accuracy) > ACCURACY_TOLERANCE:
+            parts.append(f"accuracy {row.accuracy:.2f}: precision and recall give {accuracy:.2f}")
         sentences.append("; ".join(parts))
     return pd.Series(sentences, index=reference.index, dtype=object)
 
@@ -398,24 +338,20 @@ def report_table(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     ours = ours.pivot(index=keys, columns="metric", values="value").reindex(columns=[*metrics])
     ours = ours.mul(100).set_axis([*REPORT_METRICS], axis=1).reset_index()
     both = given.merge(ours, how="outer", on=keys, suffixes=("_report", "_ours"))
-    order = pd.concat([given, ours])[keys].to_numpy().ravel("F").tolist()
-    both = both.sort_values(
-        ["approach", "test_set", "model"], key=lambda names: names.map(order.index), kind="stable"
-    )
-    columns = [f"{name}_{side}" for name in REPORT_METRICS for side in ("report", "ours")]
+    order = pd.concat([given, ours])[keys].to_numpy().ravel("F")
+    both = _sorted(both, ["approach", "test_set", "model"], order.tolist())
     both["contradiction"] = both["contradiction"].fillna("")
+    columns = [f"{name}_{side}" for name in REPORT_METRICS for side in ("report", "ours")]
     return both[[*keys, *columns, "contradiction"]].reset_index(drop=True)
 
 
 def report_texts(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `report_table` with `"report / ours"` in a cell."""
-    sides = [
-        table[[f"{name}_{side}" for name in REPORT_METRICS]]
-        .map("{:.1f}".format, na_action="ignore")
-        .fillna("–")
-        .astype(str)
-        .set_axis([*REPORT_METRICS], axis=1)
-        for side in ("report", "ours")
-    ]
-    names = table[["model", "train_set", "test_set"]]
-    return names.join(sides[0] + " / " + sides[1]).join(table["contradiction"])
+    texts = table[["model", "train_set", "test_set"]].copy()
+    for name in REPORT_METRICS:
+        given, ours = (
+            table[f"{name}_{side}"].map("{:.1f}".format, na_action="ignore").fillna("–").astype(str)
+            for side in ("report", "ours")
+        )
+        texts[name] = given + " / " + ours
+    return texts.join(table["contradiction"])

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from PIL import Image
 
 from src import config
 from src.data import catalog
-from src.evaluation.results import RESULT_COLUMNS, choose_threshold, write_results, write_scores
+from src.evaluation.results import choose_threshold, write_results, write_scores
 from src.report import page, tables
 
 DETECTORS = {
@@ -28,14 +29,8 @@ DETECTORS = {
     "Autoencoder_error": "autoencoder",
 }
 SOURCES = {"inpainting": "wiki", "text2img": "wiki", "insight": "wiki", "gan140k": "gan140k"}
-COMMON = dict(study="tiny", train_set="inpainting", seed=0, num_real=30, num_fake=28)
-OF_THRESHOLD = (
-    "accuracy",
-    "f1",
-    "accuracy_at_threshold",
-    "f1_at_threshold",
-    "recall_real_at_threshold",
-)
+METRICS = """auc precision_real recall_real f1_real accuracy f1 accuracy_at_threshold
+    f1_at_threshold recall_real_at_threshold""".split()
 
 
 @pytest.fixture
@@ -44,85 +39,70 @@ def study(tmp_path, monkeypatch):
     return config.get_study("tiny")
 
 
-def _row(model, test_set, metric, value, protocol="controlled", width=0.05, **changes):
-    row = COMMON | dict(
-        approach=DETECTORS.get(model),
-        model=model,
-        protocol=protocol,
-        test_set=test_set,
-        metric=metric,
-    )
-    row |= dict(
-        real_source=SOURCES[test_set], value=value, ci_low=value - width, ci_high=value + width
-    )
-    return row | changes
-
-
-def _headline(auc=None, **changes):
+def _headline(auc=None):
     """Rows of every detector, protocol and test set; `auc` gives values by (model, test set,
     protocol)."""
-    values = auc or {}
-    return [
-        _row(
-            model,
-            test_set,
-            metric,
-            values.get((model, test_set, protocol), 0.8) if metric == "auc" else 0.7,
-            protocol,
-            **changes,
-        )
-        for model in DETECTORS
-        for protocol in ("report", "controlled")
-        for test_set in SOURCES
-        for metric in ("auc", "precision_real", "recall_real", "f1_real", *OF_THRESHOLD)
+    keys = [*product(DETECTORS, config.PROTOCOLS, SOURCES, METRICS)]
+    rows = pd.DataFrame(keys, columns=["model", "protocol", "test_set", "metric"])
+    values = [
+        (auc or {}).get((model, test_set, protocol), 0.8) if metric == "auc" else 0.7
+        for model, protocol, test_set, metric in keys
     ]
+    approach, source = rows["model"].map(DETECTORS), rows["test_set"].map(SOURCES)
+    return made_rows(**rows, approach=approach, real_source=source, value=values)
 
 
 def _extended():
     """Rows of all other kinds."""
-    rows = [
-        _row("VGG16_V3", test_set, "auc", 0.9, seed=seed) for seed in (1, 2) for test_set in SOURCES
-    ]
+    home = dict(test_set=[*SOURCES], real_source=[*SOURCES.values()])
+    parts = [made_rows(**home, value=0.9, seed=seed) for seed in (1, 2)]
     for approach in ("direct", "fourier"):
+        of_matrix = dict(model=f"Matrix_{approach}", approach=approach, value=0.6)
         for train_set in (*SOURCES, "text2img+insight+gan140k"):
-            changes = dict(approach=approach, train_set=train_set)
-            rows += [
-                _row(f"Matrix_{approach}", test_set, "auc", 0.6, **changes) for test_set in SOURCES
-            ]
-    rows += [_row("VGG16_V3", "gan140k", "auc", 0.3, real_source="wiki")]
-    rows += [
-        _row("VGG16_V3", "inpainting", "fpr_at_threshold", 0.25, real_source="celeba", num_fake=0)
-    ]
+            parts.append(made_rows(**home, **of_matrix, train_set=train_set))
+    parts.append(made_rows(test_set="gan140k", value=0.3))
+    parts.append(made_rows(metric="fpr_at_threshold", value=0.25, real_source="celeba", num_fake=0))
     for condition in ("jpeg:90", "jpeg:50", "noise:5", "grey", "gender:female", "gender:male"):
-        rows += [_row("VGG16_V3", "inpainting", f"auc@{condition}", 0.65)]
-        rows += [_row("VGG16_V3", "inpainting", f"accuracy_at_threshold@{condition}", 0.55)]
-    rows += [
-        _row("VGG16_V3", "inpainting", "cam_in_region", 0.4),
-        _row("VGG16_V3", "inpainting", "cam_in_region_chance", 0.1),
-    ]
-    return rows
-
-
-def _frame(rows):
-    return pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+        metrics = [f"auc@{condition}", f"accuracy_at_threshold@{condition}"]
+        parts.append(made_rows(metric=metrics, value=[0.65, 0.55]))
+    parts.append(made_rows(metric=["cam_in_region", "cam_in_region_chance"], value=[0.4, 0.1]))
+    return pd.concat(parts)
 
 
 def _history(study, model, val_auc, val_loss=(0.5, 0.4)):
     study.models.mkdir(parents=True, exist_ok=True)
     history = pd.DataFrame({"epoch": [1, 2], "val_loss": val_loss, "val_auc": val_auc})
+    history = history.assign(seconds=5.2, images_per_second=[30, 32])
     history.to_csv(study.models / f"{model}-controlled.history.csv", index=False)
 
 
 def _answers(study, rows):
     """The five sentences, each on one line."""
-    lines = page.summary(study, _frame(rows)).split("## The answer in five sentences")[1]
-    lines = " ".join(lines.split("AUC is the area")[0].split())
+    lines = page.summary(study, rows).split("## The answer in five sentences")[1]
+    lines = _flat(lines.split("AUC is the area")[0])
     return re.split(r"(?:^| )\d\. (?=[A-Z`])", lines)[1:]
 
 
 def _flat(text):
     """A page without its line breaks."""
     return " ".join(text.split())
+
+
+def _written(study):
+    """What stands in the two files that `write_summary` writes."""
+    paths = page.write_summary(study)
+    assert [path.name for path in paths] == ["summary.md", "summary.html"]
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+def _table(study, rows, heading):
+    return cells_of(page.number_tables(study, rows)[heading])
+
+
+def _draw(study, *names):
+    study.figures.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (40, 30), "red").save(study.figures / f"{name}.png")
 
 
 class _Outline(HTMLParser):
@@ -132,7 +112,7 @@ class _Outline(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tags, self.text = [], [], []
+        self.open, self.tags, self.text = [], [], ""
         self.feed(text)
         self.close()
         assert not self.open
@@ -143,124 +123,101 @@ class _Outline(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        assert tag in self.VOID or self.open and self.open.pop() == tag, tag
+        assert tag in self.VOID or self.open.pop() == tag, tag
 
     def handle_data(self, data):
         if self.open and self.open[-1] != "style":
-            self.text.append(data)
+            self.text += data
 
     def attributes(self, name):
         return [attrs for tag, attrs in self.tags if tag == name]
 
 
 def test_a_whole_page(study):
-    write_results(study, _frame(_headline() + _extended()))
-    for model, auc in (("VGG16_V1", 0.7), ("VGG16_V3", 0.9)):
-        _history(study, model, [0.99, auc])
-    Image.new("RGB", (40, 30), "red").save(study.figures / "03_curves.png")
-    markdown, web = page.write_summary(study)
-    assert [markdown.name, web.name] == ["summary.md", "summary.html"]
-    text, outline = markdown.read_text(encoding="utf-8"), _Outline(web.read_text(encoding="utf-8"))
+    write_results(study, pd.concat([_headline(), _extended()]))
+    _history(study, "VGG16_V1", [0.99, 0.7])
+    _history(study, "VGG16_V3", [0.99, 0.9])
+    _draw(study, "03_curves")
+    text, web = _written(study)
+    outline = _Outline(web)
     assert "> **Simulated data.**" in text and "![curves](03_curves.png)" in text
     assert " nan" not in text.lower() and "$" not in text and "∅" not in text
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert len(headings) == len(set(headings)) and "### Several seeds" in headings
-    assert "".join(outline.text).count("Simulated data.") == 1
+    assert outline.text.count("Simulated data.") == 1
     for heading in headings:
-        assert heading.lstrip("# ").replace("`", "") in "".join(outline.text)
-    assert text.count("\n| --- |") == len(outline.attributes("table"))
+        assert heading.lstrip("# ").replace("`", "") in outline.text
+    num_tables = len(outline.attributes("table"))
     regions = [attrs for attrs in outline.attributes("div") if attrs.get("class") == "table"]
-    assert len(regions) == len(outline.attributes("table"))
+    assert text.count("\n| --- |") == num_tables == len(regions)
 
 
 def test_html_refers_to_nothing_outside_itself(study):
-    write_results(
-        study,
-        _frame(
-            _headline() + [_row("<script>x</script>", "inpainting", "auc", 0.6, approach="direct")]
-        ),
-    )
-    names = ["03_a [b](c) <i>.png", "06_auc_controlled.png", "07_100% “ü” & $x.png"]
-    for name in names:
-        Image.new("RGB", (40, 30), "red").save(study.figures / name)
-    text, outline = (path.read_text(encoding="utf-8") for path in page.write_summary(study))
-    assert "<script" not in outline and "<i>" not in outline and "http" not in outline
-    outline = _Outline(outline)
+    strange = made_rows(model="<script>x</script>", value=0.6)
+    write_results(study, pd.concat([_headline(), strange]))
+    _draw(study, "03_a [b](c) <i>", "06_auc_controlled", "07_100% “ü” & $x")
+    text, web = _written(study)
+    assert "<script" not in web and "<i>" not in web and "http" not in web
+    outline = _Outline(web)
     assert not outline.attributes("script") and not outline.attributes("link")
     images, links = outline.attributes("img"), outline.attributes("a")
-    assert len(images) == 3 and {image["alt"] for image in images} == {
-        "a [b](c) <i>",
-        "auc controlled",
-        "100% “ü” & $x",
-    }
+    names = [image["alt"] for image in images]
+    assert sorted(names) == ["100% “ü” & $x", "a [b](c) <i>", "auc controlled"]
     for image in images:
         start, data = image["src"].split(",", 1)
-        assert re.fullmatch("data:image/(png|jpeg);base64", start) and Image.open(
-            io.BytesIO(base64.b64decode(data))
-        ).size == (40, 30)
-    assert links and all(link["href"].startswith("#") for link in links)
-    assert {link["href"][1:] for link in links} == {
-        attrs["id"] for attrs in outline.attributes("h2")
-    }
+        assert re.fullmatch("data:image/(png|jpeg);base64", start)
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (40, 30)
+    ids = {f"#{attrs['id']}" for attrs in outline.attributes("h2")}
+    assert links and {link["href"] for link in links} == ids
     assert text.count("](06_auc_controlled.png)") == 1  # shown at the top, and only there
 
 
 def test_real_people_stay_where_they_are(study):
-    real = replace(study, simulation=None, description="photographs")
-    write_results(study, _frame(_headline()))
+    write_results(study, _headline())
     people = """01_samples 03_pictures 03_Mistakes_report 03_explanations 04_spectra 05_errors
         05_reconstructions""".split()
-    others = (
-        "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
-    )  # on no list: kept out, too
+    # On no list: kept out, too.
+    people += "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
     plots = """02_pca_scree 03_curves 03_curves_report 04_mean_spectra 05_error_histograms
         06_matrix_direct""".split()
-    for name in (*people, *others, *plots, "06_auc_controlled"):
-        Image.new("RGB", (40, 30)).save(study.figures / f"{name}.png")
-    text, web = (path.read_text(encoding="utf-8") for path in page.write_summary(real))
-    shown = [name[3:].replace("_", " ") for name in ("06_auc_controlled", *plots)]
+    _draw(study, *people, *plots, "06_auc_controlled")
+    text, web = _written(replace(study, simulation=None, description="photographs"))
     found = [image["alt"] for image in _Outline(web).attributes("img")]
-    assert found == ["auc controlled", *shown[1:]]
+    assert found == ["auc controlled", *(name[3:].replace("_", " ") for name in plots)]
     assert "![" not in text and "*In `summary.html`: curves*" in text
     left_out = text[text.index("Left out, since they show people, or may: ") :].split("\n")[0]
-    assert all(f" {name}.png" in left_out for name in (*people, *others))
+    assert all(f" {name}.png" in left_out for name in people)
     assert not any(f" {name}.png" in left_out for name in plots)
     assert "imulated" not in text and "Ours are of the pictures of this study." in _flat(text)
-    assert (
-        len(_Outline(page.write_summary(study)[1].read_text(encoding="utf-8")).attributes("img"))
-        == 19
-    )
+    assert len(_Outline(_written(study)[1]).attributes("img")) == 19
 
 
-def test_figures_of_the_notebooks_that_show_nobody(study):
+def test_figures_of_the_notebooks_that_show_nobody():
     stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d
         02_pca_scree 03_confusion 03_curves_controlled 04_mean_spectra 04_radial_profiles
         04_rings 05_loss 05_curves 05_embeddings 05_error_histograms 06_auc_report 06_roc
         06_differences 06_reliability 06_matrix_direct 06_matrix_fourier 06_false_alarms
         06_robustness 06_subgroups""".split()
-    assert all(page._shows_nobody(f"{stem}.png") for stem in stems) and page._shows_nobody(
-        page.AT_A_GLANCE
-    )
+    assert all(page.SHOWS_NOBODY.fullmatch(f"{stem}.png") for stem in stems)
+    assert page.SHOWS_NOBODY.fullmatch(page.AT_A_GLANCE)
 
 
-def test_every_word_about_the_file_alone(study):
-    def sentence(before, after):
-        pairs = {
-            ("Metadata", "inpainting", "report"): before,
-            ("Metadata", "inpainting", "controlled"): after,
-        }
-        return _answers(study, _headline(pairs))[0]
-
-    assert (
-        "0.90 [0.85, 0.95] under `report` and of 0.50 [0.45, 0.55] under `controlled`: the files as"
-        in sentence(0.9, 0.5)
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (0.9, 0.5, "and of 0.50 [0.45, 0.55] under `controlled`: the files as they are tell"),
+        (0.9, 0.5, "tell the classes apart, and the control takes that away."),
+        (0.9, 0.6, "leaves some of it, so that"),
+        (0.1, 0.4, "leaves some of it, so that"),
+        (0.52, 0.5, "no shortcut is found"),
+        (0.5, 0.9, "it is the control that leaves"),
+    ],
+)
+def test_every_word_about_the_file_alone(study, before, after, words):
+    values = dict(
+        zip([("Metadata", "inpainting", name) for name in config.PROTOCOLS], (before, after))
     )
-    assert sentence(0.9, 0.5).endswith("tell the classes apart, and the control takes that away.")
-    assert "leaves some of it, so that" in sentence(0.9, 0.6) and "leaves some of it" in sentence(
-        0.1, 0.4
-    )
-    assert "no shortcut is found" in sentence(0.52, 0.5)
-    assert "it is the control that leaves" in sentence(0.5, 0.9)
+    assert words in _answers(study, _headline(values))[0]
 
 
 def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
@@ -270,21 +227,15 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
     }
     rows = _headline(better_on_test)
     unchosen = _answers(study, rows)
-    assert (
-        "from 0.52 [0.47, 0.57] to 0.95 [0.90, 1.00]" in unchosen[1]
-        and "None of 2 networks on pixels speaks for the others" in unchosen[1]
-    )
-    assert unchosen[2].endswith(
-        "networks on pixels have 6 of 6 intervals above 0.5 and 0 below it."
-    )
+    assert "from 0.52 [0.47, 0.57] to 0.95 [0.90, 1.00]" in unchosen[1]
+    assert "None of 2 networks on pixels speaks for the others" in unchosen[1]
+    assert unchosen[2].endswith("on pixels have 6 of 6 intervals above 0.5 and 0 below it.")
     _history(study, "VGG16_V1", [0.9, 0.7])
     assert _answers(study, rows) == unchosen  # one history of two
     _history(study, "VGG16_V3", [0.6, 0.8])  # both keep epoch 2, of the lower loss
     sentences = _answers(study, rows)
-    assert (
-        sentences[1].startswith("`VGG16_V3`, of 2 networks on pixels the one with")
-        and "0.52 [0.47, 0.57]" in sentences[1]
-    )
+    assert sentences[1].startswith("`VGG16_V3`, of 2 networks on pixels the one with")
+    assert "0.52 [0.47, 0.57]" in sentences[1]
     assert sentences[1].endswith("not better than chance.")
     assert sentences[2].endswith("there was nothing sure to carry over.")
     _history(study, "VGG16_V1", [0.9, 0.7], val_loss=[0.3, 0.4])  # keeps epoch 1
@@ -292,84 +243,65 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
 
 
 def test_what_carries_over_and_how_fourier_compares(study):
+    given = {"VGG16_V3": (0.9, 0.7, 0.2, 0.53), "Fourier_DenseNet": (0.7, 0.9, 0.9, 0.6)}
     values = {
-        ("VGG16_V3", name, "controlled"): value
-        for name, value in zip(SOURCES, (0.9, 0.7, 0.2, 0.53))
+        (model, name, "controlled"): value
+        for model in given
+        for name, value in zip(SOURCES, given[model])
     }
-    values |= {
-        ("Fourier_DenseNet", name, "controlled"): value
-        for name, value in zip(SOURCES, (0.7, 0.9, 0.9, 0.6))
-    }
-    for model, auc in (("VGG16_V1", 0.7), ("VGG16_V3", 0.9)):
-        _history(study, model, [auc, auc])
+    _history(study, "VGG16_V1", [0.7, 0.7])
+    _history(study, "VGG16_V3", [0.9, 0.9])
     _, _, elsewhere, fourier, autoencoder = _answers(study, _headline(values))
-    assert (
-        "reaches 0.48 on average, from 0.20 [0.15, 0.25] on insight to 0.70 [0.65, 0.75] on "
-        "text2img" in elsewhere
-    )
-    assert "with 1 of 3 intervals above 0.5 and 1 below it." in elsewhere
-    assert (
-        "better than chance, below the interval of `VGG16_V3`" in fourier
-        and "0.80 against 0.48" in fourier
-    )
-    assert (
-        autoencoder.count("0.80 [0.75, 0.85], better than chance, and 0.80 on average elsewhere")
-        == 2
-    )
-    values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.93
-    assert "with an interval that overlaps that of" in _answers(study, _headline(values))[3]
-    values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.3
-    assert "worse than chance, below" in _answers(study, _headline(values))[3]
+    assert "0.48 on average, from 0.20 [0.15, 0.25] on insight to 0.70 [0.65, 0.75]" in elsewhere
+    assert "] on text2img, with 1 of 3 intervals above 0.5 and 1 below it." in elsewhere
+    assert "better than chance, below the interval of `VGG16_V3`" in fourier
+    assert "0.80 against 0.48" in fourier
+    both = "0.80 [0.75, 0.85], better than chance, and 0.80 on average elsewhere"
+    assert autoencoder.count(both) == 2
+    for value, words in (
+        (0.93, "with an interval that overlaps that of"),
+        (0.3, "worse than chance, below"),
+    ):
+        values[("Fourier_DenseNet", "inpainting", "controlled")] = value
+        assert words in _answers(study, _headline(values))[3]
 
 
 def test_sentences_without_their_numbers_say_so(study):
-    rows = _frame(_headline())
-    assert all("not known" in sentence for sentence in _answers(study, rows.iloc[:0])[:4])
-    assert _answers(study, rows.iloc[:0])[4].count("has no result (notebook 5)") == 2
+    rows = _headline()
+    nothing = _answers(study, rows.iloc[:0])
+    assert all("not known" in sentence for sentence in nothing[:4])
+    assert nothing[4].count("has no result (notebook 5)") == 2
     for approach, place in (("metadata", 0), ("direct", 1), ("direct", 2), ("fourier", 3)):
-        sentences = _answers(study, rows[rows["approach"] != approach])
-        assert "is not known" in sentences[place]
+        assert "is not known" in _answers(study, rows[rows["approach"] != approach])[place]
     assert "not known" in _answers(study, rows[rows["protocol"] == "report"])[1]
     only_home = rows[rows["test_set"] == "inpainting"]
-    assert "not known" in _answers(study, only_home)[2]
-    assert _answers(study, only_home)[3].endswith(
-        "no network on pixels is singled out to compare it with."
-    )
+    _, _, elsewhere, fourier, _ = _answers(study, only_home)
+    assert "not known" in elsewhere
+    assert fourier.endswith("no network on pixels is singled out to compare it with.")
     for model in ("VGG16_V1", "VGG16_V3"):
         _history(study, model, [0.8, 0.8])
-    assert _answers(study, only_home)[3].endswith(
-        "how the two compare on other generators is not known."
-    )
+    fourier = _answers(study, only_home)[3]
+    assert fourier.endswith("how the two compare on other generators is not known.")
 
 
 def test_what_was_not_run_is_named_with_its_command(study):
-    rows = _frame(_headline())
-    write_results(study, rows[~((rows["model"] == "VGG16_V3") & (rows["test_set"] == "gan140k"))])
-    text = page.write_summary(study)[0].read_text(encoding="utf-8")
+    rows = _headline()
+    text = page.summary(study, rows.query("model != 'VGG16_V3' or test_set != 'gan140k'"))
     missing = text[text.index("## What was not run") : text.index("## Environment")]
-    assert (
-        "- DenseNet_V1 under `report` on any test set: `make reproduce STUDY=tiny`, notebook 3"
-        in missing
-    )
+    how = "any test set: `make reproduce STUDY=tiny`, notebook 3"
+    assert f"- DenseNet_V1 under `report` on {how}" in missing
     assert "- VGG16_V3 under `controlled` on gan140k: " in missing and "- VGG16_V1" not in missing
-    for title in (
-        "Several seeds",
-        "Trained on every generator in turn",
-        "Robustness",
-        "Parts of the test set",
-        "Where the",
-    ):
+    for title in (*page.EXTENDED, "Robustness", "Parts of the test set", "Where the"):
         assert f"### {title}" not in text and f"- {title}" in missing
     assert missing.count("`make extended STUDY=tiny`") == 2
     assert "The same fakes against other real photographs: `make reproduce STUDY=tiny`" in missing
-    assert set(page.EXTENDED) <= set(page.TABLES)
     none = page.summary(replace(study, unseen_reals=(), foreign_reals={}), rows)
     assert none.count("the study names none") == 2
 
 
 def test_the_page_of_next_to_nothing(study):
-    write_results(study, _frame([_row("VGG16_V3", "gan140k", "auc", 0.5)]))
-    text, web = (path.read_text(encoding="utf-8") for path in page.write_summary(study))
+    write_results(study, made_rows(test_set="gan140k", real_source="gan140k", value=0.5))
+    text, web = _written(study)
     assert "### AUC under `controlled`" in text and "### AUC under `report`" not in text
     assert "Not answered here" in text and "nan" not in text.lower().replace("nano", "")
     _Outline(web)
@@ -380,84 +312,71 @@ def test_the_page_of_next_to_nothing(study):
 def _write_scores_and_records(study, leak=False):
     """Scores of one detector, its card, and records; with a leak, one test group is in training,
     too."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for split, num in (("train", 20), ("valid", 10), ("test", 15)):
-        for label, name in enumerate(("real", "fake")):
-            rows += [
-                dict(
-                    path=f"{split}/{name}/{place}.jpg",
-                    label=name,
-                    group=f"{split}{place}",
-                    split=split,
-                    dataset="wiki",
-                    generator="inpainting" if label else "real",
-                    person=f"p{place}" if split == "test" else "",
-                )
-                for place in range(num)
-            ]
+    sizes = {"train": 20, "valid": 10, "test": 15}
+    keys = [(split, label, n) for split in sizes for label in (0, 1) for n in range(sizes[split])]
+    rows = [
+        dict(
+            path=f"{split}/{config.LABELS[label]}/{place}.jpg",
+            label=label,
+            group=f"{split}{place}",
+            split=split,
+            dataset="wiki",
+            generator="inpainting" if label else "real",
+            person=f"p{place}" if split == "test" else "",
+        )
+        for split, label, place in keys
+    ]
     records = pd.DataFrame(rows)
     scores = records[records["split"] != "train"].assign(test_set="inpainting", real_source="wiki")
-    scores = scores.assign(
-        score=generator.random(len(scores)), label=(scores["label"] == "fake").astype(int)
-    )
+    scores["score"] = np.random.default_rng(0).random(len(scores))
     write_scores(study, "VGG16_V3-controlled", scores)
     valid = scores[scores["split"] == "valid"]
+    threshold = choose_threshold(valid["label"], valid["score"])
     study.models.mkdir(parents=True, exist_ok=True)
-    card = {
-        "threshold": choose_threshold(valid["label"], valid["score"]),
-        "starts_from": "ImageNet",
-        "seed": 0,
-    }
+    card = {"threshold": threshold, "starts_from": "ImageNet", "seed": 0}
     (study.models / "VGG16_V3-controlled.json").write_text(json.dumps(card))
     if leak:
         records.loc[0, "group"] = "test3"
         records.loc[1, "person"] = "p7"
+    records["label"] = records["label"].map(dict(enumerate(config.LABELS)))
     catalog.save(study, records.assign(width=1, height=1), pd.DataFrame())
     return scores
 
 
 def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
-    write_results(study, _frame(_headline({("PCA_probe", "inpainting", "report"): 0.2})))
+    write_results(study, _headline({("PCA_probe", "inpainting", "report"): 0.2}))
     _write_scores_and_records(study)
-    text = _flat(page.write_summary(study)[0].read_text(encoding="utf-8"))
-    assert "**Is there a leak between training and test?** No: of the 15 groups" in text
-    assert (
+    _history(study, "VGG16_V3", [0.9, 0.8])
+    text = _flat(_written(study)[0])
+    for words in (
+        "**Is there a leak between training and test?** No: of the 15 groups",
         "0 reach into validation and 0 reach into training. Of 15 persons whom the source names, "
-        "0 are in" in text
-    )
-    assert "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals" in text
-    assert (
-        "1 of 1 cards hold what is found again" in text
-        and "| VGG16_V3-controlled | ImageNet | 0 |" in text
-    )
-    assert (
-        "has 4 of 4 intervals above 0.5 and 0 below it under `report`, and 4 of 4 intervals" in text
-    )
-    assert "0 of 5 detectors that see pictures have an interval above its AUC" in text
-    assert (
+        "0 are in",
+        "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals",
+        "1 of 1 cards hold what is found again",
+        "| VGG16_V3-controlled | ImageNet | 0 |",
+        "| 2 of 2 | 10 s | 31 |",
+        "has 4 of 4 intervals above 0.5 and 0 below it under `report`, and 4 of 4 intervals",
+        "0 of 5 detectors that see pictures have an interval above its AUC",
         "40 of the 40 intervals of detectors that see pictures exclude 0.5; of as many detectors "
-        "that guess about 2 would" in text
-    )
-    card = study.models / "VGG16_V3-controlled.json"
-    card.write_text(json.dumps({"threshold": 0.123}))
-    assert "0 of 1 cards hold" in _flat(page.write_summary(study)[0].read_text(encoding="utf-8"))
+        "that guess about 2 would",
+    ):
+        assert words in text
+    (study.models / "VGG16_V3-controlled.json").write_text(json.dumps({"threshold": 0.123}))
+    assert "0 of 1 cards hold" in _flat(_written(study)[0])
 
 
 def test_leaks_are_called_leaks(study):
-    write_results(study, _frame(_headline()))
+    write_results(study, _headline())
     scores = _write_scores_and_records(study, leak=True)
-    text = _flat(page.write_summary(study)[0].read_text(encoding="utf-8"))
-    assert (
-        "training and test?** Yes: " in text
-        and "0 reach into validation and 1 reach into training" in text
-    )
-    assert "1 are in training and in test" in text
-    assert page._leak(scores, None) is None
+    text = _flat(_written(study)[0])
+    assert "training and test?** Yes: " in text and "1 are in training and in test" in text
+    assert "0 reach into validation and 1 reach into training" in text
     crossing = scores.assign(group="one")
     crossing.to_parquet(study.data / "scores" / "VGG16_V3-controlled.parquet")
     with pytest.raises(ValueError, match="a group in several splits"):
         page.write_summary(study)
+    assert page._leak(scores, None) is None
 
 
 def _noise(height, width):
@@ -473,13 +392,12 @@ def _chart(height, width):
     return Image.fromarray(pixels)
 
 
-def _images(text, folder):
-    found = re.findall(
-        r'src="data:image/(\w+);base64,([^"]*)"', page.to_html(text, "title", folder)
-    )
-    return [
-        (kind, Image.open(io.BytesIO(base64.b64decode(data))), len(data)) for kind, data in found
-    ]
+def _sizes(folder, *names):
+    """The sizes of the figures in a page, and how long their texts are together."""
+    text = page.to_html("\n\n".join(f"![{name}]({name}.png)" for name in names), "title", folder)
+    found = re.findall(r'src="data:image/\w+;base64,([^"]*)"', text)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in found]
+    return sizes, sum(map(len, found))
 
 
 def test_charts_become_palettes_and_photographs_jpeg():
@@ -494,41 +412,30 @@ def test_charts_become_palettes_and_photographs_jpeg():
 def test_wide_figures_become_narrower_and_none_wider(tmp_path):
     _chart(900, 2200).save(tmp_path / "wide.png")
     _chart(90, 200).save(tmp_path / "narrow.png")
-    (_, wide, _), (_, narrow, _) = _images("![a](wide.png)\n\n![b](narrow.png)", tmp_path)
-    assert wide.size == (1100, 450) and narrow.size == (200, 90)
+    assert _sizes(tmp_path, "wide", "narrow")[0] == [(1100, 450), (200, 90)]
 
 
 def test_all_figures_together_keep_within_the_limit(tmp_path, monkeypatch):
-    for name in ("a", "b", "c"):
+    for name in "abc":
         _noise(560, 480).save(tmp_path / f"{name}.png")
-    _chart(60, 80).save(tmp_path / "small.png")
-    text = "\n\n".join(f"![{name}]({name}.png)" for name in ("a", "b", "c", "small"))
-    unlimited = _images(text, tmp_path)
+    _chart(60, 80).save(tmp_path / "d.png")
+    unlimited = _sizes(tmp_path, *"abcd")[1]
     monkeypatch.setattr(page, "MAX_BYTES", 330_000)
-    images = _images(text, tmp_path)
-    assert (
-        sum(length for *_, length in images)
-        <= 330_000 * 4 / 3 + 16
-        < sum(length for *_, length in unlimited)
-    )
-    assert images[3][1].size == (80, 60) and len({image.width for _, image, _ in images[:3]}) == 1
-    assert all(
-        image.width / image.height == pytest.approx(6 / 7, abs=0.01) for _, image, _ in images[:3]
-    )
+    (*large, small), length = _sizes(tmp_path, *"abcd")
+    assert length <= 330_000 * 4 / 3 + 16 < unlimited
+    assert small == (80, 60) and len(set(large)) == 1
+    assert large[0][0] / large[0][1] == pytest.approx(6 / 7, abs=0.01)
     monkeypatch.setattr(page, "MAX_BYTES", 1)  # then as small as can still be read
-    assert [image.width for _, image, _ in _images(text, tmp_path)] == [400, 400, 400, 80]
+    assert [width for width, _ in _sizes(tmp_path, *"abcd")[0]] == [400, 400, 400, 80]
 
 
 def test_html_in_the_text_is_escaped(tmp_path):
-    text = page.to_html(
-        "# A <b>\n\n## Part & <i>one</i>\n\n<script>x</script>", "<title> & $x", tmp_path
-    )
+    text = "# A <b>\n\n## Part & <i>one</i>\n\n<script>x</script>"
+    text = page.to_html(text, "<title> & $x", tmp_path)
     assert "<script" not in text and "<b>" not in text and "<i>" not in text
     assert "<title>&lt;title&gt; &amp; $x</title>" in text
-    assert (
-        '<h2 id="part0">' in text
-        and '<a href="#part0">Part &amp; &lt;i&gt;one&lt;/i&gt;</a>' in text
-    )
+    assert '<h2 id="part0">' in text
+    assert '<a href="#part0">Part &amp; &lt;i&gt;one&lt;/i&gt;</a>' in text
 
 
 def test_palettes_keep_the_colours_of_classes_apart():
@@ -545,38 +452,27 @@ def test_palettes_keep_the_colours_of_classes_apart():
 
 
 def test_markdown():
-    frame = pd.DataFrame(
-        {"a|b": [1.23456, np.nan], "n": [3, 4], "text": ["x|y", None]}, index=[7, 8]
-    )
+    frame = pd.DataFrame({"a|b": [1.23456, np.nan], "n": [3, 4], "text": ["x|y", None]}, [7, 8])
     lines = page.to_markdown(frame, decimals=1).splitlines()
-    assert lines == [
-        "| a\\|b | n | text |",
-        "| --- | --- | --- |",
-        "| 1.2 | 3 | x\\|y |",
-        "|  | 4 |  |",
-    ]
+    assert lines[:2] == ["| a\\|b | n | text |", "| --- | --- | --- |"]
+    assert lines[2:] == ["| 1.2 | 3 | x\\|y |", "|  | 4 |  |"]
 
 
 def test_intervals_never_hide_on_which_side_of_chance_they_end():
-    values = np.random.default_rng(0).uniform(0.4, 0.6, (2000, 3)).round(3)
-    rows = pd.DataFrame(values, columns=["value", "ci_low", "ci_high"])
-    for text, (_, low, high) in zip(page._with_texts(rows)["text"], values):
-        shown = [float(bound) for bound in text.split("[")[1].strip("]").split(", ")]
-        assert (
-            np.sign(np.subtract(shown, 0.5)).tolist() == np.sign([low - 0.5, high - 0.5]).tolist()
-        )
-    rows = made_rows(
-        value=[0.9, 0.5, 0.1, 0.55], ci_low=[0.8, 0.4, 0.0, 0.5], ci_high=[1.0, 0.6, 0.2, 0.6]
-    )
+    bounds = np.random.default_rng(0).uniform(0.4, 0.6, (2000, 2)).round(3)
+    rows = made_rows(value=bounds.mean(axis=1), ci_low=bounds[:, 0], ci_high=bounds[:, 1])
+    texts = page._with_texts(rows)["text"].str.extract(r"\[(.*), (.*)\]").astype(float)
+    assert np.array_equal(np.sign(texts - 0.5), np.sign(bounds - 0.5))
+    values = {"value": [0.9, 0.5, 0.1, 0.55], "ci_low": [0.8, 0.4, 0.0, 0.5]}
+    rows = made_rows(**values, ci_high=[1.0, 0.6, 0.2, 0.6])
     marked = ["0.90 [0.80, 1.00]", "*0.50 [0.40, 0.60]*", "▼ 0.10 [0.00, 0.20]"]
-    assert page._auc_texts(rows) == [*marked, "*0.55 [0.50, 0.60]*"]
+    assert page._marked(rows)["text"].tolist() == [*marked, "*0.55 [0.50, 0.60]*"]
 
 
 def test_names_cannot_become_markdown(study):
     names = ["<b>", "a*b*c", "[x](y)", "a|b", "new\nline", "_x_", "VGG16_V3"]
-    header, rows = cells_of(
-        page._auc(study, made_rows(model=names), "controlled").replace("\\|", "¦")
-    )
+    table = page.number_tables(study, made_rows(model=names))["AUC under `controlled`"]
+    header, rows = cells_of(table.replace("\\|", "¦"))
     shown = ["\\<b\\>", "a\\*b\\*c", "\\[x\\](y)", "a¦b", "new line", "\\_x\\_", "VGG16_V3"]
     assert header == ["detector", "inpainting"] and [row[0] for row in rows] == shown
 
@@ -587,14 +483,12 @@ def test_tables_keep_their_order_and_show_what_is_missing(study):
         test_set=["gan140k", "inpainting", "inpainting", "inpainting"],
         real_source=["gan140k", "wiki", "wiki", "wiki"],
     )
-    header, cells = cells_of(page._auc(study, tables.in_reading_order(study, rows), "controlled"))
-    assert header == ["detector", "inpainting", "gan140k"] and [row[0] for row in cells] == [
-        "VGG16_V1",
-        "VGG16_V3",
-        "Unheard_of",
-    ]
+    rows = tables.in_reading_order(study, rows)
+    header, cells = _table(study, rows, "AUC under `controlled`")
+    assert header == ["detector", "inpainting", "gan140k"]
+    assert [row[0] for row in cells] == ["VGG16_V1", "VGG16_V3", "Unheard_of"]
     assert cells[0][2] == "–" and cells[1][2] == "0.80 [0.75, 0.85]"
-    assert page._auc(study, rows, "report") == ""
+    assert page.number_tables(study, rows)["AUC under `report`"] == ""
 
 
 def test_foreign_and_unseen_real_photographs(study):
@@ -603,111 +497,85 @@ def test_foreign_and_unseen_real_photographs(study):
         real_source=["wiki", "gan140k", "wiki"],
         value=[0.3, 0.8, 0.9],
     )
-    header, cells = cells_of(page._foreign(study, rows))
+    heading = "The same fakes against other real photographs"
+    header, cells = _table(study, rows, heading)
     assert header == ["protocol", "detector", "gan140k against gan140k", "gan140k against wiki"]
     assert cells == [["controlled", "VGG16_V3", "0.80 [0.75, 0.85]", "▼ 0.30 [0.25, 0.35]"]]
-    assert page._foreign(study, rows.iloc[1:]) == ""
+    assert page.number_tables(study, rows.iloc[1:])[heading] == ""
     alarms = made_rows(
         metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"],
         value=[0.25, 0.4, 0.9],
         real_source=["celeba", "wiki", "wiki"],
         num_fake=[0, 9, 9],
     )
-    header, cells = cells_of(page._false_alarms(study, alarms))
+    heading = "False alarms on photographs that nobody trained on"
+    header, cells = _table(study, alarms, heading)
     assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
     assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]
-    assert page._false_alarms(study, alarms.iloc[1:]) == ""
+    assert page.number_tables(study, alarms.iloc[1:])[heading] == ""
 
 
 def test_robustness_and_parts_of_the_test_set(study):
-    metrics = [
-        "auc",
-        "accuracy_at_threshold",
-        "auc@jpeg:90",
-        "accuracy_at_threshold@jpeg:90",
-        "auc@jpeg:50",
-        "auc@grey",
-    ]
-    rows = made_rows(
-        metric=[*metrics, "auc@gender:male", "auc@gender:female"], value=np.arange(8) / 10
-    )
-    rows = pd.concat([rows, made_rows(metric=["auc"], model=["never degraded"])])
-    first, second = (cells_of(part) for part in page._robustness(study, rows).split("\n\n")[1::2])
+    metrics = """auc accuracy_at_threshold auc@jpeg:90 accuracy_at_threshold@jpeg:90 auc@jpeg:50
+        auc@grey auc@gender:male auc@gender:female""".split()
+    rows = made_rows(metric=metrics, value=np.arange(8) / 10)
+    rows = pd.concat([rows, made_rows(model="never degraded")])
+    robustness = page.number_tables(study, rows)["Robustness"]
+    first, second = (cells_of(part) for part in robustness.split("\n\n")[1::2])
     assert first[0] == ["protocol", "detector", "unchanged", "90", "50"]
     assert first[1] == [["controlled", "VGG16_V3", "0.00 / 0.10", "0.20 / 0.30", "0.40 / –"]]
-    assert second[0][2:] == ["unchanged", "grey"] and second[1][0][2:] == [
-        "0.00 / 0.10",
-        "0.50 / –",
-    ]
-    header, cells = cells_of(page._subgroups(study, rows))
+    assert second[0][2:] == ["unchanged", "grey"]
+    assert second[1][0][2:] == ["0.00 / 0.10", "0.50 / –"]
+    header, cells = _table(study, rows, "Parts of the test set")
     assert header == ["protocol", "detector", "gender: male (n = 58)", "gender: female (n = 58)"]
     assert cells == [["controlled", "VGG16_V3", "0.60 [0.55, 0.65]", "0.70 [0.65, 0.75]"]]
 
 
 def test_attention_beside_area_and_other_pictures(study):
     names = [f"cam_in_region{suffix}" for suffix in ("", "_chance", "_elsewhere", "_excess")]
-    rows = made_rows(metric=names, value=[0.4, 0.1, 0.3, 0.1])
-    text = "0.40 [0.35, 0.45] / 0.10 / 0.30"
-    assert cells_of(page._attention(study, rows))[1] == [["controlled", "VGG16_V3", f"**{text}**"]]
-    assert cells_of(page._attention(study, rows.assign(ci_low=-0.01)))[1][0][2].startswith("0.40 [")
-    assert page._attention(study, rows.iloc[:1]) == ""
+    rows, heading = made_rows(metric=names, value=[0.4, 0.1, 0.3, 0.1]), "Where the networks look"
+    _, cells = _table(study, rows, heading)
+    assert cells == [["controlled", "VGG16_V3", "**0.40 [0.35, 0.45] / 0.10 / 0.30**"]]
+    _, cells = _table(study, rows.assign(ci_low=-0.01), heading)
+    assert cells[0][2].startswith("0.40 [")
+    assert page.number_tables(study, rows.iloc[:1])[heading] == ""
 
 
 def test_accuracy_and_f1_share_a_cell(study):
-    rows = made_rows(
-        metric=["accuracy", "f1", "accuracy_at_threshold", "auc"], value=[0.1, 0.2, 0.3, 0.4]
-    )
-    assert cells_of(page._accuracy(study, rows, ""))[1] == [
-        ["controlled", "VGG16_V3", "0.10 / 0.20"]
-    ]
-    assert cells_of(page._accuracy(study, rows, "_at_threshold"))[1] == [
-        ["controlled", "VGG16_V3", "0.30 / –"]
-    ]
+    metrics = ["accuracy", "f1", "accuracy_at_threshold", "auc"]
+    rows = made_rows(metric=metrics, value=[0.1, 0.2, 0.3, 0.4])
+    headings = {"at 0.5": "0.10 / 0.20", "at the validation threshold": "0.30 / –"}
+    for heading, text in headings.items():
+        _, cells = _table(study, rows, f"Accuracy / F1 {heading}")
+        assert cells == [["controlled", "VGG16_V3", text]]
 
 
 def test_every_table_of_no_rows_is_empty(study):
-    assert all(table(study, made_results().iloc[:0]) == "" for table in page.TABLES.values())
+    assert not any(page.number_tables(study, made_results().iloc[:0]).values())
 
 
 def test_readme_table_shows_headline_rows_and_gaps(study):
-    others = [
-        made_results(seeds=(1,)).assign(value=0.0),
-        made_results(real_source="celeba").assign(value=0.0),
-    ]
-    variant = (
-        made_results()
-        .query("approach == 'direct' and protocol == 'controlled'")
-        .assign(model="VGG16_V3_variant")
-    )
+    others = [made_results((1,), value=0.0), made_results(real_source="celeba", value=0.0)]
+    variant = made_results().query("approach == 'direct' and protocol == 'controlled'")
+    variant = variant.assign(model="VGG16_V3_variant")
     write_results(study, pd.concat([made_results(), *others, variant]))
     header, rows = cells_of(page.readme_table(study))
     assert header == ["detector", *study.test_sets]
-    assert [row[0] for row in rows] == [
-        "boosting",
-        "VGG16_V3",
-        "VGG16_V3_variant",
-        "Fourier_DenseNet",
-    ]
+    names = ["boosting", "VGG16_V3", "VGG16_V3_variant", "Fourier_DenseNet"]
+    assert [row[0] for row in rows] == names
     assert rows[2][1:3] == ["– → 0.50", "– → –"]
-    assert rows[3][1:] == [
-        "0.60 → 0.60 [0.99]",
-        "– → – [0.72]",
-        "0.60 → 0.60 [0.81]",
-        "– → – [0.72]",
-    ]
+    fourier = ["0.60 → 0.60 [0.99]", "– → – [0.72]", "0.60 → 0.60 [0.81]", "– → – [0.72]"]
+    assert rows[3][1:] == fourier
 
 
 def test_the_readme_shows_the_committed_results(tmp_path):
-    changed = subprocess.run(
-        ["git", "diff", "--quiet", "HEAD", "--", "figures"], cwd=config.ROOT, capture_output=True
-    )
-    if changed.returncode:
+    command = ["git", "diff", "--quiet", "HEAD", "--", "figures"]
+    if subprocess.run(command, cwd=config.ROOT, capture_output=True).returncode:
         pytest.skip("figures/ holds other results than the committed ones")
-
     readme = tmp_path / "README.md"
     shutil.copy(config.ROOT / "README.md", readme)
     assert not page.update_readme(readme), "run python -m src.report.page"
     text = readme.read_text(encoding="utf-8")
-    start, end = text.index("<!-- results: demo -->"), text.index("<!-- end -->")
-    readme.write_text(text[:start] + "<!-- results: demo -->\nold\n" + text[end:], encoding="utf-8")
+    old = re.sub(r"(results: demo -->)(.*?)(<!-- end)", r"\1\nold\n\3", text, flags=re.DOTALL)
+    readme.write_text(old, encoding="utf-8")
     assert page.update_readme(readme) and readme.read_text(encoding="utf-8") == text
