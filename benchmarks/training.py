@@ -140,9 +140,7 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
             for some in rows
         ]
         settings = training.Settings(network.learning_rate, epochs=3, seed=0, config=network)
-        history = training.train(
-            part, *made, folder / f"{network.name}-{name}", settings, whole, verbose=False
-        )[1]
+        history = training.train(part, *made, folder / f"{network.name}-{name}", settings, whole)[1]
         scores = whole.predict(
             Batches(pixels, rows=rows[1], batch_size=64, shuffle=False), verbose=0
         )

@@ -1,11 +1,6 @@
-"""From records to results: the way that every detector of notebooks 03, 04 and 05 goes.
-
-records → `prepare` (pictures of all tasks under one protocol) → `fit` (a model) → `score` (scores
-per image, threshold and temperature from validation, rows of `results.csv`).
-"""
+"""From records to results: the way that every detector goes: `prepare`, `fit`, `score`."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +10,7 @@ from ..config import LABELS, Network, Study
 from ..data import catalog, readers
 from ..evaluation.results import (
     calibrate,
+    model_id,
     read_scores,
     result_rows,
     scores_file,
@@ -38,8 +34,7 @@ class Pictures:
             its place in `pixels`. One picture may serve several tasks.
         pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
         fingerprint: Of pictures, labels and splits together.
-        variant: Tells apart detectors of one name: empty for the study's own training, else see
-            `retrained`.
+        variant: Ending of the detectors' names, see `retrained`; empty for the study's own.
     """
 
     study: Study
@@ -63,14 +58,22 @@ class Pictures:
 
     def model_id(self, name: str) -> str:
         """What the files of a detector are called."""
-        return f"{name}-{self.protocol}{self.variant}"
+        return model_id(name, self.protocol, self.variant)
+
+    def _by_row(self, values: pd.Series) -> np.ndarray:
+        """Values of the rows of `table` as values of the rows of `pixels`."""
+        found = np.zeros(len(self.pixels), values.to_numpy().dtype)
+        found[self.table["row"]] = values
+        return found
 
     @property
     def labels(self) -> np.ndarray:
         """Label of every row of `pixels`, `(num_pictures,)` `int8`: fake = 1."""
-        labels = np.zeros(len(self.pixels), np.int8)
-        labels[self.table["row"]] = self.table["label"] == "fake"
-        return labels
+        return self._by_row((self.table["label"] == "fake").astype("int8"))
+
+    def groups(self) -> np.ndarray:
+        """Group of every row of `pixels`."""
+        return self._by_row(self.table["group"])
 
     def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
         """Places in `pixels` of one split of a task (default: the training tasks) and label."""
@@ -78,20 +81,9 @@ class Pictures:
         table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
         return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
 
-    def groups(self) -> np.ndarray:
-        """Group of every row of `pixels`."""
-        groups = np.empty(len(self.pixels), object)
-        groups[self.table["row"]] = self.table["group"]
-        return groups
-
-    def photographs(self) -> np.ndarray:
-        """File name of every row of `pixels`: a fake has that of its photograph."""
-        names = np.empty(len(self.pixels), object)
-        names[self.table["row"]] = self.table["path"].str.rsplit("/", n=1).str[-1]
-        return names.astype(str)
-
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
         """Batches of one split of the training task, shuffled for training, perhaps of features."""
+        names = self.table["path"].str.rsplit("/", n=1).str[-1]  # a fake has its photograph's
         return Batches(
             self.pixels if pixels is None else pixels,
             self.labels,
@@ -99,7 +91,7 @@ class Pictures:
             batch_size=batch_size,
             shuffle=split == "train",
             seed=self.study.seed,
-            together=self.photographs() if self.study.paired_batches else None,
+            together=self._by_row(names).astype(str) if self.study.paired_batches else None,
         )
 
 
@@ -131,18 +123,13 @@ def prepare(
         boxes: Face boxes by `path` (columns left, top, right, bottom as fractions) for the step
             `"crop"`; pictures without one are left out.
         steps: In place of `last_steps`, where an experiment prepares pictures in another way.
-
-    Returns:
-        `Pictures`.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach))
     if boxes is not None:
         corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
         table = table[table["path"].isin(corners.index)].reset_index(drop=True)
-    once = table.drop_duplicates(["path", "steps"])[["path", "steps"]].reset_index(drop=True)
-    table["row"] = pd.MultiIndex.from_frame(once).get_indexer(
-        pd.MultiIndex.from_frame(table[["path", "steps"]])
-    )
+    table["row"] = table.groupby(["path", "steps"], sort=False).ngroup()
+    once = table.drop_duplicates("row")
     prepared = store.prepare(
         catalog.files(study, once),
         [tuple(steps.split()) for steps in once["steps"]],
@@ -155,7 +142,7 @@ def prepare(
 
 
 def fit(
-    model: keras.Model, network: Network, pictures: Pictures, verbose: bool = True
+    model: keras.Model, network: Network, pictures: Pictures
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Trains a detector on the training task and keeps its best epoch by validation loss.
 
@@ -166,7 +153,6 @@ def fit(
         model: From `models.build` or `models.join`, not compiled.
         network: How to train it, and the name to save it by.
         pictures: From `prepare`.
-        verbose: Whether to show a bar over the epochs.
 
     Returns:
         The model at its best epoch, and its history (see `training.train`).
@@ -180,14 +166,8 @@ def fit(
         folder = study.data / "features"
         pixels = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
         data += f"/{training.identity(extractor)}"
-    settings = training.Settings(
-        network.learning_rate,
-        network.epochs,
-        study.seed,
-        config=network,
-        data=data,
-        decay=network.decay,
-    )
+    made_from = {"config": network, "data": data, "decay": network.decay}
+    settings = training.Settings(network.learning_rate, network.epochs, study.seed, **made_from)
     return training.train(
         trained,
         pictures.batches("train", network.batch_size, pixels),
@@ -195,75 +175,56 @@ def fit(
         study.models / pictures.model_id(network.name),
         settings,
         full_model=model,
-        verbose=verbose,
     )
 
 
-def score(
-    model: keras.Model, network: Network, pictures: Pictures, batch_size: int = 64
-) -> pd.DataFrame:
+def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
     """Scores every validation and test picture, and writes scores, card and results.
 
-    Threshold and temperature are taken from the validation split of the training task, and stored
-    in the model's card. Scores of an unchanged model on unchanged pictures are read back.
+    Threshold and temperature are taken from the validation split of the training task. Scores of an
+    unchanged model on unchanged pictures are read back.
 
     Args:
         model: From pictures `uint8` to the probability of fake.
         network: Its name, approach and start, for the card.
         pictures: From `prepare`.
-        batch_size: Pictures per step.
 
     Returns:
         The detector's rows of `results.csv`.
     """
-    study, model_id = pictures.study, pictures.model_id(network.name)
-    stem = study.models / model_id
-    card = training.read_card(stem)
-    scored = f"{training.identity(model)}-{pictures.identity}"
-    if card.get("scored") != scored or not scores_file(study, model_id).is_file():
+    study, name = pictures.study, pictures.model_id(network.name)
+    stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
+    if training.read_card(stem).get("scored") != scored or not scores_file(study, name).is_file():
         table = pictures.table[pictures.table["split"] != "train"]
         rows = np.unique(table["row"])
         probability = np.full(len(pictures.pixels), np.nan, np.float32)
-        probability[rows] = model.predict(
-            Batches(pictures.pixels, rows=rows, batch_size=batch_size, shuffle=False), verbose=0
-        ).ravel()
-        scores = table.assign(
-            label=(table["label"] == "fake").astype("int8"), score=probability[table["row"]]
-        )
-        write_scores(study, model_id, scores)
-        training.update_card(
-            stem,
-            approach=network.approach,
-            model=network.name,
-            protocol=pictures.protocol,
-            study=study.name,
-            train_set=study.train_set,
-            seed=study.seed,
-            starts_from=network.start,
-            scored=scored,
-            **calibrate(read_scores(study, model_id), study.train_set),
-        )
-    return _write_result_rows(study, stem)
+        batches = Batches(pictures.pixels, rows=rows, shuffle=False)
+        probability[rows] = model.predict(batches, verbose=0).ravel()
+        labels = (table["label"] == "fake").astype("int8")
+        scores = table.assign(label=labels, score=probability[table["row"]])
+        write_scores(study, name, scores)
+        card = {"study": study.name, "train_set": study.train_set, "seed": study.seed}
+        card |= {"approach": network.approach, "model": network.name, "starts_from": network.start}
+        card |= {"protocol": pictures.protocol, "scored": scored}
+        card |= calibrate(read_scores(study, name), study.train_set)
+        training.update_card(stem, **card)
+    return _write_result_rows(study, name)
 
 
 def rescore(study: Study) -> int:
-    """Recomputes the rows of `results.csv` of every detector from its scores and its card.
-
-    Returns:
-        How many detectors have been scored.
-    """
-    cards = {file: read_json(file) for file in sorted(study.models.glob("*.json"))}
-    scored = [file for file, card in cards.items() if card and "scored" in card]
-    for file in scored:
-        _write_result_rows(study, file.with_name(file.name.removesuffix(".json")))
+    """Recomputes every detector's rows of `results.csv` from scores and card; returns how many."""
+    files = sorted(study.models.glob("*.json"))
+    scored = [file.stem for file in files if "scored" in (read_json(file) or {})]
+    for name in scored:
+        _write_result_rows(study, name)
     return len(scored)
 
 
-def _write_result_rows(study: Study, stem: Path) -> pd.DataFrame:
+def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
     """A detector's rows of `results.csv`, merged in."""
-    card, scores = training.read_card(stem), read_scores(study, stem.name)
-    names = {name: card[name] for name in ("approach", "model", "protocol")}
-    results = result_rows(study, scores, **names, card=card)
+    card = training.read_card(study.models / name)
+    names = {key: card[key] for key in ("approach", "model", "protocol")}
+    results = result_rows(study, read_scores(study, name), **names, card=card)
     write_results(study, results)
     return results
 

@@ -1,13 +1,7 @@
 """Training: the best epoch kept, a killed run resumed where it was, a finished run never repeated.
 
-`train` writes `<stem>.keras` (the full model at its best epoch), `<stem>.history.csv` (a row per
-epoch) and `<stem>.json` (the card: settings, seed, versions; evaluation adds thresholds). While it
-runs, everything lies in the folder `<stem>.partial`; the card is written last, so a card means a
-finished run.
-
-Keras' callbacks for this (`ModelCheckpoint`, `BackupAndRestore`, `CSVLogger`) save the model that
-is fitted, here perhaps a head of the model to save; they forget the best loss when a run goes on,
-and they do not ask whether the state they find belongs to the same run.
+While `train` runs, everything lies in the folder `<stem>.partial`. The card `<stem>.json` is
+written last: a card means a finished run.
 """
 
 import hashlib
@@ -29,6 +23,7 @@ from ..files import progress, read_json, require_space, write_atomically, write_
 from ..pictures.batches import Batches
 
 CLASSIFICATION = "binary_crossentropy"
+BATCH_SIZE = 64  # of pictures whose features are computed
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Settings:
         learning_rate: Adam's step size.
         epochs: Passes over the training batches.
         seed: Of the order of the pictures.
-        loss: `"binary_crossentropy"`, with classification metrics, or another loss, without.
+        loss: `"binary_crossentropy"`, with classification metrics, or another, without.
         config: What the model was built from: a `Network`, an `Autoencoder` or plain values.
         data: Fingerprint of the training and validation data.
         decay: Whether the step size falls to zero along half a cosine (Loshchilov & Hutter, 2017).
@@ -54,24 +49,6 @@ class Settings:
     decay: bool = False
 
 
-class _Quiet(keras.utils.PyDataset):
-    """Batches without the hooks by which Keras reports the end of an epoch.
-
-    Keras calls them before the first epoch, too, and prefetches an epoch that never comes: an order
-    that they changed would depend on threads. Here `train` alone sets the epoch.
-    """
-
-    def __init__(self, batches: Batches):
-        super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int):
-        return self.batches[index]
-
-
 def device() -> str:
     """What the backend computes on: `"cpu"`, `"gpu"` or `"tpu"`."""
     kinds = {name.split(":")[0] for name in keras.distribution.list_devices()}
@@ -82,9 +59,7 @@ def device() -> str:
 def use_mixed_precision() -> str:
     """Let models built from now on compute in half precision where the device gains from it.
 
-    Returns:
-        The policy: `"mixed_float16"` on a GPU, `"mixed_bfloat16"` on a TPU, `"float32"` on a CPU.
-        Saved models are `float32` in any case.
+    Saved models are `float32` in any case. Returns the policy, for example `"mixed_float16"`.
     """
     policy = {"gpu": "mixed_float16", "tpu": "mixed_bfloat16"}.get(device(), "float32")
     keras.config.set_dtype_policy(policy)
@@ -98,7 +73,6 @@ def train(
     stem: Path,
     settings: Settings,
     full_model: keras.Model | None = None,
-    verbose: bool = True,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a model with Adam and keep its best epoch by validation loss.
 
@@ -108,13 +82,12 @@ def train(
 
     Args:
         model: Not compiled, without dropout: its random state would not be resumed.
-        train_batches: Batches (inputs, targets).
-        valid_batches: Batches (inputs, targets).
+        train_batches: Batches (inputs, targets), whose epoch is set here.
+        valid_batches: As `train_batches`.
         stem: Path of the files without their ending, e.g. `study.models / "VGG16_V3-controlled"`.
         settings: Learning rate, epochs, seed, loss; what model and data were made from.
         full_model: Saved instead of `model`, whose layers it shares: the detector whose head is
             trained on features.
-        verbose: Whether to show a bar over the epochs on standard output.
 
     Returns:
         `full_model` or else `model`, with the weights of its best epoch, and the history: `epoch`
@@ -122,24 +95,21 @@ def train(
         `accuracy`, `auc`, `precision`, `recall` and the same with `val_`.
 
     Raises:
-        ValueError: If there is nothing to train: no batch, or no epoch.
+        ValueError: If there is no epoch to train.
         FloatingPointError: If the validation loss is not a number.
     """
-    if settings.epochs < 1 or not len(train_batches) or not len(valid_batches):
-        raise ValueError(
-            f"Received {settings.epochs} epochs, {len(train_batches)} training and "
-            f"{len(valid_batches)} validation batches; expected at least one of each."
-        )
-    stem, saved = Path(stem), model if full_model is None else full_model
-    fingerprint = _hash(_text(asdict(settings)), _architecture(saved))
+    if settings.epochs < 1:
+        raise ValueError(f"{stem.name}: received {settings.epochs} epochs; expected at least 1.")
+    saved = model if full_model is None else full_model
+    fingerprint = _hash(json.dumps(asdict(settings), sort_keys=True), _architecture(saved))
     files = [_file(stem, ending) for ending in (".keras", ".history.csv", ".json")]
     finished = all(file.exists() for file in files)
     if not (finished and read_card(stem).get("fingerprint") == fingerprint):
         folder = _file(stem, ".partial")
         _compile(model, settings, num_steps=settings.epochs * len(train_batches))
         rows = _resume(model, folder, fingerprint)
-        epochs, shown = range(len(rows), settings.epochs), {"disable": not verbose, "leave": True}
-        bar = progress(epochs, stem.name, settings.epochs, "epoch", initial=len(rows), **shown)
+        epochs = range(len(rows), settings.epochs)
+        bar = progress(epochs, stem.name, settings.epochs, "epoch", initial=len(rows), leave=True)
         for epoch in bar:
             row = _train_epoch(model, train_batches, valid_batches, epoch)
             if not np.isfinite(row["val_loss"]):
@@ -159,30 +129,24 @@ def train(
 
 
 def read_card(stem: Path) -> dict:
-    """The card of a finished run.
+    """The card of a finished run: settings, versions, and what evaluation added.
 
     Raises:
         FileNotFoundError: If no run of that name is finished.
     """
-    card = read_json(file := _file(Path(stem), ".json"))
+    card = read_json(file := _file(stem, ".json"))
     if card is None:
-        raise FileNotFoundError(f"{file} is missing: train {Path(stem).name} first.")
+        raise FileNotFoundError(f"{file} is missing: train {stem.name} first.")
     return card
 
 
-def update_card(stem: Path, **values) -> dict:
-    """Add values to the card of a finished run, for example a threshold; returns the full card.
-
-    Raises:
-        FileNotFoundError: If no run of that name is finished.
-    """
-    card = read_card(stem) | values
-    write_json(_file(Path(stem), ".json"), card)
-    return card
+def update_card(stem: Path, **values) -> None:
+    """Add values, for example a threshold, to the card of a finished run (see `read_card`)."""
+    write_json(_file(stem, ".json"), read_card(stem) | values)
 
 
 def cached_features(
-    extractor: keras.Model, pixels: np.ndarray, folder: Path, data: str, batch_size: int = 64
+    extractor: keras.Model, pixels: np.ndarray, folder: Path, data: str
 ) -> np.ndarray:
     """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
 
@@ -191,20 +155,18 @@ def cached_features(
         pixels: Pictures `(N, S, S, C)` `uint8`.
         folder: Where the features are kept, in a file named by what the extractor computes.
         data: Fingerprint of the pictures.
-        batch_size: Pictures per step.
 
     Returns:
         Read-only memory map `(N, ...)` `float32`, rows aligned with the pictures.
     """
     shape = (len(pixels), *extractor.output.shape[1:])
-    path = Path(folder) / f"{identity(extractor)}-{data}.npy"
+    path = folder / f"{identity(extractor)}-{data}.npy"
 
     def write(file: Path) -> None:
         require_space(file.parent, 4 * int(np.prod(shape)), f"Features of {len(pixels)} pictures")
         features = np.lib.format.open_memmap(file, "w+", np.float32, shape)
-        starts = range(0, len(pixels), batch_size)
-        for start in progress(starts, "Features", unit="batch"):
-            rows = slice(start, start + batch_size)
+        for start in progress(range(0, len(pixels), BATCH_SIZE), "Features", unit="batch"):
+            rows = slice(start, start + BATCH_SIZE)
             features[rows] = extractor.predict_on_batch(np.asarray(pixels[rows]))
         features.flush()
 
@@ -216,19 +178,13 @@ def cached_features(
 
 
 def identity(model: keras.Model) -> str:
-    """A hash of all that a model computes: its weights and what its layers do, not their names.
-
-    Of two networks with equal weights and shapes one may scale its pictures otherwise.
-    """
+    """A hash of all that a model computes: its weights and what its layers do, not their names."""
     return _hash(_architecture(model), *model.get_weights())
 
 
 def _architecture(model: keras.Model) -> str:
-    """What a model computes but for its weights.
-
-    The configuration of its layers, and the code of those that are not Keras' own.
-    """
-    return _text([_plain(model.get_config(), {}), list(_custom_code(model))])
+    """The configuration of a model's layers, and the code of those that are not Keras' own."""
+    return json.dumps([_plain(model.get_config(), {}), list(_custom_code(model))], sort_keys=True)
 
 
 def _plain(value, numbers: dict[str, int]):
@@ -265,17 +221,11 @@ def _custom_code(model: keras.Model):
             yield inspect.getsource(type(layer))
 
 
-def _text(values) -> str:
-    """Plain values as text that is the same in every process."""
-    return json.dumps(values, sort_keys=True)
-
-
 def _hash(*parts) -> str:
     """Hash of text or arrays."""
     digest = hashlib.sha256()
     for part in parts:
-        is_text = isinstance(part, str)
-        digest.update(part.encode() if is_text else np.ascontiguousarray(part).tobytes())
+        digest.update(part.encode() if isinstance(part, str) else part.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -301,17 +251,15 @@ def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:
     """One pass over the training batches and one over the validation: a row of the history."""
     train_batches.epoch = epoch
+    # Keras calls this hook at times that depend on threads: here the epoch is set by hand alone.
+    train_batches.on_epoch_end = valid_batches.on_epoch_end = lambda: None
     trained = []  # when training ended and validation began
     clock = keras.callbacks.LambdaCallback(
         on_test_begin=lambda logs: trained.append(time.perf_counter())
     )
     start = time.perf_counter()
     logs = model.fit(
-        _Quiet(train_batches),
-        validation_data=_Quiet(valid_batches),
-        shuffle=False,
-        callbacks=[clock],
-        verbose=0,
+        train_batches, validation_data=valid_batches, shuffle=False, callbacks=[clock], verbose=0
     ).history
     return {
         "epoch": epoch + 1,
@@ -334,17 +282,12 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
 
 
 def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[dict]) -> None:
-    """Save weights and optimiser.
-
-    `progress.json` names the state that counts, so that a kill never mixes two epochs.
-    """
+    """Save weights and optimiser; `progress.json` names those that count, in case of a kill."""
     state = folder / f"epoch{len(rows)}.weights.h5"
     model.save_weights(state)
-    values = {"fingerprint": fingerprint, "state": state.name, "rows": rows}
-    write_json(folder / "progress.json", values)
-    for older in folder.glob("epoch*.weights.h5"):
-        if older != state:
-            older.unlink()
+    saved = {"fingerprint": fingerprint, "state": state.name, "rows": rows}
+    write_json(folder / "progress.json", saved)
+    (folder / f"epoch{len(rows) - 1}.weights.h5").unlink(missing_ok=True)
 
 
 def _finish(stem: Path, folder: Path, rows: list[dict], card: dict) -> None:
@@ -360,17 +303,13 @@ def _finish(stem: Path, folder: Path, rows: list[dict], card: dict) -> None:
 
 def _card(model: keras.Model, settings: Settings) -> dict:
     """What is known of a run when it ends."""
-    versions = {
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-    }
+    versions = {"python": platform.python_version(), "keras": keras.__version__}
     return asdict(settings) | {
         "model": model.name,
         "num_parameters": model.count_params(),
         "device": device(),
         "backend": keras.backend.backend(),
-        "versions": versions,
+        "versions": versions | {"numpy": np.__version__},
     }
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -24,20 +25,13 @@ from src.detectors.autoencoder import (
     build_embedding_classifier,
 )
 from src.detectors.models import build, join, split_frozen, with_spectrum
-from src.detectors.training import (
-    Settings,
-    cached_features,
-    read_card,
-    train,
-    update_card,
-)
+from src.detectors.training import Settings, cached_features, read_card, train, update_card
 from src.pictures.batches import Batches
 
 SETTINGS = Settings(
     learning_rate=0.02, epochs=4, seed=3, config={"name": "tiny"}, data="abc", decay=True
 )
 NETWORK = Network("X", "vgg16", True, 4, 0.05, 8, 3, None, widths=(4, 4, 4, 4, 4))
-CLASSIFICATION_COLUMNS = ["accuracy", "auc", "precision", "recall"]
 
 
 def pixels_and_labels(num_images=22):
@@ -47,9 +41,10 @@ def pixels_and_labels(num_images=22):
     return (noise + 40 * labels[:, None, None, None]).astype("uint8"), labels
 
 
-def batches(shuffle=True, **changes):
-    pixels, labels = pixels_and_labels()
-    return Batches(pixels, labels, batch_size=8, shuffle=shuffle, seed=3, **changes)
+def batches_of(pixels, labels):
+    """Batches for training and for validation."""
+    options = {"batch_size": 8, "seed": 3}
+    return [Batches(pixels, labels, shuffle=shuffle, **options) for shuffle in (True, False)]
 
 
 def small_model():
@@ -57,24 +52,15 @@ def small_model():
     keras.utils.set_random_seed(3)
     image = keras.Input((8, 8, 3), dtype="uint8")
     x = keras.layers.Rescaling(1 / 255)(image)
-    x = keras.layers.BatchNormalization()(
-        keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
-    )
-    x = keras.layers.Flatten()(x)
-    return keras.Model(
-        image, keras.layers.Dense(1, activation="sigmoid", dtype="float32")(x), name="small"
-    )
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
+    x = keras.layers.Flatten()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dense(1, activation="sigmoid", dtype="float32")(x)
+    return keras.Model(image, x, name="small")
 
 
-def run(stem, model=None, settings=SETTINGS, **changes):
-    return train(
-        small_model() if model is None else model,
-        batches(),
-        batches(False),
-        stem,
-        settings,
-        **changes,
-    )
+def run(stem, model=None, **changes):
+    settings = replace(SETTINGS, **changes)
+    return train(model or small_model(), *batches_of(*pixels_and_labels()), stem, settings)
 
 
 class KilledBatches(Batches):
@@ -90,7 +76,7 @@ def train_until_killed(stem):
     """Run by the child process of a test below."""
     pixels, labels = pixels_and_labels()
     killed = KilledBatches(pixels, labels, batch_size=8, shuffle=True, seed=3)
-    train(small_model(), killed, batches(False), Path(stem), SETTINGS)
+    train(small_model(), killed, batches_of(pixels, labels)[1], Path(stem), SETTINGS)
 
 
 def assert_equal_weights(one, other, atol=1e-5):
@@ -103,15 +89,25 @@ def assert_equal_history(one, other):
     pd.testing.assert_frame_equal(one.drop(columns=clocks), other.drop(columns=clocks), atol=1e-5)
 
 
-def forbid_fit(monkeypatch):
-    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+@contextmanager
+def forbidden(method):
+    """Keras' models lack a method."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, method, lambda *_, **__: pytest.fail("computed again"))
+        yield
+
+
+def validation_loss(model):
+    pixels, labels = pixels_and_labels()
+    scores = model.predict(pixels, verbose=0)
+    return float(keras.losses.BinaryCrossentropy()(labels[:, None], scores))
 
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
     """One finished run: folder, model, history."""
     folder = tmp_path_factory.mktemp("finished")
-    return folder, *run(folder / "x", verbose=False)
+    return folder, *run(folder / "x")
 
 
 @pytest.fixture
@@ -122,63 +118,41 @@ def finished(once, tmp_path):
     return model, history
 
 
-def test_files_history_and_best_epoch(tmp_path, capfd):
-    model, history = run(tmp_path / "VGG.1-x")
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "VGG.1-x.history.csv",
-        "VGG.1-x.json",
-        "VGG.1-x.keras",
-    ]
-    measures = ["loss", *CLASSIFICATION_COLUMNS]
-    expected = {
-        "epoch",
-        "seconds",
-        "images_per_second",
-        *measures,
-        *(f"val_{name}" for name in measures),
-    }
-    assert set(history.columns) == expected
-    assert history["epoch"].tolist() == [1, 2, 3, 4] and (
-        history[["seconds", "images_per_second"]] > 0
-    ).all(axis=None)
-    pd.testing.assert_frame_equal(history, pd.read_csv(tmp_path / "VGG.1-x.history.csv"))
+def test_files_history_and_card(tmp_path, capfd):
+    stem = tmp_path / "VGG.1-x"
+    model, history = run(stem)
+    files = [f"VGG.1-x.{ending}" for ending in ("history.csv", "json", "keras")]
+    assert sorted(file.name for file in tmp_path.iterdir()) == files
+    measures = ["loss", "accuracy", "auc", "precision", "recall"]
+    measures += [f"val_{name}" for name in measures]
+    assert set(history.columns) == {"epoch", "seconds", "images_per_second", *measures}
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert (history[["seconds", "images_per_second"]] > 0).all(axis=None)
+    pd.testing.assert_frame_equal(history, pd.read_csv(tmp_path / files[0]))
     output = capfd.readouterr()
     assert "val_loss" in output.out and "val_auc" in output.out and "4/4" in output.out
     assert "epoch" not in output.err
 
-    loaded = keras.models.load_model(tmp_path / "VGG.1-x.keras")
-    pixels, labels = pixels_and_labels()
-    scores = loaded.predict(pixels, verbose=0)
-    np.testing.assert_allclose(model.predict(pixels, verbose=0), scores, atol=1e-6)
-    loss = keras.losses.BinaryCrossentropy()(labels[:, None], scores)
-    assert float(loss) == pytest.approx(history["val_loss"].min(), abs=1e-5)
+    loaded = keras.models.load_model(tmp_path / files[2])
+    assert_equal_weights(loaded, model, atol=0)
+    assert validation_loss(loaded) == pytest.approx(history["val_loss"].min(), abs=1e-5)
     assert getattr(loaded, "optimizer", None) is None
-    card = read_card(tmp_path / "VGG.1-x")
-    assert (
-        card["seed"] == 3 and card["backend"] == keras.backend.backend() and card["data"] == "abc"
-    )
-    assert card["versions"]["keras"] == keras.__version__ and card["config"] == {"name": "tiny"}
+    card = read_card(stem)
+    assert card["seed"] == 3 and card["data"] == "abc" and card["config"] == {"name": "tiny"}
+    assert card["backend"] == keras.backend.backend()
+    assert card["versions"]["keras"] == keras.__version__
 
 
 def test_the_best_epoch_is_kept_and_the_others_still_run(tmp_path):
-    model, history = run(
-        tmp_path / "x", settings=replace(SETTINGS, learning_rate=0.5, epochs=5), verbose=False
-    )
+    model, history = run(tmp_path / "x", learning_rate=0.5, epochs=5, decay=False)
     assert history["val_loss"].idxmin() < 4 and len(history) == 5
-    pixels, labels = pixels_and_labels()
-    loss = keras.losses.BinaryCrossentropy()(labels[:, None], model.predict(pixels, verbose=0))
-    assert float(loss) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert validation_loss(model) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.5)
 
 
-def test_the_step_size_falls_to_zero_when_asked(once, tmp_path):
-    _, model, _ = once
-    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)
-    plain, _ = run(tmp_path / "x", settings=replace(SETTINGS, epochs=1, decay=False), verbose=False)
-    assert float(plain.optimizer.learning_rate) == pytest.approx(SETTINGS.learning_rate)
-
-
-def test_metrics_equal_the_definitions(once):
+def test_metrics_equal_the_definitions_and_the_step_size_falls_to_zero(once):
     _, model, history = once
+    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)
     pixels, labels = pixels_and_labels()
     said = model.predict(pixels, verbose=0)[:, 0] > 0.5
     row = history.iloc[history["val_loss"].idxmin()]
@@ -189,31 +163,23 @@ def test_metrics_equal_the_definitions(once):
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(once, tmp_path):
     _, model, history = once
-    settings = replace(SETTINGS, data="the same, trained again")
-    again, same = run(tmp_path / "x", settings=settings, verbose=False)
+    again, same = run(tmp_path / "x", data="the same, trained again")
     assert_equal_history(same, history)
     assert_equal_weights(again, model)
-    _, other = run(tmp_path / "y", settings=replace(SETTINGS, seed=4, epochs=1), verbose=False)
+    _, other = run(tmp_path / "y", seed=4, epochs=1)
     assert abs(other["loss"][0] - history["loss"][0]) > 1e-3
 
 
 def test_an_epoch_is_every_batch_once_in_order(tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (60, 8, 8, 3), dtype="uint8")
-    many = Batches(
-        pixels, np.arange(60) % 2, batch_size=3, seed=3
-    )  # more batches than Keras holds ready
+    labels = np.arange(60) % 2
+    many = Batches(pixels, labels, batch_size=3, seed=3)  # more than Keras holds ready
     expected = small_model()
     training._compile(expected, SETTINGS, num_steps=len(many))
     for index in range(len(many)):
         expected.train_on_batch(*many[index])
-    model, _ = train(
-        small_model(),
-        many,
-        batches(False),
-        tmp_path / "x",
-        replace(SETTINGS, epochs=1),
-        verbose=False,
-    )
+    valid = batches_of(*pixels_and_labels())[1]
+    model, _ = train(small_model(), many, valid, tmp_path / "x", replace(SETTINGS, epochs=1))
     assert_equal_weights(model, expected)
 
 
@@ -222,23 +188,20 @@ def test_a_killed_run_resumes_as_if_it_had_not_been(once, tmp_path, monkeypatch)
     folders = [str(Path(__file__).parents[number]) for number in range(3)]
     code = f"import sys; sys.path[:0] = {folders}\n"
     code += f"import test_training; test_training.train_until_killed({str(tmp_path / 'killed')!r})"
-    child = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert not (tmp_path / "killed.keras").exists() and not (tmp_path / "killed.json").exists()
     progress = json.loads((tmp_path / "killed.partial" / "progress.json").read_text())
     assert len(progress["rows"]) == 2
 
-    epochs = []
-    fit = keras.Model.fit
+    epochs, fit = [], keras.Model.fit
 
     def watched_fit(model, batches, **kwargs):
-        epochs.append(batches.batches.epoch)
+        epochs.append(batches.epoch)
         return fit(model, batches, **kwargs)
 
     monkeypatch.setattr(keras.Model, "fit", watched_fit)
-    resumed, history = run(tmp_path / "killed", verbose=False)
+    resumed, history = run(tmp_path / "killed")
     assert epochs == [2, 3]
     assert_equal_history(history, expected)
     assert_equal_weights(resumed, undisturbed)
@@ -255,64 +218,47 @@ def test_a_run_killed_while_it_finishes_is_finished_later(tmp_path, monkeypatch,
     with monkeypatch.context() as patched:
         patched.setattr(training, "_finish", die)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "x", settings=replace(SETTINGS, epochs=1), verbose=False)
+            run(tmp_path / "x", epochs=1)
     with pytest.raises(FileNotFoundError, match="train x first"):
         read_card(tmp_path / "x")
-    forbid_fit(monkeypatch)
-    _, history = run(tmp_path / "x", settings=replace(SETTINGS, epochs=1), verbose=False)
+    with forbidden("fit"):
+        _, history = run(tmp_path / "x", epochs=1)
     assert len(history) == 1 and read_card(tmp_path / "x")["epochs"] == 1
 
 
-def test_a_finished_run_is_reused_and_another_one_is_not(finished, tmp_path, monkeypatch):
+def test_a_finished_run_is_reused(finished, tmp_path):
     model, history = finished
-    with monkeypatch.context() as patched:
-        forbid_fit(patched)
+    update_card(tmp_path / "x", threshold=0.4, temperature=1.5)
+    with forbidden("fit"):
         again, same = run(tmp_path / "x")
     assert_equal_weights(model, again, atol=0)
     pd.testing.assert_frame_equal(history, same)
-    wider = keras.Sequential(
-        [keras.Input((8, 8, 3), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(1)]
-    )
-    for changes in [
-        {"settings": replace(SETTINGS, data="other")},
-        {"settings": replace(SETTINGS, seed=4)},
-        {"settings": replace(SETTINGS, config={"name": "other"})},
-        {"model": wider},
-    ]:
-        with monkeypatch.context() as patched:
-            forbid_fit(patched)
-            with pytest.raises(pytest.fail.Exception, match="trained again"):
-                run(tmp_path / "x", verbose=False, **changes)
-    assert (tmp_path / "x.keras").exists() and read_card(tmp_path / "x")[
-        "data"
-    ] == "abc"  # until a new one is whole
+    card = read_card(tmp_path / "x")  # reuse leaves it alone
+    assert card["threshold"] == 0.4 and card["temperature"] == 1.5 and card["seed"] == 3
+    with pytest.raises(FileNotFoundError, match="train y first"):
+        update_card(tmp_path / "y", threshold=0.4)
 
 
-@pytest.mark.parametrize("ending", [".keras", ".history.csv"])
-def test_a_lost_file_is_trained_again(finished, tmp_path, monkeypatch, ending):
-    (tmp_path / f"x{ending}").unlink()
-    forbid_fit(monkeypatch)
-    with pytest.raises(pytest.fail.Exception, match="trained again"):
-        run(tmp_path / "x", verbose=False)
+@pytest.mark.parametrize("changed", ["data", "seed", "config", "model", ".keras", ".history.csv"])
+def test_another_run_or_one_of_lost_files_is_trained(finished, tmp_path, changed):
+    changes = {"data": "other"}, {"seed": 4}, {"config": {"name": "other"}}
+    changes = next((change for change in changes if changed in change), {})
+    if changed == "model":
+        image = keras.Input((8, 8, 3), dtype="uint8")
+        changes["model"] = keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(image)))
+    if changed.startswith("."):
+        (tmp_path / f"x{changed}").unlink()
+    with forbidden("fit"), pytest.raises(pytest.fail.Exception, match="computed again"):
+        run(tmp_path / "x", **changes)
+    assert read_card(tmp_path / "x")["data"] == "abc"  # until a new one is finished
 
 
 def test_other_settings_do_not_resume_a_killed_run(tmp_path):
-    folder = tmp_path / "x.partial"
-    folder.mkdir()
-    (folder / "progress.json").write_text(
-        json.dumps({"fingerprint": "other", "state": "none", "rows": [{}, {}]})
-    )
-    _, history = run(tmp_path / "x", settings=replace(SETTINGS, epochs=1), verbose=False)
+    state = {"fingerprint": "other", "state": "none", "rows": [{}, {}]}
+    (tmp_path / "x.partial").mkdir()
+    (tmp_path / "x.partial" / "progress.json").write_text(json.dumps(state))
+    _, history = run(tmp_path / "x", epochs=1)
     assert len(history) == 1
-
-
-def test_cards_take_more_values(finished, tmp_path):
-    card = update_card(tmp_path / "x", threshold=0.4, temperature=1.5)
-    assert card == read_card(tmp_path / "x") and card["threshold"] == 0.4 and card["seed"] == 3
-    run(tmp_path / "x", verbose=False)
-    assert read_card(tmp_path / "x")["temperature"] == 1.5  # reuse leaves the card alone
-    with pytest.raises(FileNotFoundError, match="train y first"):
-        update_card(tmp_path / "y", threshold=0.4)
 
 
 def test_autoencoder_has_no_classification_metrics(tmp_path):
@@ -329,33 +275,8 @@ def test_autoencoder_has_no_classification_metrics(tmp_path):
     keras.models.load_model(tmp_path / "a.keras").get_layer("encoder")
 
 
-def test_a_head_on_cached_features_is_saved_in_its_full_model(tmp_path):
-    network = Network("X", "vgg16", True, 3, 0.05, 8, 3, weights=None, widths=(2, 2, 2, 2, 2))
-    labels = np.arange(12) % 2
-    pictures = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype="uint8")
-    keras.utils.set_random_seed(0)
-    model = build(network, 64)
-    extractor, head = split_frozen(model)
-    features = cached_features(extractor, pictures, tmp_path, "pictures")
-    made = [
-        Batches(features, labels, batch_size=8, seed=0, shuffle=shuffle)
-        for shuffle in (True, False)
-    ]
-    settings = Settings(0.05, 3, 0, config=network)
-    trained, history = train(
-        head, *made, tmp_path / "X-report", settings, full_model=model, verbose=False
-    )
-    assert trained is model and len(history) == 3
-    loaded = keras.models.load_model(tmp_path / "X-report.keras")
-    assert loaded.input.shape == (None, 64, 64, 3)
-    expected = head.predict(features, verbose=0)
-    np.testing.assert_allclose(loaded.predict(pictures, verbose=0), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["direct", "autoencoder"])
-def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every_epoch(
-    tmp_path, kind
-):
+def test_cached_features_train_what_a_backbone_run_in_every_epoch_does(tmp_path, kind):
     labels = np.arange(20) % 2
     pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
 
@@ -366,49 +287,49 @@ def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every
         encoder = build_autoencoder(Autoencoder(filters=(4, 4), latent=6), 32).get_layer("encoder")
         return join(encoder, build_embedding_classifier(6, hidden=(4,)))
 
-    def batches_of(pixels):
-        return [
-            Batches(pixels, labels, batch_size=8, seed=0, shuffle=shuffle)
-            for shuffle in (True, False)
-        ]
-
     settings = Settings(0.05, 3, 0)
-    anew, expected = train(
-        built(), *batches_of(pictures), tmp_path / "anew", settings, verbose=False
-    )
-    whole = built()
-    extractor, head = split_frozen(whole)
+    anew, expected = train(built(), *batches_of(pictures, labels), tmp_path / "anew", settings)
+    full = built()
+    extractor, head = split_frozen(full)
     features = cached_features(extractor, pictures, tmp_path, "pictures")
-    train(head, *batches_of(features), tmp_path / "once", settings, full_model=whole, verbose=False)
-    assert expected["loss"].nunique() == 3
-    assert_equal_history(pd.read_csv(tmp_path / "once.history.csv"), expected)
+    made = batches_of(features, labels)
+    trained, history = train(head, *made, tmp_path / "once", settings, full_model=full)
+    assert trained is full and expected["loss"].nunique() == 3
+    assert_equal_history(history, expected)
     expected = anew.predict(pictures, verbose=0)
-    np.testing.assert_allclose(whole.predict(pictures, verbose=0), expected, atol=1e-4)
+    for model in (full, keras.models.load_model(tmp_path / "once.keras")):
+        np.testing.assert_allclose(model.predict(pictures, verbose=0), expected, atol=1e-4)
 
 
 def test_features_are_computed_once(tmp_path, monkeypatch):
-    pixels, _ = pixels_and_labels()
-    image = keras.Input((8, 8, 3), dtype="uint8")
-    extractor = keras.Model(
-        image, keras.layers.Conv2D(2, 8)(keras.layers.Rescaling(1 / 255)(image))
-    )
-    folder = tmp_path / "new"
-    features = cached_features(extractor, pixels, folder, "all", batch_size=5)
-    assert isinstance(features, np.memmap) and features.dtype == np.float32
-    np.testing.assert_allclose(features, extractor.predict(pixels, verbose=0), atol=1e-5)
-    with monkeypatch.context() as patched:
-        patched.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("computed again"))
-        np.testing.assert_array_equal(cached_features(extractor, pixels, folder, "all"), features)
-    cached_features(extractor, pixels[:9], folder, "fewer")
-    extractor.set_weights([weight + 1 for weight in extractor.get_weights()])
-    changed = cached_features(extractor, pixels[:9], folder, "fewer")
-    np.testing.assert_allclose(changed, extractor.predict(pixels[:9], verbose=0), atol=1e-5)
-    assert len(list(folder.glob("*.npy"))) == 3
+    monkeypatch.setattr(training, "BATCH_SIZE", 5)
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype="uint8")
+
+    def extractor(**changes):
+        keras.utils.set_random_seed(0)
+        return split_frozen(build(replace(NETWORK, **changes), 32))[0]
+
+    def assert_computed(extractor, pictures, data):
+        features = cached_features(extractor, pictures, tmp_path / "new", data)
+        assert isinstance(features, np.memmap) and features.dtype == np.float32
+        expected = extractor.predict(pictures, verbose=0)
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+        return features
+
+    first, twin, other = extractor(), extractor(), extractor(scaling="imagenet")
+    assert_equal_weights(first, other, atol=0)  # nothing but the scaling tells them apart
+    features = assert_computed(first, pictures, "all")
+    with forbidden("predict_on_batch"):  # the twin's layers have other names
+        same = cached_features(twin, pictures, tmp_path / "new", "all")
+    np.testing.assert_array_equal(same, features)
+    assert np.abs(assert_computed(other, pictures, "all") - features).max() > 0.01
+    assert_computed(first, pictures[:9], "fewer")
+    first.set_weights([weight + 1 for weight in first.get_weights()])
+    assert_computed(first, pictures[:9], "fewer")
+    assert len(list((tmp_path / "new").glob("*.npy"))) == 4
 
 
-def test_of_two_runs_one_computes_features_and_the_other_waits_and_reads_them(
-    tmp_path, monkeypatch
-):
+def test_of_two_runs_one_computes_features_and_the_other_waits(tmp_path, monkeypatch):
     pixels, _ = pixels_and_labels()
     image = keras.Input((8, 8, 3), dtype="uint8")
     extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
@@ -440,16 +361,11 @@ def test_keys_cover_what_layers_compute_and_not_their_names(tmp_path):
             x = layer(x)
         return keras.Model(image, x)
 
-    kinds = [
-        (keras.layers.Rescaling(1 / 255),),
-        (keras.layers.Rescaling(1 / 127),),  # a constant
-        (keras.layers.Rescaling(1 / 255), keras.layers.Activation("relu")),
-        (keras.layers.Rescaling(1 / 255), keras.layers.Activation("tanh")),
-        (keras.layers.Rescaling(1 / 255), keras.layers.LeakyReLU(0.1)),
-        (keras.layers.Rescaling(1 / 255), keras.layers.LeakyReLU(0.2)),
-        (keras.layers.Rescaling(1 / 255), keras.layers.Dropout(0.1)),  # a rate
-        (keras.layers.Rescaling(1 / 255), keras.layers.Dropout(0.2)),
-    ]
+    scaling = keras.layers.Rescaling(1 / 255)
+    kinds = [(scaling,), (keras.layers.Rescaling(1 / 127),)]
+    kinds += [(scaling, keras.layers.Activation(name)) for name in ("relu", "tanh")]
+    kinds += [(scaling, keras.layers.LeakyReLU(slope)) for slope in (0.1, 0.2)]
+    kinds += [(scaling, keras.layers.Dropout(rate)) for rate in (0.1, 0.2)]
     models = [extractor(*layers) for layers in kinds]
     assert len({training.identity(model) for model in models}) == len(kinds)
     twin = extractor(keras.layers.Rescaling(1 / 255, name="other"))
@@ -462,63 +378,37 @@ def test_keys_cover_what_layers_compute_and_not_their_names(tmp_path):
     assert "class Spectrum" in training._architecture(on_pictures)  # a layer not of Keras
 
 
-def test_features_of_two_scalings_do_not_share_a_file(tmp_path, monkeypatch):
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype="uint8")
-
-    def extractor(**changes):
-        keras.utils.set_random_seed(0)
-        return split_frozen(build(replace(NETWORK, **changes), 32))[0]
-
-    first, twin, other = extractor(), extractor(), extractor(scaling="imagenet")
-    for one, another in zip(first.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, another)  # nothing but the scaling tells them apart
-    features = np.array(cached_features(first, pictures, tmp_path, "same"))
-    with monkeypatch.context() as patched:
-        patched.setattr(keras.Model, "predict_on_batch", lambda *_: pytest.fail("computed again"))
-        cached_features(twin, pictures, tmp_path, "same")  # its layers have other names
-    changed = cached_features(other, pictures, tmp_path, "same")
-    np.testing.assert_allclose(changed, other.predict(pictures, verbose=0), atol=1e-5)
-    assert np.abs(changed - features).max() > 0.01
+@pytest.fixture
+def any_policy():
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mixed_precision_is_saved_in_single_precision(tmp_path):
+def test_mixed_precision_is_saved_in_single_precision(any_policy, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = small_model()
-        model, _ = run(
-            tmp_path / "x", model=model, settings=replace(SETTINGS, epochs=1), verbose=False
-        )
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model, _ = run(tmp_path / "x", epochs=1)
+    keras.config.set_dtype_policy("float32")
     assert {layer.compute_dtype for layer in model.layers[2:-1]} == {"bfloat16"}
     loaded = keras.models.load_model(tmp_path / "x.keras")
     assert {layer.compute_dtype for layer in loaded.layers[1:]} == {"float32"}
     assert_equal_weights(loaded, model, atol=0)
 
 
-def test_mixed_precision_only_where_the_device_has_it(monkeypatch):
-    try:
-        for devices, policy in [
-            (["cpu:0"], "float32"),
-            (["gpu:0", "gpu:1"], "mixed_float16"),
-            (["tpu:0"], "mixed_bfloat16"),
-        ]:
-            monkeypatch.setattr(keras.distribution, "list_devices", lambda devices=devices: devices)
-            assert training.use_mixed_precision() == policy == keras.config.dtype_policy().name
-    finally:
-        keras.config.set_dtype_policy("float32")
+@pytest.mark.parametrize(
+    "devices, policy",
+    [("cpu:0", "float32"), ("gpu:0 gpu:1", "mixed_float16"), ("tpu:0", "mixed_bfloat16")],
+)
+def test_mixed_precision_only_where_the_device_has_it(any_policy, monkeypatch, devices, policy):
+    monkeypatch.setattr(keras.distribution, "list_devices", devices.split)
+    assert training.use_mixed_precision() == policy == keras.config.dtype_policy().name
 
 
-def test_nothing_to_train_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="0 epochs"):
-        run(tmp_path / "x", settings=replace(SETTINGS, epochs=0))
-
-
-def test_a_loss_that_is_not_a_number_stops(tmp_path):
+def test_what_cannot_be_trained_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="x: received 0 epochs"):
+        run(tmp_path / "x", epochs=0)
     model = small_model()
-    model.layers[-1].set_weights(
-        [np.full_like(weight, np.nan) for weight in model.layers[-1].get_weights()]
-    )
+    weights = [np.full_like(weight, np.nan) for weight in model.layers[-1].get_weights()]
+    model.layers[-1].set_weights(weights)
     with pytest.raises(FloatingPointError, match="x: validation loss nan in epoch 1"):
-        run(tmp_path / "x", model=model, verbose=False)
+        run(tmp_path / "x", model=model)
