@@ -1,7 +1,7 @@
 """From labels and scores to numbers: metrics, intervals, comparisons, threshold, temperature.
 
-Arrays in, numbers out; `results` applies it to tables. Fake is 1 and the positive class; a score is
-the probability of fake; an image is called fake when its score is at least the threshold.
+Fake is 1 and the positive class; a score is the probability of fake; an image is called fake when
+its score is at least the threshold.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import optimize, special, stats
 
 CURVE_METRICS = ("auc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr05")
-_CLASS_METRICS = ("precision", "recall", "f1", "precision_real", "recall_real", "f1_real")
-THRESHOLD_METRICS = ("accuracy", "balanced_accuracy", *_CLASS_METRICS)
+THRESHOLD_METRICS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
+THRESHOLD_METRICS += ("precision_real", "recall_real", "f1_real")
 CALIBRATION_METRICS = ("brier", "log_loss", "ece")
 METRICS = CURVE_METRICS + THRESHOLD_METRICS + CALIBRATION_METRICS
 
@@ -25,11 +25,10 @@ _WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the
 def compute(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """All metrics of one detector on one set of images.
 
-    `eer` is the error rate where the straight-line ROC curve has equal rates of false positives and
-    false negatives; `tpr_at_fpr1` and `tpr_at_fpr05` the highest true positive rate with at most 1
-    % and 0.5 % false positives; `ece` the expected calibration error over 15 bins of equal width
-    (Guo et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are
-    those of fake, `…_real` those of real; nothing called, precision 0.
+    `eer` is the error rate where the straight-line ROC curve has equal rates of both errors;
+    `tpr_at_fpr1` and `tpr_at_fpr05` the highest true positive rate with at most 1 % and 0.5 % false
+    positives; `ece` the expected calibration error (Guo et al., 2017, "On calibration of modern
+    neural networks"). Precision, recall and F1 are those of fake, `…_real` those of real.
 
     Args:
         labels: `(N,)`, 0 (real) or 1 (fake), both present.
@@ -48,18 +47,16 @@ def compute(labels, scores, threshold: float = 0.5) -> dict[str, float]:
     """
     labels, scores = _checked_arrays(labels, scores)
     weighted = _weighted_metrics(labels, scores, np.arange(len(labels)), threshold, METRICS)
-    values = weighted(np.ones((1, len(labels))))[0]
-    return dict(zip(METRICS, values.tolist()))
+    return dict(zip(METRICS, weighted(np.ones((1, len(labels))))[0].tolist()))
 
 
 def estimate(
     labels, scores, groups, *, threshold=0.5, num_resamples=2000, seed=0, names=METRICS
 ) -> pd.DataFrame:
-    """Metrics with 95 % intervals from a bootstrap that draws whole groups.
+    """Metrics with 95 % intervals (percentiles) from a bootstrap that draws whole groups.
 
-    Versions of one photograph share their fate, so images are no independent draws; groups are.
-    They are drawn with replacement among those that hold only reals, only fakes, or both, so that
-    each resample has both classes. The interval is the 2.5th to the 97.5th percentile.
+    Groups are drawn among those that hold only reals, only fakes, or both, so that each resample
+    has both classes.
 
     Args:
         labels: `(N,)`, 0 or 1, both present.
@@ -76,72 +73,43 @@ def estimate(
     Raises:
         ValueError: As `compute`; or if the groups are too few to draw from.
     """
-    labels, scores = _checked_arrays(labels, scores)
-    value, draws = _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names)
-    return _table(labels, value, draws, names)
+    found = _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names)
+    return _table(labels, *found, names)
 
 
-def compare(
-    labels, first, second, groups, *, num_resamples=2000, seed=0, names=("auc",)
-) -> pd.DataFrame:
-    """Differences first − second of two detectors, from a paired bootstrap over groups.
+def compare(labels, first, second, groups, *, num_resamples=2000, seed=0) -> pd.DataFrame:
+    """The difference in AUC, first − second, of two detectors, from a paired bootstrap over groups.
 
-    Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
-    Thresholds are 0.5.
-
-    Returns:
-        As `estimate`, `value` and interval being those of the difference.
+    Args and returns are those of `estimate`, `value` and interval those of the difference.
     """
-    (labels, first), (_, second) = (_checked_arrays(labels, scores) for scores in (first, second))
     (value, draws), (other_value, other_draws) = (
-        _bootstrap(labels, scores, groups, 0.5, num_resamples, seed, names)
+        _bootstrap(labels, scores, groups, 0.5, num_resamples, seed, ["auc"])
         for scores in (first, second)
     )
-    return _table(labels, value - other_value, draws - other_draws, names)
+    return _table(labels, value - other_value, draws - other_draws, ["auc"])
 
 
-def bootstrap_mean(values, groups, *, num_resamples=2000, seed=0) -> dict[str, float]:
-    """The mean of values, with a 95 % interval from a bootstrap that draws whole groups.
-
-    Calls with the same groups and seed draw the same resamples.
-
-    Args:
-        values: `(N,)`, one for each image.
-        groups: `(N,)`, the group of each image; at least two.
-        num_resamples: How often groups are drawn.
-        seed: Of the draws.
-
-    Returns:
-        `value, ci_low, ci_high`.
-    """
-    values = np.asarray(values, dtype="float64")
-    index, num_groups = _group_index(groups, len(values))
-    sums, sizes = np.bincount(index, values), np.bincount(index)
-    chunks = _group_counts(np.zeros(len(values)), index, num_groups, num_resamples, seed)
-    draws = np.concatenate([(counts @ sums) / (counts @ sizes) for counts in chunks])
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return {"value": float(values.mean()), "ci_low": float(low), "ci_high": float(high)}
-
-
-def delong(labels, first, second, groups=None) -> dict[str, float]:
-    """DeLong's test of whether two detectors have the same AUC on the same images.
+def delong(labels, first, second, groups) -> dict[str, float]:
+    """DeLong's test of whether two detectors have the same AUC on the same images, by group.
 
     DeLong, DeLong and Clarke-Pearson (1988), "Comparing the areas under two or more correlated
-    receiver operating characteristic curves"; with `groups`, the extension to clustered data of
-    Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data".
+    receiver operating characteristic curves", extended to clustered data by Obuchowski (1997),
+    "Nonparametric analysis of clustered ROC curve data".
 
     Args:
         labels: `(N,)`, 0 or 1.
         first: `(N,)`, one detector's scores.
         second: `(N,)`, the other's.
-        groups: `(N,)`, the group of each image; `None` takes images as independent.
+        groups: `(N,)`, the group of each image.
 
     Returns:
-        `auc_first, auc_second, difference, standard_error, z, p_value` (two-sided).
+        `auc_first, auc_second, difference, standard_error, p_value` (two-sided).
+
+    Raises:
+        ValueError: As `compute`; or if a class has fewer than 2 groups.
     """
     labels, first = _checked_arrays(labels, first)
     _, second = _checked_arrays(labels, second)
-    groups = np.arange(len(labels)) if groups is None else groups
     index, num_groups = _group_index(groups, len(labels))
     fake, areas, pulls = labels == 1, [], []
     for scores in (first, second):
@@ -155,16 +123,14 @@ def delong(labels, first, second, groups=None) -> dict[str, float]:
     for chosen in (fake, ~fake):
         num = len(np.unique(index[chosen]))
         if num < 2:
-            raise ValueError(
-                f"Expected at least 2 groups with fakes and 2 with reals; one class has {num}."
-            )
+            raise ValueError(f"Expected at least 2 groups with each class; one has {num}.")
         of_class.append(np.bincount(index, pull * chosen, num_groups))
         variance += num / (num - 1) * np.sum(of_class[-1] ** 2)
     variance += 2 * num_groups / (num_groups - 1) * np.sum(of_class[0] * of_class[1])
     difference, error = areas[0] - areas[1], np.sqrt(max(variance, 0.0))
-    z = difference / error if error > 0 else np.copysign(np.inf, difference) if difference else 0.0
+    z = difference / error if error > 0 else np.inf if difference else 0.0
     found = {"auc_first": areas[0], "auc_second": areas[1], "difference": difference}
-    found |= {"standard_error": error, "z": z, "p_value": 2 * stats.norm.sf(abs(z))}
+    found |= {"standard_error": error, "p_value": 2 * stats.norm.sf(abs(z))}
     return {name: float(value) for name, value in found.items()}
 
 
@@ -174,8 +140,7 @@ def rate(events, groups) -> dict[str, float]:
     Wilson's interval (1927), with the number of independent images that would have the same
     variance (Korn and Graubard, 1998, "Confidence intervals for proportions with small expected
     number of positive counts estimated from survey data"). Where something happens always or never
-    there is no variance to see, and images of one group count as copies. A bootstrap of no event in
-    59 images would say "exactly 0".
+    there is no variance to see, and images of one group count as copies.
 
     Args:
         events: `(N,)`, `bool`.
@@ -186,17 +151,11 @@ def rate(events, groups) -> dict[str, float]:
 
     Raises:
         ValueError: If there are no images, or not a group for each.
-
-    Example:
-        >>> found = rate([True, False, False, False], [1, 2, 3, 4])
-        >>> {name: round(value, 3) for name, value in found.items()}
-        {'value': 0.25, 'ci_low': 0.046, 'ci_high': 0.699}
     """
     events = np.asarray(events)
     if events.dtype != bool or events.ndim != 1 or not len(events):
-        raise ValueError(
-            f"Expected events bool, (N,), N > 0; received {events.dtype}, {events.shape}."
-        )
+        received = f"{events.dtype}, {events.shape}"
+        raise ValueError(f"Expected events bool, (N,), N > 0; received {received}.")
     index, num_groups = _group_index(groups, len(events))
     value, size, z = events.mean(), np.bincount(index), stats.norm.ppf(0.975)
     num = len(events) ** 2 / np.sum(size**2)
@@ -213,22 +172,15 @@ def rate(events, groups) -> dict[str, float]:
 def choose_threshold(labels, scores) -> float:
     """The threshold of the highest balanced accuracy; choose it on the validation split.
 
-    Every threshold between two neighbouring scores decides alike, so the midpoint is taken; where
-    several gaps are equally good, the midpoint of the widest.
-
-    Example:
-        >>> choose_threshold([0, 0, 1, 1], [0.125, 0.25, 0.75, 0.875])
-        0.5
+    It lies in the middle of a gap between two scores, of several equally good ones in the widest.
     """
     labels, scores = _checked_arrays(labels, scores)
-    highs, block = np.unique(scores, return_inverse=True)
-    fake = labels == 1
-    # Cut k calls fake whatever scores highs[k] or more. Whole numbers, so that ties are exact.
+    highs, num_fake = np.unique(scores), labels.sum()
     fakes_below, reals_below = (
-        np.append(0, np.cumsum(np.bincount(block[chosen], minlength=len(highs)))[:-1])
-        for chosen in (fake, ~fake)
+        np.searchsorted(np.sort(scores[labels == label]), highs) for label in (1, 0)
     )
-    balanced = (fake.sum() - fakes_below) * (~fake).sum() + reals_below * fake.sum()
+    # Cut k calls fake whatever scores highs[k] or more. Whole numbers, so that ties are exact.
+    balanced = (num_fake - fakes_below) * (len(labels) - num_fake) + reals_below * num_fake
     lows = np.append(0.0, highs[:-1])
     best = np.flatnonzero(balanced == balanced.max())
     best = best[np.argmax((highs - lows)[best])]
@@ -239,8 +191,7 @@ def choose_threshold(labels, scores) -> float:
 def fit_temperature(labels, scores) -> float:
     """The temperature that divides logits for the lowest log loss; fit it on validation.
 
-    Guo et al. (2017). Searched in `[0.05, 20]`: on classes that a detector separates perfectly
-    there is no minimum.
+    Guo et al. (2017). Bounded: on classes perfectly separated there is no minimum.
     """
     labels, scores = _checked_arrays(labels, scores)
     logits, sign = special.logit(np.clip(scores, CLIP, 1 - CLIP)), np.where(labels == 1, -1, 1)
@@ -249,9 +200,7 @@ def fit_temperature(labels, scores) -> float:
         return np.logaddexp(0, sign * logits * inverse).mean()
 
     bounds = (1 / TEMPERATURES[1], 1 / TEMPERATURES[0])
-    options = {"xatol": 1e-8}
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options=options)
-    return float(1 / found.x)
+    return float(1 / optimize.minimize_scalar(loss, bounds=bounds, options={"xatol": 1e-8}).x)
 
 
 def apply_temperature(scores, temperature: float) -> np.ndarray:
@@ -261,12 +210,7 @@ def apply_temperature(scores, temperature: float) -> np.ndarray:
 
 
 def _weighted_metrics(labels, scores, index, threshold, names) -> Callable:
-    """The metrics for many weightings of the groups at once, the scores sorted once.
-
-    Returns:
-        A function from `counts` `(R, num_groups)`, how often each group was drawn, to values `(R,
-        num_names)`.
-    """
+    """The function from `counts` `(R, num_groups)` of the groups drawn to metrics `(R, M)`."""
     fake, called, clipped = labels == 1, scores >= threshold, np.clip(scores, CLIP, 1 - CLIP)
     log_loss = -np.log(np.where(fake, clipped, 1 - clipped))
     sums = [fake, ~fake, fake & called, ~fake & called, (scores - labels) ** 2, log_loss]
@@ -304,13 +248,7 @@ def _weighted_metrics(labels, scores, index, threshold, names) -> Callable:
 
 
 def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
-    """The metrics of the ROC curve, whose corners are the ends of the blocks of equal scores.
-
-    Args:
-        weights: `(R, N)`, of the images by falling score.
-        is_fake: `(N,)`, in the same order.
-        ends: The last image of each block.
-    """
+    """The metrics of ROC curves from weights `(R, N)` by falling score, and where ties end."""
     images, fakes = np.zeros((2, len(weights), len(ends) + 1))  # called fake so far; from 0
     images[:, 1:] = np.cumsum(weights, axis=1)[:, ends]
     fakes[:, 1:] = np.cumsum(weights * is_fake, axis=1)[:, ends]
@@ -339,11 +277,7 @@ def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
 
 def _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names):
     """Metrics `(M,)` and resamples `(R, M)`; draws depend on labels, groups and seed only."""
-    unknown = sorted(set(names) - set(METRICS))
-    if unknown or not names:
-        raise ValueError(
-            f"There are no metrics named {unknown}; received {list(names)}, valid: {list(METRICS)}."
-        )
+    labels, scores = _checked_arrays(labels, scores)
     index, num_groups = _group_index(groups, len(labels))
     weighted = _weighted_metrics(labels, scores, index, threshold, names)
     chunks = _group_counts(labels, index, num_groups, num_resamples, seed)
@@ -353,16 +287,11 @@ def _bootstrap(labels, scores, groups, threshold, num_resamples, seed, names):
 
 def _group_counts(labels, index, num_groups, num_resamples, seed) -> Iterator[np.ndarray]:
     """How often each group is drawn, `(chunk, num_groups)` at a time; the same for any chunk."""
-    if num_resamples < 1:
-        raise ValueError(f"Expected num_resamples of at least 1, received {num_resamples}.")
     has_fake, has_real = (np.bincount(index, labels == label, num_groups) > 0 for label in (1, 0))
     kind = has_fake + 2 * has_real
     strata = [np.flatnonzero(kind == value) for value in (1, 2, 3) if (kind == value).any()]
     if max(map(len, strata)) < 2:
-        raise ValueError(
-            f"{num_groups} group(s) are too few for an interval: expected at least 2 with the same "
-            "classes in them."
-        )
+        raise ValueError(f"Expected at least 2 groups with the same classes, of {num_groups}.")
     generator = np.random.default_rng(seed)
     chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
     for start in range(0, num_resamples, chunk):
@@ -378,10 +307,8 @@ def _group_index(groups, num_images: int) -> tuple[np.ndarray, int]:
     """The groups as numbers from 0, and how many there are."""
     index, names = pd.factorize(np.asarray(groups))
     if len(index) != num_images or (index < 0).any():
-        raise ValueError(
-            f"Expected a group for each of the {num_images} images, received {len(index)}, "
-            f"{(index < 0).sum()} missing."
-        )
+        received = f"{len(index)}, {(index < 0).sum()} missing"
+        raise ValueError(f"Expected a group for each of {num_images} images; received {received}.")
     return index, len(names)
 
 
@@ -389,30 +316,32 @@ def _table(labels, value, draws, names) -> pd.DataFrame:
     """The rows that `estimate` and `compare` return."""
     low, high = np.quantile(draws, (0.025, 0.975), axis=0)
     table = pd.DataFrame({"metric": list(names), "value": value, "ci_low": low, "ci_high": high})
-    return table.assign(num_real=int((labels == 0).sum()), num_fake=int((labels == 1).sum()))
+    num_fake = int(np.sum(labels))
+    return table.assign(num_real=len(labels) - num_fake, num_fake=num_fake)
+
+
+def check_labels(labels, values) -> np.ndarray:
+    """Labels `(N,)` as integers; raises unless there are N values, and both classes."""
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or len(values) != len(labels):
+        raise ValueError(f"Expected labels (N,), N = {len(values)}; received {labels.shape}.")
+    if not np.isin(labels, (0, 1)).all():
+        received = pd.unique(labels)[:5].tolist()
+        raise ValueError(f"Expected labels 0 (real) and 1 (fake), received {received}.")
+    num_fake = int(labels.sum())
+    if not 0 < num_fake < len(labels):
+        received = f"{len(labels) - num_fake} real and {num_fake} fake"
+        raise ValueError(f"Both classes are needed; received {received}.")
+    return labels.astype(int)
 
 
 def _checked_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     """Labels and scores as arrays that a metric can be computed from; raises otherwise."""
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype="float64")
-    if labels.ndim != 1 or labels.shape != scores.shape or not len(labels):
-        raise ValueError(
-            "Expected labels and scores of one shape (N,), N > 0; received "
-            f"{labels.shape} and {scores.shape}."
-        )
-    if not np.isin(labels, (0, 1)).all():
-        received = np.unique(labels)[:5].tolist()
-        raise ValueError(f"Expected labels 0 (real) and 1 (fake), received {received}.")
+    scores = np.asarray(scores, dtype="float64")
     wrong = ~((scores >= 0) & (scores <= 1))
-    if wrong.any():
+    if scores.ndim != 1 or wrong.any():
         raise ValueError(
-            f"Expected scores in [0, 1], received {wrong.sum()} of {len(scores)} others, "
-            f"{np.isnan(scores).sum()} of them NaN; the first: {scores[wrong][0]}. "
-            "Scores are probabilities of fake: apply the sigmoid first."
+            f"Expected scores (N,) in [0, 1], received {scores.shape}, {wrong.sum()} of them "
+            f"others, {np.isnan(scores).sum()} NaN. Apply the sigmoid first."
         )
-    if len(np.unique(labels)) < 2:
-        only = "fakes" if labels[0] else "reals"
-        raise ValueError(
-            f"Received {len(labels)} {only} and nothing else; metrics need both classes."
-        )
-    return labels.astype(int), scores
+    return check_labels(labels, scores), scores
