@@ -89,6 +89,29 @@ def compare(labels, first, second, groups, *, num_resamples=2000, seed=0) -> pd.
     return _table(labels, value - other_value, draws - other_draws, ["auc"])
 
 
+def bootstrap_mean(values, groups, *, num_resamples=2000, seed=0) -> dict[str, float]:
+    """The mean of values, with a 95 % interval from a bootstrap that draws whole groups.
+
+    Calls with the same groups and seed draw the same resamples.
+
+    Args:
+        values: `(N,)`, one for each image.
+        groups: `(N,)`, the group of each image; at least two.
+        num_resamples: How often groups are drawn.
+        seed: Of the draws.
+
+    Returns:
+        `value, ci_low, ci_high`.
+    """
+    values = np.asarray(values, dtype="float64")
+    index, num_groups = _group_index(groups, len(values))
+    sums, sizes = np.bincount(index, values), np.bincount(index)
+    chunks = _group_counts(np.zeros(len(values)), index, num_groups, num_resamples, seed)
+    draws = np.concatenate([(counts @ sums) / (counts @ sizes) for counts in chunks])
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return {"value": float(values.mean()), "ci_low": float(low), "ci_high": float(high)}
+
+
 def delong(labels, first, second, groups) -> dict[str, float]:
     """DeLong's test of whether two detectors have the same AUC on the same images, by group.
 
