@@ -44,14 +44,12 @@ def wiki_mat(rows: list[dict]) -> bytes:
 
 def _pack(file: str, members: dict[str, bytes]) -> bytes:
     """A zip (uncompressed) or tar without dates: its bytes depend on its members alone."""
-    buffer = io.BytesIO()
-    if file.endswith(".zip"):
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, content in members.items():
+    buffer, is_zip = io.BytesIO(), file.endswith(".zip")
+    with zipfile.ZipFile(buffer, "w") if is_zip else tarfile.open(None, "w", buffer) as archive:
+        for name, content in members.items():
+            if is_zip:
                 archive.writestr(zipfile.ZipInfo(name), content)
-    else:
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for name, content in members.items():
+            else:
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
@@ -160,7 +158,8 @@ def make_archives(
         raise ValueError(f"Counts must be at least 1; received {counts} and {num_workers=}.")
     folder, note = Path(folder), Path(folder) / "archives.json"
     code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
-    recipe = {**counts, "square_size": square_size, "seed": seed, "code": _sha256(code)}
+    recipe = {**counts, "square_size": square_size, "seed": seed}
+    recipe["code"] = hashlib.sha256(code).hexdigest()
     paths = {name: folder / file for name, file in ARCHIVES.items()}
     if _are_made(folder, recipe):
         return paths
@@ -172,8 +171,9 @@ def make_archives(
         own = [path for path in pictures if path.startswith(f"{name}/")]
         members = {path[len(name) + 1 :]: pictures[path] for path in own}
         content = _pack(file, members) if members else pd.DataFrame(facts).to_parquet(index=False)
+        digest = hashlib.sha256(content).hexdigest()
         _write(folder / file, content)
-        files[name] = {"file": file, "bytes": len(content), "sha256": _sha256(content)}
+        files[name] = {"file": file, "bytes": len(content), "sha256": digest}
     _write(note, json.dumps({"recipe": recipe, "files": files}, indent=1).encode())
     return paths
 
@@ -183,10 +183,6 @@ def _write(file: Path, content: bytes) -> None:
     part = file.with_name(file.name + ".part")
     part.write_bytes(content)
     os.replace(part, file)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def truth(folder: Path) -> pd.DataFrame:

@@ -32,11 +32,6 @@ def ramp(x: np.ndarray, width: float) -> np.ndarray:
     return np.clip(x / width, 0, 1)
 
 
-def arc_over(x: np.ndarray) -> np.ndarray:
-    """An arc over -1 to 1."""
-    return np.clip(1 - x**2, 0, 1)
-
-
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur."""
     return cv2.GaussianBlur(x, (0, 0), sigma)
@@ -99,10 +94,9 @@ def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
     dx, dy = (cv2.Sobel(relief, cv2.CV_32F, i, 1 - i, ksize=3, scale=0.125) for i in (1, 0))
     slope_a, slope_b = (dx * row[0] + dy * row[1] for row in p.to_raster.T)
     norm = 1 / np.sqrt(1 + slope_a**2 + slope_b**2)
-    toward, shine = (
-        (-slope_a * way[0] - slope_b * way[1] + way[2]) * norm
-        for way in (light, (light + colour(0, 0, 1)) / np.linalg.norm(light + colour(0, 0, 1)))
-    )
+    half = light + colour(0, 0, 1)
+    ways = (light, half / np.linalg.norm(half))
+    toward, shine = ((-slope_a * w[0] - slope_b * w[1] + w[2]) * norm for w in ways)
     diffuse, shine = np.clip((toward + 0.25) / 1.25, 0, 1), np.clip(shine, 0, 1) ** 18
     fill = 0.78 - 0.22 * slope_b * norm  # the sky above gives more than the ground
     sockets = 0.3 * bump(x - 0.36, v - eye_y + 0.05, 0.2, 0.1)
@@ -170,7 +164,7 @@ def paint_eye(p: SimpleNamespace, side: int) -> None:
     who, soft, v, wide = p.who, p.soft, p.v, p.who.eye_width
     x, y = side * p.u - who.eye_x, v - who.eye_y
     y = y + who.eye_tilt * x
-    arch = arc_over(x / wide)
+    arch = np.clip(1 - (x / wide) ** 2, 0, 1)
     upper = -who.eye_open * arch**0.75 * (1 - 0.12 * x / wide)
     lower = (0.62 - 0.2 * max(p.person.smile, 0)) * who.eye_open * arch
     eye = inside(np.maximum(np.maximum(upper - y, y - lower), np.abs(x) - wide), soft)
@@ -187,7 +181,7 @@ def paint_eye(p: SimpleNamespace, side: int) -> None:
     over(p.image, eye, white)
     lash = stroke(y - upper + 0.006, 0.02 + 0.5 * p.pixel) * inside(np.abs(x) - 1.06 * wide, 0.05)
     rim = stroke(y - lower - 0.004, 0.012 + 0.5 * p.pixel) * inside(np.abs(x) - 0.98 * wide, 0.05)
-    crease = stroke(y - upper + 0.055, 0.016) * arc_over(x / (1.15 * wide))
+    crease = stroke(y - upper + 0.055, 0.016) * np.clip(1 - (x / (1.15 * wide)) ** 2, 0, 1)
     makeup = 0.92 if who.gender == "female" else 0.78
     over(p.image, np.clip(makeup * lash + 0.35 * rim + 0.42 * crease, 0, 0.95), p.dark)
 
@@ -215,7 +209,7 @@ def paint_nose_and_mouth(p: SimpleNamespace) -> None:
     wide = who.mouth_width * (1 + 0.12 * max(p.person.smile, 0))
     x = u / wide
     y = v - who.mouth_y + 0.12 * p.person.smile * (u / who.mouth_width) ** 2
-    arch = arc_over(x)
+    arch = np.clip(1 - x**2, 0, 1)
     bow = 1 - 0.22 * stroke(u, 0.05) + 0.1 * stroke(np.abs(u) - 0.09, 0.06)
     top = -who.lip_upper * arch**0.7 * bow - gap * arch * 0.4
     bottom = who.lip_lower * arch**0.65 + gap * arch

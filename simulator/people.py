@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 def generator_for(*key: int | str) -> Generator:
     """A random generator for each picture and purpose: the order of work changes nothing."""
-    numbers = [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in key]
+    numbers = [zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key]
     return np.random.default_rng(numbers)
 
 

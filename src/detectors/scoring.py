@@ -1,7 +1,6 @@
 """From records to results: the way that every detector goes: `prepare`, `fit`, `score`."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -194,10 +193,8 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         The detector's rows of `results.csv`.
     """
     study, name = pictures.study, pictures.model_id(network.name)
-    stem = study.models / name
-    card = training.read_card(stem)
-    scored = f"{training.identity(model)}-{pictures.identity}"
-    if card.get("scored") != scored or not scores_file(study, name).is_file():
+    stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
+    if training.read_card(stem).get("scored") != scored or not scores_file(study, name).is_file():
         table = pictures.table[pictures.table["split"] != "train"]
         rows = np.unique(table["row"])
         probability = np.full(len(pictures.pixels), np.nan, np.float32)
@@ -211,23 +208,23 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         card |= {"protocol": pictures.protocol, "scored": scored}
         card |= calibrate(read_scores(study, name), study.train_set)
         training.update_card(stem, **card)
-    return _write_result_rows(study, stem)
+    return _write_result_rows(study, name)
 
 
 def rescore(study: Study) -> int:
     """Recomputes every detector's rows of `results.csv` from scores and card; returns how many."""
-    cards = {file: read_json(file) for file in sorted(study.models.glob("*.json"))}
-    scored = [file for file, card in cards.items() if card and "scored" in card]
-    for file in scored:
-        _write_result_rows(study, file.with_name(file.name.removesuffix(".json")))
+    files = sorted(study.models.glob("*.json"))
+    scored = [file.stem for file in files if "scored" in (read_json(file) or {})]
+    for name in scored:
+        _write_result_rows(study, name)
     return len(scored)
 
 
-def _write_result_rows(study: Study, stem: Path) -> pd.DataFrame:
+def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
     """A detector's rows of `results.csv`, merged in."""
-    card, scores = training.read_card(stem), read_scores(study, stem.name)
-    names = {name: card[name] for name in ("approach", "model", "protocol")}
-    results = result_rows(study, scores, **names, card=card)
+    card = training.read_card(study.models / name)
+    names = {key: card[key] for key in ("approach", "model", "protocol")}
+    results = result_rows(study, read_scores(study, name), **names, card=card)
     write_results(study, results)
     return results
 

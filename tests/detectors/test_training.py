@@ -144,20 +144,15 @@ def test_files_history_and_card(tmp_path, capfd):
 
 
 def test_the_best_epoch_is_kept_and_the_others_still_run(tmp_path):
-    model, history = run(tmp_path / "x", learning_rate=0.5, epochs=5)
+    model, history = run(tmp_path / "x", learning_rate=0.5, epochs=5, decay=False)
     assert history["val_loss"].idxmin() < 4 and len(history) == 5
     assert validation_loss(model) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.5)
 
 
-def test_the_step_size_falls_to_zero_when_asked(once, tmp_path):
-    _, model, _ = once
-    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)
-    plain, _ = run(tmp_path / "x", epochs=1, decay=False)
-    assert float(plain.optimizer.learning_rate) == pytest.approx(SETTINGS.learning_rate)
-
-
-def test_metrics_equal_the_definitions(once):
+def test_metrics_equal_the_definitions_and_the_step_size_falls_to_zero(once):
     _, model, history = once
+    assert float(model.optimizer.learning_rate) == pytest.approx(0, abs=1e-8)
     pixels, labels = pixels_and_labels()
     said = model.predict(pixels, verbose=0)[:, 0] > 0.5
     row = history.iloc[history["val_loss"].idxmin()]
@@ -244,24 +239,18 @@ def test_a_finished_run_is_reused(finished, tmp_path):
         update_card(tmp_path / "y", threshold=0.4)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"data": "other"}, {"seed": 4}, {"config": {"name": "other"}}, {"model": None}]
-)
-def test_another_run_is_trained(finished, tmp_path, changes):
-    if "model" in changes:
+@pytest.mark.parametrize("changed", ["data", "seed", "config", "model", ".keras", ".history.csv"])
+def test_another_run_or_one_of_lost_files_is_trained(finished, tmp_path, changed):
+    changes = {"data": "other"}, {"seed": 4}, {"config": {"name": "other"}}
+    changes = next((change for change in changes if changed in change), {})
+    if changed == "model":
         image = keras.Input((8, 8, 3), dtype="uint8")
         changes["model"] = keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(image)))
+    if changed.startswith("."):
+        (tmp_path / f"x{changed}").unlink()
     with forbidden("fit"), pytest.raises(pytest.fail.Exception, match="computed again"):
         run(tmp_path / "x", **changes)
-    # Until a new one is finished.
-    assert (tmp_path / "x.keras").exists() and read_card(tmp_path / "x")["data"] == "abc"
-
-
-@pytest.mark.parametrize("ending", [".keras", ".history.csv"])
-def test_a_lost_file_is_trained_again(finished, tmp_path, ending):
-    (tmp_path / f"x{ending}").unlink()
-    with forbidden("fit"), pytest.raises(pytest.fail.Exception, match="computed again"):
-        run(tmp_path / "x")
+    assert read_card(tmp_path / "x")["data"] == "abc"  # until a new one is finished
 
 
 def test_other_settings_do_not_resume_a_killed_run(tmp_path):
@@ -287,9 +276,7 @@ def test_autoencoder_has_no_classification_metrics(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["direct", "autoencoder"])
-def test_cached_features_train_the_same_detector_as_a_backbone_run_anew_in_every_epoch(
-    tmp_path, kind
-):
+def test_cached_features_train_what_a_backbone_run_in_every_epoch_does(tmp_path, kind):
     labels = np.arange(20) % 2
     pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype="uint8")
 
@@ -333,9 +320,8 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     assert_equal_weights(first, other, atol=0)  # nothing but the scaling tells them apart
     features = assert_computed(first, pictures, "all")
     with forbidden("predict_on_batch"):  # the twin's layers have other names
-        np.testing.assert_array_equal(
-            cached_features(twin, pictures, tmp_path / "new", "all"), features
-        )
+        same = cached_features(twin, pictures, tmp_path / "new", "all")
+    np.testing.assert_array_equal(same, features)
     assert np.abs(assert_computed(other, pictures, "all") - features).max() > 0.01
     assert_computed(first, pictures[:9], "fewer")
     first.set_weights([weight + 1 for weight in first.get_weights()])
@@ -343,9 +329,7 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     assert len(list((tmp_path / "new").glob("*.npy"))) == 4
 
 
-def test_of_two_runs_one_computes_features_and_the_other_waits_and_reads_them(
-    tmp_path, monkeypatch
-):
+def test_of_two_runs_one_computes_features_and_the_other_waits(tmp_path, monkeypatch):
     pixels, _ = pixels_and_labels()
     image = keras.Input((8, 8, 3), dtype="uint8")
     extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
@@ -394,30 +378,30 @@ def test_keys_cover_what_layers_compute_and_not_their_names(tmp_path):
     assert "class Spectrum" in training._architecture(on_pictures)  # a layer not of Keras
 
 
+@pytest.fixture
+def any_policy():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_mixed_precision_is_saved_in_single_precision(tmp_path):
+def test_mixed_precision_is_saved_in_single_precision(any_policy, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model, _ = run(tmp_path / "x", epochs=1)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model, _ = run(tmp_path / "x", epochs=1)
+    keras.config.set_dtype_policy("float32")
     assert {layer.compute_dtype for layer in model.layers[2:-1]} == {"bfloat16"}
     loaded = keras.models.load_model(tmp_path / "x.keras")
     assert {layer.compute_dtype for layer in loaded.layers[1:]} == {"float32"}
     assert_equal_weights(loaded, model, atol=0)
 
 
-def test_mixed_precision_only_where_the_device_has_it(monkeypatch):
-    try:
-        for devices, policy in [
-            (["cpu:0"], "float32"),
-            (["gpu:0", "gpu:1"], "mixed_float16"),
-            (["tpu:0"], "mixed_bfloat16"),
-        ]:
-            monkeypatch.setattr(keras.distribution, "list_devices", lambda devices=devices: devices)
-            assert training.use_mixed_precision() == policy == keras.config.dtype_policy().name
-    finally:
-        keras.config.set_dtype_policy("float32")
+@pytest.mark.parametrize(
+    "devices, policy",
+    [("cpu:0", "float32"), ("gpu:0 gpu:1", "mixed_float16"), ("tpu:0", "mixed_bfloat16")],
+)
+def test_mixed_precision_only_where_the_device_has_it(any_policy, monkeypatch, devices, policy):
+    monkeypatch.setattr(keras.distribution, "list_devices", devices.split)
+    assert training.use_mixed_precision() == policy == keras.config.dtype_policy().name
 
 
 def test_what_cannot_be_trained_is_an_error(tmp_path):
