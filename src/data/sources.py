@@ -145,13 +145,15 @@ def truth(study: Study) -> pd.DataFrame:
 
 
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
-    """Where the generator changed each picture: known of inpainting and swaps in simulated data.
+    """Where the generator changed each picture: known of swaps in simulated data.
+
+    Inpainting has no such place: its decoder draws the whole picture anew.
 
     Returns:
         `(N, 4)`: left, top, right, bottom as fractions of the picture; NaN where it is not known.
     """
     columns = [f"altered_{side}" for side in BOX]
-    partly = table["generator"].isin(["inpainting", "insight"])
+    partly = table["generator"] == "insight"
     known = truth(study).set_index("path")
     return known.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
 

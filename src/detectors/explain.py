@@ -11,7 +11,7 @@ import pandas as pd
 from keras import layers
 
 from ..data.sources import altered_boxes
-from ..evaluation.metrics import bootstrap_mean, compare, compute
+from ..evaluation import intervals
 from ..evaluation.results import DETECTOR_KEYS, RESULT_COLUMNS, write_results
 from ..files import progress
 from .scoring import Pictures
@@ -148,7 +148,7 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
         Rows of `results.csv` for each detector and test set of which at least two groups have heat
         and a known region: `cam_in_region`, `cam_in_region_chance` (the region's area),
         `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the
-        heat follows the region), with intervals of `metrics.bootstrap_mean`. None on real data.
+        heat follows the region), with intervals of `intervals.mean`. None on real data.
     """
     study = pictures.study
     tested = pictures.table["split"].eq("test") & pictures.table["task"].isin(study.test_sets)
@@ -171,10 +171,10 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
                 continue
             same = {key: card[key] for key in DETECTOR_KEYS} | {"num_real": 0}
             same |= used.iloc[0][["test_set", "real_source"]].to_dict() | {"num_fake": len(used)}
-            draws = {"num_resamples": study.num_resamples, "seed": study.seed}
+            same |= {"num_groups": used["group"].nunique(), "num_seeds": 1}
             for metric in shares:
-                mean = bootstrap_mean(used[metric], used["group"], **draws)
-                found.append({**same, "metric": metric, **mean})
+                share = intervals.mean(used[metric], used["group"])
+                found.append({**same, "metric": metric, **share})
     found = pd.DataFrame(found, columns=RESULT_COLUMNS)
     if len(found):
         write_results(study, found)
@@ -240,9 +240,9 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
     edges = np.append(np.arange(num_rings + 1) / (2 * num_rings), np.sqrt(0.5))
     for number in progress(range(num_rings + 1), "Occluding rings", unit="ring"):
         replaced = scores((ring == number)[..., None])
-        drop = compare(labels, undisturbed, replaced, groups).iloc[0]
-        auc = compute(labels, replaced)["auc"]
-        rows.append((*edges[number : number + 2], auc, *drop[["value", "ci_low", "ci_high"]]))
+        drop = intervals.compare(labels, undisturbed, replaced, groups).iloc[0]
+        found = drop[["value_second", "value", "ci_low", "ci_high"]]
+        rows.append((*edges[number : number + 2], *found))
     return pd.DataFrame(rows, columns=["low", "high", "auc", "drop", "ci_low", "ci_high"])
 
 

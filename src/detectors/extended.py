@@ -16,6 +16,7 @@ from src import setup
 
 from ..config import PROTOCOLS, Network, Study
 from ..data import catalog, faces
+from ..evaluation.results import write_seed_means
 from . import autoencoder, models, scoring
 
 
@@ -53,6 +54,9 @@ def several_seeds(study: Study, records: pd.DataFrame) -> None:
             _train(networks[name], pictures.retrained(seed=seed))
         else:
             _train_classifier(study, records, seed, protocol)
+    for name, protocol in itertools.product(study.headline, PROTOCOLS):
+        network = networks.get(name, study.autoencoder.classifier)
+        write_seed_means(study, network.approach, name, protocol)
 
 
 def _train(network: Network, pictures: scoring.Pictures, model=None) -> None:

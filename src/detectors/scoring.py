@@ -181,7 +181,7 @@ def fit(
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
     """Scores every validation and test picture, and writes scores, card and results.
 
-    Threshold and temperature are taken from the validation split of the training task. Scores of an
+    Threshold and calibration are taken from the validation split of the training task. Scores of an
     unchanged model on unchanged pictures are read back.
 
     Args:

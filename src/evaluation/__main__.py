@@ -38,7 +38,9 @@ def read(file: Path) -> pd.DataFrame:
         raise ValueError(f"{file} lacks the columns {missing}; received {list(table)}.\n{_FORMAT}")
     table = table.assign(**{name: value for name, value in _DEFAULTS.items() if name not in table})
     table = table if "group" in table else table.assign(group=table["path"])
-    labels = table["label"].astype(str).map({"real": 0, "fake": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1})
+    labels = (
+        table["label"].astype(str).map({"real": 0, "fake": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1})
+    )
     problems = {
         "a label other than 0, 1, real or fake": labels.isna(),
         "a score outside [0, 1]": table["score"].notna() & ~table["score"].between(0, 1),
@@ -73,7 +75,9 @@ def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFra
         results.append(found.assign(model=model, test_set=test_set))
         recalls.append(recall_by_generator(rows).assign(model=model, test_set=test_set))
     if not results:
-        raise ValueError("Expected a detector and test set with real and fake images: none has both.")
+        raise ValueError(
+            "Expected a detector and test set with real and fake images: none has both."
+        )
     first = ["model", "test_set"]
     tables = (pd.concat(tables, ignore_index=True) for tables in (results, recalls))
     return tuple(table[[*first, *table.columns.drop(first)]] for table in tables)
@@ -101,7 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, rows in {"results": results, "recall": recalls}.items():
         file = options.out / f"{name}.csv"
-        write_atomically(file, lambda to, rows=rows: rows.to_csv(to, index=False, float_format="%.6f"))
+        write_atomically(
+            file, lambda to, rows=rows: rows.to_csv(to, index=False, float_format="%.6f")
+        )
     scores_page.write(options.out, table, results, recalls)
     print(f"Written: {', '.join(sorted(file.name for file in options.out.iterdir()))}")
 

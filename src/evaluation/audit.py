@@ -26,8 +26,9 @@ from ..data import catalog, readers
 from ..pictures.decoding import UnreadableImage, decode, read, reason_of
 from ..pictures.spectrum import magnitude_spectrum, radial_profile
 from ..pictures.steps import apply, run
-from .metrics import estimate
-from .results import score_baseline
+from .intervals import estimate
+from .metrics import check_labels
+from .results import OWN, score_baseline
 
 ALL_TRAITS = "gradient boosting (all traits)"
 NUM_FOLDS = 5
@@ -109,7 +110,8 @@ def replay(file: str | Path, steps: Sequence[str]) -> bytes:
         return run(read(file), steps, None).fp.getvalue()  # what the last step wrote
     with Image.open(file) as image:
         width, height = image.size
-    if steps and not (width == height and {f"squash:{width}", f"resize:{width}"} >= set(steps)):
+    still = {"square", f"squash:{width}", f"resize:{width}"}
+    if steps and not (width == height and still >= set(steps)):
         raise ValueError(
             f"The steps {tuple(steps)} change {file} ({width}×{height}) and end in pixels, not a "
             "file. End them in a step like 'jpeg:75'."
@@ -201,7 +203,7 @@ def trait_table(
         0.5). The last row, gradient boosting on all traits scored out of fold, also finds traits
         that are large *and* small in one class. The other rows are sorted by distance from 0.5.
     """
-    labels = check_classes(traits, labels, groups)
+    labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
     values = traits.to_numpy(float)
     scores[ALL_TRAITS] = cross_validated(
@@ -236,95 +238,92 @@ def traits_by_task(
     return pd.concat(tables, ignore_index=True)
 
 
-def metadata_scores(
-    train_traits: pd.DataFrame, train_labels, test_traits: pd.DataFrame, *, seed: int = 0
-) -> np.ndarray:
-    """The metadata baseline: gradient boosting on traits of a training split, applied to others.
-
-    Args:
-        train_traits: `(N, T)`.
-        train_labels: `(N,)`, 1 for fake.
-        test_traits: `(M, T)`, the same columns.
-        seed: Of the model.
-
-    Returns:
-        Probabilities of fake, `(M,)`.
-    """
-    labels = check_classes(train_traits, train_labels, train_traits)
-    if list(train_traits) != list(test_traits):
-        raise ValueError(
-            f"Expected the traits {list(train_traits)} in both sets, received {list(test_traits)}."
-        )
-    with threadpool_limits(1):
-        model = _boosting(seed).fit(train_traits.to_numpy(float), labels)
-        return model.predict_proba(test_traits.to_numpy(float))[:, 1]
-
-
 def score_boxes(
     study: Study, table: pd.DataFrame, protocol: str, boxes: pd.DataFrame
 ) -> pd.DataFrame:
-    """Writes scores and results of the baseline `Face_box`: what place and shape of the face tell.
+    """Scores the baseline `Face_box`, what place and shape of the face tell, with `score_traits`.
 
     Args:
         study: Whose tasks.
         table: Of the crops, `Pictures.table`.
         protocol: That they were prepared under.
         boxes: The table that they were cut by.
-
-    Returns:
-        Its rows of `results.csv`.
     """
     corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].loc[table["path"]]
     left, top, right, bottom = corners.to_numpy().T
     traits = {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     traits = pd.DataFrame(traits).assign(aspect=traits["width"] / traits["height"])
-    return _score_traits(study, table, traits, "Face_box", protocol)
+    return score_traits(
+        study, table, traits, approach="geometry", name="Face_box", protocol=protocol
+    )
 
 
 def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Writes scores and results of the baseline `Metadata`: what the headers of the files tell.
+    """Scores the baseline `Metadata`, what the headers of the files tell, with `score_traits`.
 
     The size of the file is left out; it depends on what the picture shows.
-
-    Args:
-        study: Whose tasks.
-        records: From `catalog.load`.
-        protocol: `"report"` or `"controlled"`.
-
-    Returns:
-        Its rows of `results.csv`.
     """
     table = catalog.task_steps(study, records, protocol)
     traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
-    return _score_traits(study, table, traits, "Metadata", protocol)
+    return score_traits(
+        study, table, traits, approach="metadata", name="Metadata", protocol=protocol
+    )
 
 
-def _score_traits(study, table, traits, name: str, protocol: str) -> pd.DataFrame:
-    """Fits gradient boosting on the training tasks and scores every row of `table`."""
+def score_traits(
+    study: Study,
+    table: pd.DataFrame,
+    traits: pd.DataFrame,
+    *,
+    approach: str,
+    name: str,
+    protocol: str,
+) -> pd.DataFrame:
+    """Writes scores and results of two baselines of gradient boosting on traits.
+
+    `name` is fitted on the training split of the training tasks, as a network is, and transferred.
+    `<name>_own` is fitted on each test set itself, out of fold: what a network could exploit there,
+    had it seen that generator.
+
+    Args:
+        study: Whose tasks.
+        table: From `catalog.task_steps` or `Pictures.table`.
+        traits: One row for each row of `table`.
+        approach: `"metadata"`, `"pixels"` or `"geometry"`.
+        name: Of the baseline.
+        protocol: `"report"` or `"controlled"`.
+
+    Returns:
+        The rows of `results.csv` of both.
+
+    Raises:
+        ValueError: If the training split lacks a class.
+    """
+    table, values = table.reset_index(drop=True), traits.to_numpy(float)
+    labels = (table["label"] == "fake").to_numpy()
     train = ((table["split"] == "train") & table["task"].isin(study.train_sets)).to_numpy()
-    labels = table.loc[train, "label"] == "fake"
-    scores = metadata_scores(traits[train], labels, traits, seed=study.seed)
-    return score_baseline(study, table, scores, approach="metadata", name=name, protocol=protocol)
+    with threadpool_limits(1):  # in fits so small, threads mostly wait for each other
+        model = _boosting(study.seed).fit(values[train], check_labels(labels[train], values[train]))
+        transferred = model.predict_proba(values)[:, 1]
+    own = np.full(len(table), np.nan)
+    for _, rows in table.groupby("task"):
+        if rows["label"].nunique() == 2:
+            part = rows.index.to_numpy()
+            arrays = values[part], labels[part].astype(int), rows["group"]
+            own[part] = cross_validated(_boosting(study.seed), *arrays, study.seed, "predict_proba")
+    own[(table["split"] != "test").to_numpy()] = np.nan
+    who = {"approach": approach, "protocol": protocol}
+    return pd.concat(
+        [
+            score_baseline(study, table, transferred, name=name, **who),
+            score_baseline(study, table, own, name=name + OWN, **who),
+        ],
+        ignore_index=True,
+    )
 
 
 def _boosting(seed: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
-
-
-def check_classes(values, labels, groups) -> np.ndarray:
-    """Labels as integers; raises if arrays differ in length or a class is missing."""
-    labels = np.asarray(labels)
-    if not len(values) == len(labels) == len(groups):
-        received = f"{len(values)}, {len(labels)}, {len(groups)}"
-        raise ValueError(f"Expected a label and a group a row; received {received}.")
-    if not np.isin(labels, (0, 1)).all():
-        received = pd.unique(labels)[:5].tolist()
-        raise ValueError(f"Expected labels 0 (real) and 1 (fake), received {received}.")
-    num_fake = int(labels.sum())
-    if not 0 < num_fake < len(labels):
-        received = f"{len(labels) - num_fake} real and {num_fake} fake"
-        raise ValueError(f"Both classes are needed; received {received}.")
-    return labels.astype(int)
 
 
 def cross_validated(model, values, labels, groups, seed: int, method: str) -> np.ndarray:

@@ -14,7 +14,8 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from ..config import Study
 from ..data import catalog, readers
 from .audit import file_traits
-from .metrics import NUM_BINS, apply_temperature, compare, delong, rate
+from .intervals import compare, rate
+from .metrics import NUM_BINS, calibrated
 from .results import (
     FALSE_ALARMS,
     RESULT_COLUMNS,
@@ -58,10 +59,9 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
 
     Returns:
         One row a pair and test set: `first, second, test_set, real_source, auc_first, auc_second,
-        difference` (first − second) with `ci_low, ci_high` from the paired bootstrap by group,
-        `p_value` of DeLong's test by group, `p_adjusted` (Holm), `significant` (the adjusted
-        p-value is below 0.05 and the interval excludes 0), `num_real, num_fake`, and
-        `num_left_out`, the images that only one of both has scored.
+        difference` (first − second) with `ci_low, ci_high` and `p_value` of `intervals.compare`,
+        `p_adjusted` (Holm), `significant` (the adjusted p-value is below 0.05), `num_real,
+        num_fake, num_groups`, and `num_left_out`, the images that only one of both has scored.
 
     Raises:
         FileNotFoundError: If a detector has no scores.
@@ -77,21 +77,20 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             paired = _pair_scores(*frames, task[0])
             arrays = [paired[name] for name in ("label", "first", "second", "group")]
             options = {"num_resamples": study.num_resamples, "seed": study.seed}
-            interval = compare(*arrays, **options).iloc[0]
-            row = {"first": first, "second": second, **dict(zip(_TASK, task)), **delong(*arrays)}
-            row |= interval[["ci_low", "ci_high", "num_real", "num_fake"]].to_dict()
+            row = {"first": first, "second": second, **dict(zip(_TASK, task))}
+            row |= compare(*arrays, **options).iloc[0].to_dict()
             rows.append(row | {"num_left_out": sum(map(len, frames)) - 2 * len(paired)})
     if not rows:
         raise ValueError(
             f"Expected pairs of detectors with a common test set of {study.name!r}: {pairs}."
         )
-    table = pd.DataFrame(rows)
+    names = {"value": "difference", "value_first": "auc_first", "value_second": "auc_second"}
+    table = pd.DataFrame(rows).rename(columns=names)
     table["p_adjusted"] = holm(table["p_value"])
-    excludes_0 = (table["ci_low"] > 0) | (table["ci_high"] < 0)
-    table["significant"] = excludes_0 & (table["p_adjusted"] < SIGNIFICANCE)
+    table["significant"] = table["p_adjusted"] < SIGNIFICANCE
     columns = ["first", "second", *_TASK, "auc_first", "auc_second", "difference"]
     columns += ["ci_low", "ci_high", "p_value", "p_adjusted", "significant"]
-    return table[[*columns, "num_real", "num_fake", "num_left_out"]]
+    return table[[*columns, "num_real", "num_fake", "num_groups", "num_left_out"]]
 
 
 def _pair_scores(first: pd.DataFrame, second: pd.DataFrame, test_set: str) -> pd.DataFrame:
@@ -129,17 +128,17 @@ def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
 
 
 def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -> pd.DataFrame:
-    """How many images with a score around x are fake, before and after the card's temperature.
+    """How many images with a score around x are fake, before and after calibration.
 
     Args:
         scores: As written by `results.write_scores`, for one detector.
-        card: `train_set` and `temperature`.
+        card: `train_set`, `slope` and `intercept`.
         num_bins: Bins of equal width between 0 and 1.
 
     Returns:
         One row a bin that holds images: `test_set, real_source, in_domain, calibrated` (after the
-        temperature?), `bin` from 0, `mean_score, share_fake, num_images`. Photographs without fakes
-        are left out.
+        card's calibration?), `bin` from 0, `mean_score, share_fake, num_images`. Photographs
+        without fakes are left out.
     """
     tested, tables = scores[scores["split"] == "test"], []
     for (test_set, real_source), rows in tested.groupby(_TASK, sort=False):
@@ -147,8 +146,8 @@ def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -
             continue
         where = {"test_set": test_set, "real_source": real_source}
         where["in_domain"] = test_set in card["train_set"].split("+")
-        cooled = apply_temperature(rows["score"], card["temperature"])
-        for calibrated, score in ((False, rows["score"].to_numpy()), (True, cooled)):
+        after = calibrated(rows["score"], card["slope"], card["intercept"])
+        for is_calibrated, score in ((False, rows["score"].to_numpy()), (True, after)):
             number = np.minimum((score * num_bins).astype(int), num_bins - 1)
             table = rows.assign(score=score, bin=number).groupby("bin", as_index=False)
             table = table.agg(
@@ -156,27 +155,64 @@ def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -
                 share_fake=("label", "mean"),
                 num_images=("label", "size"),
             )
-            tables.append(table.assign(**where, calibrated=calibrated))
+            tables.append(table.assign(**where, calibrated=is_calibrated))
     columns = [*_TASK, "in_domain", "calibrated", "bin", "mean_score", "share_fake", "num_images"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
 def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
-    """The expected calibration error of every test set, before and after the temperature.
+    """The expected calibration error of every test set, before and after calibration.
+
+    Of few images the error is never 0: each bin's share of fakes is a draw. `ece_by_chance` is what
+    a detector with the calibrated scores would have if they were perfect probabilities (for a bin
+    of n images with mean score p, √(2 p (1 − p) / (π n)) of the normal approximation).
 
     Args:
         bins: From `reliability`.
 
     Returns:
-        `test_set, real_source, in_domain, num_images, ece, ece_calibrated`, as `metrics` defines
-        them.
+        `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`.
     """
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
-    grouped = bins.assign(gap=gap).groupby([*_TASK, "in_domain", "calibrated"], sort=False)
-    sums = grouped[["num_images", "gap"]].sum().unstack("calibrated", sort=False)
-    errors, counts = sums["gap"] / sums["num_images"], sums["num_images"][False]
-    table = {"num_images": counts, "ece": errors[False], "ece_calibrated": errors[True]}
+    spread = bins["mean_score"] * (1 - bins["mean_score"]) * bins["num_images"]
+    table = bins.assign(gap=gap, chance=np.sqrt(2 / np.pi * spread))
+    grouped = table.groupby([*_TASK, "in_domain", "calibrated"], sort=False)
+    sums = grouped[["num_images", "gap", "chance"]].sum().unstack("calibrated", sort=False)
+    counts = sums["num_images"][False]
+    table = {"num_images": counts, "ece": sums["gap"][False] / counts}
+    table["ece_calibrated"] = sums["gap"][True] / counts
+    table["ece_by_chance"] = sums["chance"][True] / counts
     return pd.DataFrame(table).reset_index()
+
+
+def recall_by_generator(
+    scores: pd.DataFrame, false_positive_rates: Sequence[float] = (0.01, 0.05)
+) -> pd.DataFrame:
+    """How many fakes of each generator are found when few of the pooled reals are accused.
+
+    Args:
+        scores: `label` (1: fake), `generator`, `group`, `score`; rows of one detector.
+        false_positive_rates: Allowed shares of the reals. One of 1 % needs 200 reals, so that two
+            decide; rates for which the reals are too few are left out.
+
+    Returns:
+        One row a rate and generator: `false_positive_rate, threshold, generator, value, ci_low,
+        ci_high, num_fake`, with the intervals of `intervals.rate`. They do not hold the doubt of
+        the threshold.
+    """
+    reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
+    fakes, table = scores[scores["label"] == 1], []
+    for allowed in false_positive_rates:
+        number = int(np.floor(allowed * len(reals) + 1e-9))  # whole images: 0.01 × 700 is 7
+        if number < 2:
+            continue
+        threshold = np.nextafter(reals[number], 2)  # the first real that must not be accused
+        row = {"false_positive_rate": allowed, "threshold": threshold}
+        for generator, rows in fakes.groupby("generator", sort=False):
+            found = rate((rows["score"] >= threshold).to_numpy(), rows["group"])
+            table.append(row | {"generator": generator, **found, "num_fake": len(rows)})
+    columns = ["false_positive_rate", "threshold", "generator", "value", "ci_low", "ci_high"]
+    return pd.DataFrame(table, columns=[*columns, "num_fake"])
 
 
 def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:

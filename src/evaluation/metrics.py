@@ -4,12 +4,11 @@ Fake is 1 and the positive class; a score is the probability of fake; an image i
 its score is at least the threshold.
 """
 
-
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import special
+from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 
 CURVE_METRICS = ("auc", "auc_within_group", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr05")
@@ -58,6 +57,16 @@ def compute(labels, scores, threshold: float = 0.5, groups=None) -> dict[str, fl
     weighted = weighted_metrics(labels, scores, index, threshold, METRICS)
     values = weighted(np.ones((1, num_groups)))
     return dict(zip(METRICS, values[0].tolist()))
+
+
+def auc(labels, scores, groups) -> float:
+    """The area under the ROC curve, as `compute` defines it; scores may be any numbers."""
+    labels, ranks = check_labels(labels, scores), stats.rankdata(scores)
+    index, num_groups = group_index(groups, len(labels))
+    wins, pairs = pairs_within_groups(labels, ranks, index)
+    num_fake, num_real = labels.sum(), len(labels) - labels.sum()
+    above = ranks[labels == 1].sum() - num_fake * (num_fake + 1) / 2
+    return float((above - wins.sum()) / (num_fake * num_real - pairs.sum()))
 
 
 def choose_threshold(labels, scores) -> float:

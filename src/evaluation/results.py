@@ -1,8 +1,4 @@
-"""From scores per image to `results.csv`: the tables around the functions of `metrics`.
-
-Reads and writes `data/<study>/scores/<model id>.parquet` and `figures/<study>/results.csv`. Fake is
-1 and the positive class; a score is the probability of fake.
-"""
+"""From scores per image to `results.csv`: the tables around the functions of `metrics`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +9,23 @@ from filelock import FileLock
 
 from ..config import SPLITS, STUDIES, Study
 from ..files import write_atomically
+from .intervals import estimate, rate
 from .metrics import (
     CALIBRATION_METRICS,
     METRICS,
     THRESHOLD_METRICS,
-    apply_temperature,
+    calibrated,
     choose_threshold,
-    estimate,
-    fit_temperature,
-    rate,
+    fit_calibration,
 )
 
 SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", "test_set", "real_source")
 DETECTOR_KEYS = ["study", "approach", "model", "protocol", "train_set", "seed"]
 RESULT_KEYS = [*DETECTOR_KEYS[:-1], "test_set", "real_source", "seed"]
 RESULT_COLUMNS = (*RESULT_KEYS, "metric", "value", "ci_low", "ci_high", "num_real", "num_fake")
+RESULT_COLUMNS += ("num_groups", "num_seeds")
+ALL_SEEDS = -1  # the `seed` of rows that are means over all trainings of a detector
+OWN = "_own"  # ends the name of a baseline fitted on each test set itself, out of fold
 FALSE_ALARMS = "fpr_at_threshold"
 _DETECTOR_METRICS = {  # what `result_rows` may give
     *METRICS,
@@ -60,9 +58,7 @@ def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
         The file's path.
 
     Raises:
-        ValueError: If columns or rows are missing, a score is NaN or outside `[0, 1]`, a label
-            contradicts its generator, an image occurs twice in a test set, or a group in two
-            splits.
+        ValueError: If a column, row or value is missing or contradicts another.
     """
     frame = _checked_scores(frame, f"The scores of {model_id!r}")
     path = scores_file(study, model_id)
@@ -80,12 +76,12 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
     if not wanted or not set(wanted) <= set(found):
         raise FileNotFoundError(
             f"There are no scores of {model_id or 'any detector'!r} in {study.data / 'scores'} "
-            f"(found: {', '.join(found) or 'none'}). Run the notebook that trains the detector "
-            "first (03, 04 or 05)."
+            f"(found: {', '.join(found) or 'none'}). Run the notebook that trains it first."
         )
-    paths = [scores_file(study, name) for name in wanted]
-    frames = [_checked_scores(pd.read_parquet(path), str(path)) for path in paths]
-    frames = [frame.assign(model_id=name) for frame, name in zip(frames, wanted)]
+    frames = []
+    for name in wanted:
+        path = scores_file(study, name)
+        frames.append(_checked_scores(pd.read_parquet(path), str(path)).assign(model_id=name))
     return pd.concat(frames, ignore_index=True)[["model_id", *SCORE_COLUMNS]]
 
 
@@ -107,26 +103,18 @@ def test_scores(
 
     Returns:
         The columns of `read_scores`.
-
-    Raises:
-        FileNotFoundError: If the detector has no scores.
     """
     scores = read_scores(study, model_id(model, protocol))
-    wanted = scores["real_source"] == scores["test_set"].map(study.test_sets)
-    wanted &= scores["split"] == "test"
-    if test_set:
-        wanted &= scores["test_set"] == test_set
-    return scores[wanted]
+    own = scores["real_source"] == scores["test_set"].map(study.test_sets)
+    tested = scores[own & (scores["split"] == "test")]
+    return tested[tested["test_set"] == test_set] if test_set else tested
 
 
 def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """The score columns in the agreed types; raises on the first thing that is wrong with them."""
     missing = [column for column in SCORE_COLUMNS if column not in frame]
     if missing:
-        raise ValueError(
-            f"{what} lack the columns {missing}; expected {list(SCORE_COLUMNS)}, "
-            f"received {list(frame)}."
-        )
+        raise ValueError(f"{what} lack the columns {missing}; received {list(frame)}.")
     if frame.empty:
         raise ValueError(f"{what} hold no rows. Score at least one real and one fake image.")
     frame = frame[list(SCORE_COLUMNS)].astype({"score": "float64"})
@@ -141,13 +129,18 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
         "an image twice in one test set": frame.duplicated(["path", "test_set", "real_source"]),
         "a group in several splits": frame.groupby("group")["split"].transform("nunique") > 1,
     }
+    _refuse_rows(what, frame, problems)
+    return frame.astype({"label": "int8"})
+
+
+def _refuse_rows(what: str, frame: pd.DataFrame, problems: dict[str, pd.Series]) -> None:
+    """Raises on the first problem that some rows have."""
     for problem, rows in problems.items():
         if rows.any():
+            first = frame[rows].iloc[0].to_dict()
             raise ValueError(
-                f"{what}: {rows.sum()} of {len(frame)} rows have {problem}. "
-                f"The first: {frame[rows].iloc[0].to_dict()}."
+                f"{what}: {rows.sum()} of {len(frame)} rows have {problem}. The first: {first}."
             )
-    return frame.astype({"label": "int8"})
 
 
 def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
@@ -155,7 +148,7 @@ def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
 
     Args:
         scores: As written by `write_scores`, for one detector.
-        train_set: The `test_set` that the detector was trained on, or several joined by `+`.
+        train_set: The `test_set` that it was trained on, or several joined by `+`.
 
     Raises:
         ValueError: If there are none, or a training set meets photographs of several sources.
@@ -165,24 +158,18 @@ def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
     rows = rows[rows.groupby(["test_set", "real_source"])["label"].transform("max") == 1]
     if rows.empty:
         have = scores[["test_set", "split"]].drop_duplicates().to_dict("records")
-        raise ValueError(
-            f"There are no validation rows of {train_set!r} in the scores; they hold {have}."
-        )
+        raise ValueError(f"No scores are validation rows of {train_set!r}; they hold {have}.")
     if (rows.groupby("test_set")["real_source"].nunique() > 1).any():
-        raise ValueError(
-            f"Expected one source of photographs in the validation of {train_set!r}, "
-            f"received {rows['real_source'].unique().tolist()}."
-        )
+        received = rows["real_source"].unique().tolist()
+        raise ValueError(f"Expected one source of photographs of {train_set!r}, not {received}.")
     return rows
 
 
 def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
-    """`threshold` and `temperature` for a detector's card, from its `validation_rows`."""
+    """`threshold`, `slope` and `intercept` for a detector's card, from its `validation_rows`."""
     rows = validation_rows(scores, train_set)
-    return {
-        "threshold": choose_threshold(rows["label"], rows["score"]),
-        "temperature": fit_temperature(rows["label"], rows["score"]),
-    }
+    arrays = rows["label"], rows["score"]
+    return {"threshold": choose_threshold(*arrays), **fit_calibration(*arrays)}
 
 
 def result_rows(
@@ -198,9 +185,9 @@ def result_rows(
     """A detector's rows of `results.csv`: every metric on every test set, of the test split only.
 
     Metrics at a threshold are given at 0.5, as in the report, and at the card's
-    (`accuracy_at_threshold`, …); with a temperature in the card, the calibration metrics also after
-    it (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake, with
-    the interval of `rate`; of photographs without fakes it is all there is.
+    (`accuracy_at_threshold`, …); calibration metrics also after the card's slope and
+    intercept (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called
+    fake, with the interval of `rate`; of photographs without fakes it is all there is.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.
@@ -208,66 +195,50 @@ def result_rows(
         approach: `"direct"`, `"fourier"`, `"autoencoder"`, `"metadata"`, …
         model: For example `"VGG16_V3"`.
         protocol: `"report"` or `"controlled"`.
-        card: `train_set`, `seed`, `threshold`, and perhaps `temperature`.
+        card: `train_set`, `seed`, `threshold`, `slope`, `intercept`.
         names: The metrics wanted, with their endings; `None` takes all.
 
     Returns:
         A table with the columns `RESULT_COLUMNS`; fractions.
 
     Raises:
-        ValueError: If the card lacks a key, the scores are those of several detectors, none is of
-            the test split, or there are no metrics of these names.
+        ValueError: If the card lacks a key, or no scores are of the test split.
     """
-    missing = [key for key in ("train_set", "seed", "threshold") if card.get(key) is None]
-    if missing:
-        raise ValueError(
-            f"The card of {model!r} lacks {missing}; it has {sorted(card)}. "
-            "`calibrate` gives thresholds."
-        )
-    if "model_id" in scores and scores["model_id"].nunique() > 1:
-        received = scores["model_id"].unique().tolist()
-        raise ValueError(f"Expected the scores of one detector, received {received}.")
+    keys = ("train_set", "seed", "threshold", "slope", "intercept")
+    if missing := [key for key in keys if card.get(key) is None]:
+        raise ValueError(f"The card of {model!r} lacks {missing}: run `calibrate`. It is {card}.")
     tested = _checked_scores(scores, f"The scores of {model!r}")
     tested = tested[tested["split"] == "test"]
     if tested.empty:
         raise ValueError(f"The scores of {model!r} hold no rows of the test split.")
     wanted = _DETECTOR_METRICS if names is None else set(names)
-    if unknown := sorted(wanted - _DETECTOR_METRICS):
-        valid = sorted(_DETECTOR_METRICS)
-        raise ValueError(f"There are no metrics named {unknown}; valid: {valid}.")
     variants = [
-        ("", METRICS, 0.5, None),
-        ("_at_threshold", THRESHOLD_METRICS, card["threshold"], None),
+        ("", METRICS, 0.5),
+        ("_at_threshold", THRESHOLD_METRICS, card["threshold"]),
+        ("_calibrated", CALIBRATION_METRICS, 0.5),
     ]
-    if card.get("temperature") is not None:
-        variants.append(("_calibrated", CALIBRATION_METRICS, 0.5, card["temperature"]))
+    options = {"num_resamples": study.num_resamples, "seed": study.seed}
     tables = []
     for (test_set, real_source), rows in tested.groupby(["test_set", "real_source"], sort=False):
         task = {"test_set": test_set, "real_source": real_source}
         reals = rows[rows["label"] == 0]
-        for suffix, of_variant, threshold, temperature in variants:
+        for suffix, of_variant, threshold in variants:
             chosen = [name for name in of_variant if name + suffix in wanted]
             if not chosen or len(reals) == len(rows):
                 continue
             values = rows["score"]
-            if temperature is not None:
-                values = apply_temperature(values, temperature)
-            table = estimate(
-                rows["label"],
-                values,
-                rows["group"],
-                threshold=threshold,
-                num_resamples=study.num_resamples,
-                seed=study.seed,
-                names=chosen,
-            )
+            if suffix == "_calibrated":
+                values = calibrated(values, card["slope"], card["intercept"])
+            options |= {"threshold": threshold, "names": chosen}
+            table = estimate(rows["label"], values, rows["group"], **options)
             tables.append(table.assign(metric=table["metric"] + suffix, **task))
         if FALSE_ALARMS in wanted:
             alarms = rate(reals["score"] >= card["threshold"], reals["group"])
             counts = {"num_real": len(reals), "num_fake": len(rows) - len(reals)}
+            counts["num_groups"] = reals["group"].nunique()
             tables.append(pd.DataFrame([{"metric": FALSE_ALARMS, **alarms, **counts, **task}]))
     who = {"study": study.name, "approach": approach, "model": model, "protocol": protocol}
-    who |= {"train_set": card["train_set"], "seed": card["seed"]}
+    who |= {"train_set": card["train_set"], "seed": card["seed"], "num_seeds": 1}
     return pd.concat(tables, ignore_index=True).assign(**who)[list(RESULT_COLUMNS)]
 
 
@@ -275,11 +246,8 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
     """Merges rows into `figures/<study>/results.csv`.
 
     Rows of one kind replace each other on a test set: a detector's metrics, those under one family
-    of conditions (`auc@jpeg:50` and whatever else has `@jpeg:`), or a measurement of its own name.
-    Earlier rows stay only if they can be true beside the new ones: their scores per image lie in
-    `data/<study>/scores` (rows of another machine, or of a detector whose scores were deleted, go),
-    and the metrics of their detector are what they were (rows of other kinds go when it was trained
-    anew).
+    of conditions (all `…@jpeg:…`), or a measurement of its own name. Earlier rows stay only if
+    their scores per image lie on this machine and their detector was not trained anew.
 
     Raises:
         ValueError: If columns are missing or more, a value is not a finite number, a row occurs
@@ -288,17 +256,12 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
     if set(frame) != set(RESULT_COLUMNS):
         raise ValueError(f"Expected the columns {list(RESULT_COLUMNS)}, received {list(frame)}.")
     numbers, order = ["value", "ci_low", "ci_high"], [*RESULT_KEYS, "kind"]
-    wrong = frame[~np.isfinite(frame[numbers].astype(float)).all(axis=1)]
-    if len(wrong):
-        raise ValueError(
-            f"{len(wrong)} rows have no finite value or interval. The first: "
-            f"{wrong.iloc[0].to_dict()}."
-        )
-    if frame.duplicated([*RESULT_KEYS, "metric"]).any() or not (frame["study"] == study.name).all():
-        raise ValueError(
-            f"Expected each row once and of the study {study.name!r}; "
-            f"received {frame['study'].unique()}."
-        )
+    problems = {
+        "no finite value or interval": ~np.isfinite(frame[numbers].astype(float)).all(axis=1),
+        "a copy": frame.duplicated([*RESULT_KEYS, "metric"]),
+        f"a study other than {study.name!r}": frame["study"] != study.name,
+    }
+    _refuse_rows("The results", frame, problems)
     frame = frame.assign(kind=frame["metric"].map(_kind))
     path = study.figures / "results.csv"
     study.data.mkdir(parents=True, exist_ok=True)
@@ -312,9 +275,8 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
         # Within a kind rows stay in the order they came: of METRICS, or of rising degradation.
         frame = frame.sort_values(order, kind="stable")
         frame = frame[list(RESULT_COLUMNS)].astype(dict.fromkeys(numbers, float))
-        return write_atomically(
-            path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.6f")
-        )
+        options = {"index": False, "float_format": "%.6f"}
+        return write_atomically(path, lambda temporary: frame.to_csv(temporary, **options))
 
 
 def _kind(metric: str) -> str:
@@ -330,11 +292,12 @@ def _isin(rows: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -> np.nd
 
 def _has_scores(study: Study, rows: pd.DataFrame) -> np.ndarray:
     """Which rows are of a detector whose scores per image lie on this machine."""
-    # The caller's study may be that of a training with another seed.
-    study = STUDIES.get(study.name, study)
+    study = STUDIES.get(study.name, study)  # the caller's may be that of another seed
     scored, found = set(_scored(study)), []
     for row in rows[DETECTOR_KEYS].itertuples():
-        if row.seed != study.seed:
+        if row.seed == ALL_SEEDS or row.model.endswith(OWN):
+            variants = [""]
+        elif row.seed != study.seed:
             variants = [f"-seed{row.seed}"]
         else:
             variants = [f"-{row.train_set}", *([""] if row.train_set == study.train_set else [])]
@@ -348,7 +311,9 @@ def _is_outdated(earlier: pd.DataFrame, new: pd.DataFrame) -> np.ndarray:
     old, now = (rows[rows["kind"] == ""] for rows in (earlier, new))
     both = old.merge(now, on=[*RESULT_KEYS, "metric"])
     changed = both[(both["value_x"] - both["value_y"]).abs() > 1e-6]  # the file has six decimals
-    return _isin(earlier, changed, DETECTOR_KEYS) & (earlier["kind"] != "")
+    other_kinds = _isin(earlier, changed, DETECTOR_KEYS) & (earlier["kind"] != "")
+    means = _isin(earlier, changed, DETECTOR_KEYS[:-1]) & (earlier["seed"] == ALL_SEEDS)
+    return other_kinds | means
 
 
 def read_results(study: Study) -> pd.DataFrame:
@@ -359,9 +324,7 @@ def read_results(study: Study) -> pd.DataFrame:
     """
     path = study.figures / "results.csv"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no {path}. Run the notebooks that evaluate detectors first (03, 04, 05)."
-        )
+        raise FileNotFoundError(f"There is no {path}. Run the notebooks 03, 04 and 05 first.")
     return pd.read_csv(path)
 
 
@@ -379,18 +342,66 @@ def score_baseline(
     Args:
         study: Whose tasks.
         table: From `catalog.task_steps` or `Pictures.table`.
-        probability: Of fake, `(num_rows,)`, one for each row of `table`.
-        approach: `"metadata"`, `"pca"` or another.
-        name: Of the baseline.
+        probability: Of fake, `(num_rows,)`, one for each row of `table`; NaN where there is none.
+        approach: `"metadata"`, `"pixels"`, `"geometry"`, `"pca"` or another.
+        name: Of the baseline. One that ends in `_own` was fitted on each test set, out of fold: its
+            threshold is 0.5, its `train_set` the test set.
         protocol: `"report"` or `"controlled"`.
 
     Returns:
         Its rows of `results.csv`.
     """
     scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=probability)
-    write_scores(study, model_id(name, protocol), scores[scores["split"] != "train"])
+    scores = scores[(scores["split"] != "train") & scores["score"].notna()]
+    write_scores(study, model_id(name, protocol), scores)
     scores = read_scores(study, model_id(name, protocol))
-    card = {"train_set": study.train_set, "seed": study.seed, **calibrate(scores, study.train_set)}
-    rows = result_rows(study, scores, approach=approach, model=name, protocol=protocol, card=card)
+    who = {"approach": approach, "model": name, "protocol": protocol}
+    if name.endswith(OWN):
+        fixed = {"seed": study.seed, "threshold": 0.5, "slope": 1.0, "intercept": 0.0}
+        parts = scores.groupby("test_set", sort=False)
+        rows = [
+            result_rows(study, part, **who, card={"train_set": test_set, **fixed})
+            for test_set, part in parts
+        ]
+        rows = pd.concat(rows, ignore_index=True)
+    else:
+        card = {"train_set": study.train_set, "seed": study.seed}
+        card |= calibrate(scores, study.train_set)
+        rows = result_rows(study, scores, **who, card=card)
+    write_results(study, rows)
+    return rows
+
+
+def write_seed_means(study: Study, approach: str, model: str, protocol: str) -> pd.DataFrame:
+    """Writes the rows of a detector's mean over its trainings with `study.seed` and extra seeds.
+
+    Their `seed` is `ALL_SEEDS`; metrics are those at 0.5, with intervals over groups and seeds
+    (`intervals.estimate`). Images that not all trainings have scored are left out.
+
+    Returns:
+        The rows; empty where there is one training.
+    """
+    seeds = [seed for seed in study.extra_seeds if seed != study.seed]
+    names = [model_id(model, protocol, f"-seed{seed}") for seed in seeds]
+    names = [name for name in names if scores_file(study, name).is_file()]
+    if not names:
+        return pd.DataFrame(columns=list(RESULT_COLUMNS))
+    trainings = [read_scores(study, name) for name in (model_id(model, protocol), *names)]
+    keys = ["test_set", "real_source", "path", "label", "group"]
+    tested = pd.concat(
+        [frame[frame["split"] == "test"].set_index(keys)["score"] for frame in trainings],
+        axis=1,
+        join="inner",
+    )
+    tables = []
+    for task, rows in tested.groupby(level=keys[:2], sort=False):
+        label, group = (rows.index.get_level_values(key) for key in ("label", "group"))
+        if label.nunique() == 2:
+            options = {"num_resamples": study.num_resamples, "seed": study.seed}
+            table = estimate(label, rows.to_numpy().T, group, **options)
+            tables.append(table.assign(**dict(zip(keys, task))))
+    who = {"study": study.name, "approach": approach, "model": model, "protocol": protocol}
+    who |= {"train_set": study.train_set, "seed": ALL_SEEDS, "num_seeds": len(trainings)}
+    rows = pd.concat(tables, ignore_index=True).assign(**who)[list(RESULT_COLUMNS)]
     write_results(study, rows)
     return rows

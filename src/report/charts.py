@@ -561,7 +561,7 @@ def _test_sets(rows: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 @plt.rc_context(STYLE)
 def reliability_diagrams(panels: Tables, *, title="") -> Figure:
-    """Share of fakes among the images with a score around x, before and after the temperature.
+    """Share of fakes among the images with a score around x, before and after calibration.
 
     A row for each detector, a column for each test set. A dot is a bin; its area grows with the
     number of images. The expected calibration error (ECE) is the mean length of the lines from the
@@ -578,7 +578,7 @@ def reliability_diagrams(panels: Tables, *, title="") -> Figure:
         titles.append(f"{test_set}{home}{against}")
     shared = {"num_rows": len(panels), "sharex": True, "sharey": True}
     figure, axes = new_axes(titles, 2.9, 2.75, 0.9, title, **shared)
-    looks = {False: ("before temperature", GREY, "none"), True: ("after", REAL, REAL)}
+    looks = {False: ("before calibration", GREY, "none"), True: ("after", REAL, REAL)}
     for row, (detector, bins) in zip(axes, panels.items()):
         tested = _test_sets(bins)
         for axis, key in zip(row, columns):

@@ -24,6 +24,7 @@ from PIL import Image
 
 from ..config import PROTOCOLS, ROOT, Study, get_study
 from ..data import catalog
+from ..evaluation.comparisons import differences
 from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import read_results, read_scores
 from ..files import read_json, write_atomically
@@ -38,7 +39,6 @@ SHOWS_NOBODY = re.compile(
     r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
 )
 AT_A_GLANCE = "06_auc_controlled.png"
-NETWORKS = ("direct", "fourier", "autoencoder")
 PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
     opencv-python-headless""".split()
 EXTENDED = ("Several seeds", "Trained on every generator in turn")  # filled by `make extended`
@@ -122,8 +122,12 @@ def number_tables(
 ) -> dict[str, str]:
     """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
     rows, conditions = tables.headline(study, results), tables.conditions(study, results)
-    auc = _marked(rows.query("metric == 'auc'"))
-    matrix, foreign = tables.matrix(study, results), _marked(tables.foreign(study, results))
+    of_auc = rows[rows["metric"] == "auc"]
+    rows, conditions, auc = (tables.with_daggers(t, of_auc) for t in (rows, conditions, of_auc))
+    auc = _marked(auc)
+    matrix, foreign = tables.matrix(study, results), tables.foreign(study, results)
+    matrix["train_set"] += np.where(matrix["learned"], "", " †")
+    foreign = _marked(tables.with_daggers(foreign, of_auc))
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     alarms = _with_texts(tables.false_alarms(study, results), chance=None)
     of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
@@ -140,9 +144,7 @@ def number_tables(
             _bold(_marked(matrix), matrix["seen"]), ["approach", "train_set"]
         ),
         "The same fakes against other real photographs": _table(foreign, _DETECTOR, "pair"),
-        "False alarms on photographs that nobody trained on": _table(
-            alarms, _DETECTOR, "real_source"
-        ),
+        "False alarms on photographs from elsewhere": _table(alarms, _DETECTOR, "real_source"),
         "Robustness": _robustness(rows, conditions[conditions["is_step"]]),
         "Parts of the test set": _subgroups(conditions[~conditions["is_step"]]),
         "Where the networks look": _attention(rows),
@@ -227,8 +229,12 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     controlled = auc[auc["protocol"] == "controlled"]
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
     best = chosen_by_validation(study, pixels)
+    against = None
+    if best and scores is not None and {f"{study.fourier.name}-controlled"} <= set(scores.model_id):
+        pair = [f"{study.fourier.name}-controlled", f"{best}-controlled"]
+        against = differences(study, [pair]).set_index("test_set")
     numbers = number_tables(study, results, changes)
-    other_seeds = tables.marked(study, results).query("own_training and not own_seed")
+    other_seeds = tables.marked(study, results).query("own_training and not own_seed and seed >= 0")
     page = _TEMPLATES.get_template("page.md.jinja").render(
         study=study,
         protocols=PROTOCOLS,
@@ -236,12 +242,14 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         auc=list(auc.itertuples()),
         num_pixel_networks=pixels["model"].nunique(),
         best=best,
+        against=against,
+        learned=dict(zip(auc.model + "-" + auc.protocol, ~tables.unlearned(auc))),
         pixels=_in_domain_and_elsewhere(study, pixels, best),
         detector=lambda name: _in_domain_and_elsewhere(study, controlled, name),
         at_a_glance=_figure(AT_A_GLANCE) if (study.figures / AT_A_GLANCE).is_file() else "",
         numbers=numbers,
-        leak=_leak(scores, records),
-        seen=[row for row in auc.itertuples() if row.approach in NETWORKS],
+        leak=_leak(study, scores, records),
+        seen=[row for row in auc.itertuples() if row.approach in tables.NETWORKS],
         verdicts=_verdicts(study, auc),
         sizes=sizes,
         tested=_tested(study, auc),
@@ -300,27 +308,30 @@ def _in_domain_and_elsewhere(study: Study, auc: pd.DataFrame, model: str | None)
     }
 
 
-def _leak(scores: pd.DataFrame | None, records: pd.DataFrame | None) -> dict | None:
+def _leak(study: Study, scores: pd.DataFrame | None, records: pd.DataFrame | None) -> dict | None:
     """Tested groups, those of them in other splits, and persons; `None` where it is not known."""
     if scores is None or scores.empty or records is None:
         return None
     tested, validated = (
         set(scores["group"][scores["split"] == name]) for name in ("test", "valid")
     )
-    trained = set(records["group"][records["split"] == "train"])
-    persons = records[records["person"] != ""].groupby("person")["split"].agg(set)
+    used = catalog.tasks(records, study)
+    trained = set(used["group"][used["split"] == "train"])
+    persons = used[used["person"] != ""].groupby("person")["split"].agg(set)
+    records = records[records["dataset"].isin(used["dataset"])]
     return {
         "tested": len(tested),
         "validated": len(tested & validated),
         "trained": len(tested & trained),
         "persons": len(persons),
         "persons_in_both": sum({"train", "test"} <= splits for splits in persons),
+        "unnamed": sorted(records.loc[records["person"] == "", "dataset"].unique()),
     }
 
 
 def _verdicts(study: Study, auc: pd.DataFrame) -> str:
     """How many intervals of detectors that see pictures lie above, around and below 0.5."""
-    rows = auc[auc["approach"].isin(NETWORKS)]
+    rows = auc[auc["approach"].isin(tables.NETWORKS)]
     in_domain = (rows["test_set"] == study.train_set).rename("tested on")
     in_domain = in_domain.map({True: "what they were trained on", False: "other generators"})
     counts = pd.crosstab([rows["protocol"], in_domain], rows["verdict"])
@@ -328,10 +339,12 @@ def _verdicts(study: Study, auc: pd.DataFrame) -> str:
 
 
 def _tested(study: Study, auc: pd.DataFrame) -> str:
-    """The largest number of pictures that each test set was tested on."""
+    """The largest numbers of pictures and groups that each test set was tested on."""
     rows = auc.sort_values("num_fake", ascending=False).drop_duplicates("test_set")
     rows = tables.in_reading_order(study, rows.assign(protocol="", approach="", model=""))
     names = dict(test_set="test set", num_fake="fakes", num_real="reals", real_source="reals of")
+    names["num_groups"] = "groups"
+    rows["num_groups"] = rows["num_groups"].astype("Int64")
     return to_markdown(rows[[*names]].map(escape).rename(columns=names))
 
 
@@ -351,7 +364,7 @@ def _thresholds_found_again(
 
 def _cards(study: Study, cards: dict[str, dict]) -> str:
     """What the cards and training histories say, a row a model."""
-    columns = ["model", "weights before training", "seed", "threshold", "temperature"]
+    columns = ["model", "weights before training", "seed", "threshold", "slope", "intercept"]
     columns += ["epoch kept", "training", "images/s", "device"]
     rows = []
     for name, card in cards.items():
@@ -410,7 +423,7 @@ def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> list[str]:
             lines.append(f"{model} under `{protocol}` on {where}: {how}")
     asked = {
         "The same fakes against other real photographs": study.foreign_reals,
-        "False alarms on photographs that nobody trained on": study.unseen_reals,
+        "False alarms on photographs from elsewhere": study.unseen_reals,
     }
     for heading in empty:
         how = f"`make {'extended' if heading in EXTENDED else 'reproduce'}{of_study}`"

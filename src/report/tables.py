@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import PROTOCOLS, ROOT, Study
+from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import parse
 
 REPORT = ROOT / "data" / "report"
@@ -24,6 +25,7 @@ REPORT_MODELS = {
 }
 F1_TOLERANCE = 0.2  # points; roundings to 0.01 explain less
 ACCURACY_TOLERANCE = 0.5  # points; a few lost images unbalance a set
+NETWORKS = ("direct", "fourier", "autoencoder")
 _HEADLINE = "own_training and own_seed and own_reals"
 
 
@@ -107,12 +109,14 @@ def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """The rows with four more columns, by which `query` chooses among them.
 
     `own_training`: of a detector trained as the study says (not the matrix, `Matrix_…`, which
-    trains on every generator in turn); `own_seed`; `own_reals`: against the test set's own real
+    trains on every generator in turn), or of a baseline fitted on the test set; `own_seed`: not of
+    an extra seed, nor of the mean over all; `own_reals`: against the test set's own real
     photographs; `unconditional`: of the test set as it is, without a condition (`auc@jpeg:50`).
     """
+    as_said = results["train_set"] == study.train_set
     return results.assign(
-        own_training=(results["train_set"] == study.train_set)
-        & ~results["model"].str.startswith("Matrix_"),
+        own_training=(as_said & ~results["model"].str.startswith("Matrix_"))
+        | results["model"].str.endswith(OWN),
         own_seed=results["seed"] == study.seed,
         own_reals=results["real_source"] == results["test_set"].map(study.test_sets),
         unconditional=~results["metric"].str.contains("@", regex=False),
@@ -120,8 +124,36 @@ def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows that stand for the study: all that `marked` says of them is true."""
-    return marked(study, results).query(f"{_HEADLINE} and unconditional")[[*results]]
+    """The rows that stand for the study: means over seeds, where there are several trainings.
+
+    Apart from the seed, all that `marked` says of them is true.
+    """
+    rows = marked(study, results).query("own_training and own_reals and unconditional")
+    rows = rows[rows["own_seed"] | (rows["seed"] == ALL_SEEDS)][[*results]]
+    keys = [*DETECTOR_KEYS[:-1], "test_set", "metric"]
+    return rows[rows["num_seeds"] == rows.groupby(keys)["num_seeds"].transform("max")]
+
+
+def unlearned(auc: pd.DataFrame) -> pd.Series:
+    """Which rows are of a network that did not learn, and so proves nothing elsewhere.
+
+    Its AUC is not better than chance on every generator that it was trained on.
+
+    Args:
+        auc: Rows of AUC, those of the generators trained on among them.
+    """
+    at_home = [row.test_set in row.train_set.split("+") for row in auc.itertuples()]
+    learned = (auc["ci_low"] > 0.5).where(np.array(at_home, bool), True)
+    keys = [auc[key] for key in DETECTOR_KEYS]
+    return ~learned.groupby(keys).transform("all") & auc["approach"].isin(NETWORKS)
+
+
+def with_daggers(rows: pd.DataFrame, auc: pd.DataFrame) -> pd.DataFrame:
+    """The rows with † after the names of networks that did not learn, by `unlearned(auc)`."""
+    keys = ["protocol", "model", "train_set"]
+    found = pd.MultiIndex.from_frame(auc.loc[unlearned(auc), keys])
+    failed = pd.MultiIndex.from_frame(rows[keys]).isin(found)
+    return rows.assign(model=rows["model"].mask(failed, rows["model"] + " †"))
 
 
 def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
@@ -160,8 +192,9 @@ def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.
 
 def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Rows by protocol, then baselines before networks, then test sets in the study's order."""
-    names = [*PROTOCOLS, "metadata", "pca", "direct", "fourier", "autoencoder"]
-    names += ["Metadata", "Face_box", "PCA_probe"]
+    names = [*PROTOCOLS, "metadata", "geometry", "pixels", "pca", *NETWORKS]
+    baselines = ["Metadata", "Face_box", "Pixel_statistics"]
+    names += [name + end for name in baselines for end in ("", OWN)]
     for network in study.direct:
         names += [network.name, f"{network.name}_imagenet", f"{network.name}_unit"]
     names += study.test_sets
@@ -214,6 +247,7 @@ def seeds(study: Study, results: pd.DataFrame, decimals: int = 2) -> pd.DataFram
         for example `"0.84 ± 0.12 (3)"`.
     """
     rows = marked(study, results).query("own_training and own_reals and metric == 'auc'")
+    rows = rows[rows["seed"] != ALL_SEEDS]
     groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
     numbers = zip(table["mean"], table["std"], table["size"])
@@ -225,8 +259,8 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """AUC under `controlled` of the networks trained on each generator, and on all but one.
 
     Returns:
-        Rows with `train_set` in words (`"all but insight"`), and `seen`: whether the test set's
-        generator was trained on.
+        Rows with `train_set` in words (`"all but insight"`), `seen`: whether the test set's
+        generator was trained on, and `learned`: see `unlearned`.
     """
     rows = marked(study, results[results["model"].str.startswith("Matrix_")])
     rows = rows.query("own_seed and own_reals and metric == 'auc' and protocol == 'controlled'")
@@ -235,6 +269,7 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     trained = [frozenset(names.split("+")) for names in rows["train_set"]]
     rows = rows.assign(
         seen=[test_set in names for test_set, names in zip(rows["test_set"], trained)],
+        learned=~unlearned(rows),
         train_set=[
             words.get(names, text.replace("+", " + "))
             for names, text in zip(trained, rows["train_set"])
@@ -245,7 +280,8 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUC on generators that were trained on, and on others, of the rows of `matrix`."""
+    """Mean AUC on generators trained on, and on others, of the networks of `matrix` that learned."""
+    rows = rows[rows["learned"]]
     several = rows["train_set"].astype(str).str.contains(r"all but|\+")
     rows = rows.assign(
         trained_on=several.map({False: "one generator", True: "several"}),
@@ -263,7 +299,7 @@ def foreign(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def false_alarms(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """Share of real photographs called fake at the validation threshold: own ones, and unseen."""
+    """Share of real photographs called fake at the validation threshold: own ones, and others."""
     rows = marked(study, results).query(
         "own_training and own_seed and metric == 'fpr_at_threshold' and num_fake == 0"
     )
