@@ -188,31 +188,36 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
 def recall_by_generator(
     scores: pd.DataFrame, false_positive_rates: Sequence[float] = (0.01, 0.05)
 ) -> pd.DataFrame:
-    """How many fakes of each generator are found when few of the pooled reals are accused.
+    """How many fakes of each generator are found: at 0.5, and when few of all reals are accused.
 
     Args:
         scores: `label` (1: fake), `generator`, `group`, `score`; rows of one detector.
-        false_positive_rates: Allowed shares of the reals. One of 1 % needs 200 reals, so that two
-            decide; rates for which the reals are too few are left out.
+        false_positive_rates: Allowed shares of the reals, all sources together. One of 1 % needs
+            200 reals, so that two decide; rates for which the reals are too few are left out.
 
     Returns:
-        One row a rate and generator: `false_positive_rate, threshold, generator, value, ci_low,
-        ci_high, num_fake`, with the intervals of `intervals.rate`. They do not hold the doubt of
-        the threshold.
+        One row a rule (`"threshold 0.5"`, `"1% false positives"`, …) and generator: `rule,
+        threshold, false_positive_rate` (of these reals), `generator, value, ci_low, ci_high,
+        num_fake`, with the intervals of `intervals.rate`. They do not hold the doubt of the
+        threshold.
     """
     reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
-    fakes, table = scores[scores["label"] == 1], []
+    fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
     for allowed in false_positive_rates:
         number = int(np.floor(allowed * len(reals) + 1e-9))  # whole images: 0.01 × 700 is 7
-        if number < 2:
-            continue
-        threshold = np.nextafter(reals[number], 2)  # the first real that must not be accused
-        row = {"false_positive_rate": allowed, "threshold": threshold}
+        if number >= 2:  # just above the first real that must not be accused
+            thresholds[f"{allowed:.0%} false positives"] = np.nextafter(reals[number], 2)
+    for rule, threshold in thresholds.items():
+        row = {
+            "rule": rule,
+            "threshold": threshold,
+            "false_positive_rate": (reals >= threshold).mean(),
+        }
         for generator, rows in fakes.groupby("generator", sort=False):
             found = rate((rows["score"] >= threshold).to_numpy(), rows["group"])
             table.append(row | {"generator": generator, **found, "num_fake": len(rows)})
-    columns = ["false_positive_rate", "threshold", "generator", "value", "ci_low", "ci_high"]
-    return pd.DataFrame(table, columns=[*columns, "num_fake"])
+    columns = ["rule", "threshold", "false_positive_rate", "generator"]
+    return pd.DataFrame(table, columns=[*columns, "value", "ci_low", "ci_high", "num_fake"])
 
 
 def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:

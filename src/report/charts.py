@@ -161,8 +161,8 @@ def confusion_matrices(
 
 
 @plt.rc_context(STYLE)
-def heat_map(matrix: pd.DataFrame, text: pd.DataFrame | None = None, *, outline=(), title=""):
-    """AUC in a matrix: teal is better than chance, brown worse.
+def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC"):
+    """AUC in a matrix: teal is better than chance, brown worse. Or other shares, by their `label`.
 
     Args:
         matrix: Rows × columns, for example detectors × test sets; NaN is left blank.
@@ -179,8 +179,8 @@ def heat_map(matrix: pd.DataFrame, text: pd.DataFrame | None = None, *, outline=
         axis.add_patch(plt.Rectangle(corner, 1, 1, **frame))
     axis.tick_params(labeltop=True, labelbottom=False)
     axis.xaxis.set_label_position("top")
-    bar = figure.colorbar(image, ax=axis, label="AUC", ticks=(0, 0.5, 1), aspect=14)
-    bar.ax.set_yticklabels(["0", "0.5\n(chance)", "1"])
+    bar = figure.colorbar(image, ax=axis, label=label, ticks=(0, 0.5, 1), aspect=14)
+    bar.ax.set_yticklabels(["0", "0.5\n(chance)" if label == "AUC" else "0.5", "1"])
     bar.outline.set_visible(False)
     return figure
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..files import write_atomically
-from . import charts, tables
+from . import charts, style, tables
 from .page import escape, to_html, to_markdown
 
 NUM_HARDEST = 25  # generators in the figure; the table in `recall.csv` has all
@@ -25,19 +25,23 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     auc = auc.sort_values("value", ascending=False, kind="stable")
     text = ["# What these detectors are worth", _counts(scores, auc)]
     text += ["## AUC", _read(auc), _table(auc, "test_set")]
-    for rate, rows in recalls[recalls["num_fake"] >= MIN_FAKES].groupby("false_positive_rate"):
+    constant = scores.groupby("detector")["score"].nunique() < 2  # they accuse all or none
+    recalls = recalls[recalls["num_fake"] >= MIN_FAKES]
+    recalls = recalls[~recalls["model"].isin(constant.index[constant])]
+    for number, (rule, rows) in enumerate(recalls.groupby("rule", sort=False)):
         best = rows.groupby(["test_set", "generator"])["value"].transform("mean")
         rows = rows.assign(mean=best).sort_values("mean", kind="stable")
         hardest = rows["generator"].drop_duplicates().head(NUM_HARDEST)
         shown = rows[rows["generator"].isin(hardest)]
         values = tables.wide(shown, "generator", "model", "value")
-        name = f"recall_at_{100 * rate:.0f}_percent.png"
-        title = f"Share of fakes found with {rate:.0%} of real images accused"
-        charts.save(charts.heat_map(values, title=title), folder / name)
-        text += [f"## Recall at {rate:.0%} false positives"]
+        name, title = f"recall_{number}.png", f"Share of fakes found, {rule}"
+        figure = charts.heat_map(values, title=title, label="recall")
+        figure.savefig(folder / name, dpi=style.DPI, bbox_inches="tight", facecolor="white")
+        text += [f"## Recall, {rule}"]
         text += [
             f"The {len(hardest)} generators of at least {MIN_FAKES} fakes that are found least, on "
-            "average over the detectors. All are in `recall.csv`, with intervals.",
+            "average over the detectors. Detectors with one score for all images are left out. "
+            "`recall.csv` has all, with intervals.",
             f"![{title}]({name})",
         ]
     markdown = "\n\n".join(text) + "\n"
@@ -62,9 +66,8 @@ def _read(auc: pd.DataFrame) -> str:
     verdicts = [tables.against_chance(row) for row in auc.itertuples()]
     above = sum(verdict == "better than chance" for verdict in verdicts)
     return (
-        f"{above} of {len(auc)} intervals (95 %, over groups) lie above 0.5. Detectors are sorted by "
-        "their AUC. Nothing is known here of what they were trained on, so a high value may be one "
-        "at home."
+        f"{above} of {len(auc)} intervals (95 %, over groups) lie above 0.5. Nothing is known here "
+        "of what the detectors were trained on, so a high value may be one at home."
     )
 
 

@@ -280,7 +280,7 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUC on generators trained on, and on others, of the networks of `matrix` that learned."""
+    """Mean AUC on generators trained on, and on others, of networks of `matrix` that learned."""
     rows = rows[rows["learned"]]
     several = rows["train_set"].astype(str).str.contains(r"all but|\+")
     rows = rows.assign(
