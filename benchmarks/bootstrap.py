@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.evaluation.metrics import METRICS, estimate
+from src.evaluation.intervals import estimate
+from src.evaluation.metrics import METRICS
 
 NUM_IMAGES, NUM_RESAMPLES, NUM_LOOPED = 10_000, 2_000, 20
 

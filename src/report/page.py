@@ -41,6 +41,7 @@ SHOWS_NOBODY = re.compile(
 AT_A_GLANCE = "06_auc_controlled.png"
 PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
     opencv-python-headless""".split()
+ANSWER = "The answer in five sentences"
 EXTENDED = ("Several seeds", "Trained on every generator in turn")  # filled by `make extended`
 MARKS = {"better than chance": "{}", "not better than chance": "*{}*", "worse than chance": "▼ {}"}
 _DETECTOR = ["protocol", "model"]
@@ -505,9 +506,11 @@ def compressed(image: Image.Image, num_colors: int = 128) -> tuple[str, bytes]:
 def readme_table(study: Study) -> str:
     """AUC of all detectors and test sets, in Markdown: `report → controlled [the report's]`."""
     rows = tables.headline(study, read_results(study)).query("metric == 'auc'")
-    rows = tables.in_reading_order(study, rows.assign(order=rows["protocol"], protocol=""))
-    values = tables.wide(rows, ["model", "test_set"], "order", "value")
-    values = values.reindex(columns=[*PROTOCOLS]).map("{:.2f}".format, na_action="ignore")
+    texts = rows["value"].map("{:.2f}".format) + np.where(tables.unlearned(rows), "†", "")
+    rows = rows.assign(text=texts, order=rows["protocol"], protocol="")
+    rows = tables.in_reading_order(study, rows)
+    values = tables.wide(rows, ["model", "test_set"], "order", "text")
+    values = values.reindex(columns=[*PROTOCOLS])
     reference = tables.report_table(study, read_results(study)).dropna(subset=["auc_report"])
     given = reference.set_index(["model", "test_set"])["auc_report"]
     texts = values.fillna("–").agg(" → ".join, axis=1).unstack("test_set", sort=False)
@@ -518,16 +521,26 @@ def readme_table(study: Study) -> str:
 
 
 def update_readme(readme: Path = ROOT / "README.md") -> bool:
-    """Writes the tables of all studies with results into the README. Returns whether it changed."""
+    """Writes tables and answers of all studies into the README. Returns whether it changed.
+
+    The tables are of `results.csv`, the answers those of `summary.md`.
+    """
 
     def block(found: re.Match) -> str:
-        study = get_study(found[1])
-        if not (study.figures / "results.csv").is_file():
+        study = get_study(found[2])
+        page = study.figures / "summary.md"
+        if not (study.figures / "results.csv").is_file() or not page.is_file():
             return found[0]
-        return f"<!-- results: {study.name} -->\n\n{readme_table(study)}\n\n<!-- end -->"
+        inside = readme_table(study)
+        if found[1] == "answers":
+            inside = re.search(rf"## {ANSWER}\n(.*?)\n\n", page.read_text("utf-8"), re.DOTALL)[1]
+        return f"<!-- {found[1]}: {study.name} -->\n\n{inside}\n\n<!-- end -->"
 
-    text = readme.read_text(encoding="utf-8")
-    new = re.sub(r"<!-- results: (\w+) -->.*?<!-- end -->", block, text, flags=re.DOTALL)
+    text, blocks = (
+        readme.read_text(encoding="utf-8"),
+        r"<!-- (results|answers): (\w+) -->.*?<!-- end -->",
+    )
+    new = re.sub(blocks, block, text, flags=re.DOTALL)
     if new != text:
         write_atomically(readme, lambda file: file.write_text(new, encoding="utf-8"))
     return new != text
