@@ -27,6 +27,7 @@ def made_results(seeds=(0,), **changes):
 DEFAULTS = {"study": "tiny", "approach": "direct", "model": "VGG16_V3", "protocol": "controlled"}
 DEFAULTS |= {"train_set": "inpainting", "test_set": "inpainting", "real_source": "wiki", "seed": 0}
 DEFAULTS |= {"metric": "auc", "value": 0.8, "num_real": 30, "num_fake": 28}
+DEFAULTS |= {"num_groups": 20, "num_seeds": 1}
 
 
 def made_rows(**columns):
@@ -46,7 +47,7 @@ def cells_of(table):
 
 
 CARD = {"approach": "direct", "model": "A", "protocol": "controlled", "train_set": "inpainting"}
-CARD |= {"seed": 0, "threshold": 0.42, "temperature": 2.0, "fingerprint": "f"}
+CARD |= {"seed": 0, "threshold": 0.42, "slope": 0.5, "intercept": 0.2, "fingerprint": "f"}
 
 
 def scores(shift=1.0, seed=0, num_groups=90):

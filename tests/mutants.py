@@ -17,15 +17,14 @@ import pytest
 
 from src import config
 
-ROOMS = {"metrics": "evaluation", "results": "evaluation", "comparisons": "evaluation"}
-ROOMS |= {"robustness": "detectors"}
+MODULES = ("metrics", "results", "comparisons")
 
 
 def tables():
     """Module → its bugs."""
     return {
-        f"src.{room}.{name}": importlib.import_module(f"evaluation.mutants_{name}").MUTANTS
-        for name, room in ROOMS.items()
+        f"src.evaluation.{name}": importlib.import_module(f"evaluation.mutants_{name}").MUTANTS
+        for name in MODULES
     }
 
 
@@ -65,6 +64,7 @@ def must_be_noticed(module_name: str, bug: tuple, *fixtures) -> None:
     """Fails unless the check of `bug` fails on the module with it; gives the check as many fixtures
     as it takes."""
     old, new, check = bug
+    assert check.__code__.co_varnames[0] == "code", f"{check.__name__} takes no module."
     arguments = (plant(module_name, old, new), *fixtures)[: check.__code__.co_argcount]
     assert noticed(check, *arguments), f"{check.__name__} passes in spite of it."
 

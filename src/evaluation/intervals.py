@@ -47,7 +47,7 @@ def estimate(
     """
     drawn = _drawn(labels, scores, groups, threshold, num_resamples, seed, names)
     value, error, df = _spread([drawn])
-    low, high = _interval(drawn.names, value, error, df, drawn.counts["num_groups"])
+    low, high = _interval(drawn.names, value, error, df, drawn.df + 1)
     return drawn.table(value, low, high)
 
 
@@ -81,7 +81,7 @@ def compare(
     with np.errstate(divide="ignore", invalid="ignore"):
         p_value = 2 * stats.t.sf(np.abs(value) / error, df)
     # No resample differs: equal, or apart in each of the groups (a sign test).
-    certain = np.where(value == 0, 1.0, 2 * 0.5 ** both[0].counts["num_groups"])
+    certain = np.where(value == 0, 1.0, 2 * 0.5 ** (both[0].df + 1))
     table = both[0].table(value, value - reach, value + reach)
     table["value_first"], table["value_second"] = (part.values.mean(axis=0) for part in both)
     return table.assign(p_value=np.where(error == 0, certain, p_value))
@@ -207,7 +207,8 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
     Where all or nothing was seen, no resample differs: then the bound is that of Clopper and
-    Pearson (1934) for no event in as many independent draws as there are groups.
+    Pearson (1934) for no event in as many independent draws as there are groups (of the scarcer class). Two tell
+    nothing: their interval is all of [0, 1].
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
@@ -217,6 +218,9 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     step = reach / (middle * (1 - middle))
     for bound, sign in ((low, -1), (high, 1)):
         bound[fraction] = special.expit(special.logit(middle) + sign * step)[fraction]
+    if num_groups < 3:  # one pair of groups at most: no resample can differ
+        low[fraction], high[fraction] = 0, 1
+        return low, high
     unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & ~inside
     low[edge] = np.where(value >= 1, 1 - unseen, 0)[edge]
     high[edge] = np.where(value >= 1, 1, unseen)[edge]

@@ -16,60 +16,46 @@ def perceptual_hash(image: np.ndarray) -> np.uint64:
     """64 bits that survive resizing, squashing and JPEG compression ("pHash").
 
     The picture is reduced to 32×32 grey levels; a bit tells whether one of the 8×8 lowest
-    coefficients of the cosine transform exceeds their median. All flat pictures agree.
+    coefficients of the cosine transform exceeds their median (C. Zauner, "Implementation and
+    benchmarking of perceptual image hash functions", 2010).
 
     Args:
         image: `(height, width, 3)` RGB or `(height, width)` grey, `uint8`.
 
     Returns:
         The hash, `uint64`. Two pictures are compared by the number of bits in which they differ.
-
-    Source: C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010.
-
-    Example:
-        >>> ramp = np.tile(np.arange(200, dtype=np.uint8), (100, 1))
-        >>> perceptual_hash(ramp) == perceptual_hash(ramp[::2])
-        np.True_
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 2 and image.shape[2:] != (3,):
-        raise ValueError(
-            f"Expected uint8 (height, width[, 3]), received {image.dtype} {image.shape}."
-        )
+        received = f"{image.dtype} {image.shape}"
+        raise ValueError(f"Expected uint8 (height, width[, 3]), received {received}.")
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:8, :8]
     return np.packbits(low > np.median(low)).view(">u8")[0].astype(np.uint64)
 
 
-def perceptual_hashes(files: Sequence[str | Path], *, num_threads: int = 2) -> np.ndarray:
+def perceptual_hashes(files: Sequence[str | Path]) -> np.ndarray:
     """`perceptual_hash` of every file, `(N,)`; JPEGs decoded at reduced size (a bit may differ)."""
-    hashes = map_files(
-        lambda file: perceptual_hash(read_grey(file, 64)), files, num_threads, "hashes"
-    )
+    hashes = map_files(lambda file: perceptual_hash(read_grey(file, 64)), files, 2, "hashes")
     return np.array(hashes, dtype=np.uint64)
 
 
 def near_duplicates(hashes: np.ndarray, max_distance: int = 4, *, chunk: int = 512) -> pd.DataFrame:
     """All pairs of hashes that differ in few bits.
 
-    Every pair is compared, in about `10 * chunk * N` bytes beside the pairs found.
-
     Args:
         hashes: `(N,)`, `uint64`.
         max_distance: Bits that may differ, 0 to 64. Faces aligned to one template resemble each
-            other: among 2,200 faces of FFHQ and StyleGAN, 2 pairs differ in up to 4 bits, 66 in up
-            to 8.
-        chunk: Rows compared together.
+            other: of 2,200, 2 pairs differ in up to 4 bits, 66 in up to 8.
+        chunk: Rows compared together, in about `10 * chunk * N` bytes.
 
     Returns:
         Columns `first`, `second` (positions, `first < second`) and `distance`.
     """
     hashes = np.asarray(hashes)
     if hashes.dtype != np.uint64 or hashes.ndim != 1:
-        raise ValueError(
-            f"Expected uint64 hashes of shape (N,), received {hashes.dtype} {hashes.shape}."
-        )
+        raise ValueError(f"Expected uint64 hashes (N,), received {hashes.dtype} {hashes.shape}.")
     found = [np.zeros((3, 0), np.int64)]
     for start in range(0, len(hashes), chunk):
         distance = _count_bits(hashes[start : start + chunk, None] ^ hashes[None, start:])
@@ -88,17 +74,10 @@ def _count_bits(values: np.ndarray) -> np.ndarray:
 
 
 def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The records split as the study did it, for demonstration only.
+    """The records with the column `split` as the study drew it, for demonstration only.
 
     Real and fake pictures are shuffled separately, so that the versions of one photograph part
-    ways.
-
-    Args:
-        records: With the column `label`.
-        seed: Of the shuffling.
-
-    Returns:
-        A copy of `records` with a new column `split`: 80 % training, 10 % validation, 10 % test.
+    ways: 80 % training, 10 % validation, 10 % test.
     """
     random, split = np.random.default_rng(seed), np.empty(len(records), dtype=object)
     for label in sorted(records["label"].unique()):
@@ -109,19 +88,17 @@ def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     return records.assign(split=split)
 
 
-def leak_test(records: pd.DataFrame, hashes: np.ndarray, *, max_distance: int = 4) -> pd.DataFrame:
-    """Counts the records whose counterpart lies in another split.
+def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
+    """Counts the records whose counterpart lies in another split; none does in a sound one.
 
     Args:
         records: With columns `path`, `split`, `group` and `person` (empty where unknown).
         hashes: `perceptual_hashes` of the records, to look for near-duplicates.
-        max_distance: Bits in which near-duplicates may differ.
 
     Returns:
         One row a kind of leak: `kind`, `count` (records with a counterpart in another split),
         `share` (of all records), `test_in_train` (share of the test records with a counterpart in
-        training) and `examples` (up to three pairs of paths). All counts are zero for a sound
-        split.
+        training) and `examples` (up to three pairs of paths).
     """
     missing = {"path", "split", "group", "person"} - set(records)
     if missing or not len(records) or len(hashes) != len(records):
@@ -131,7 +108,7 @@ def leak_test(records: pd.DataFrame, hashes: np.ndarray, *, max_distance: int = 
         )
     splits, paths = records["split"].to_numpy(), records["path"].to_numpy()
     found = {kind: _pairs_by_key(records[kind], splits) for kind in ("group", "person")}
-    pairs = near_duplicates(hashes, max_distance)[["first", "second"]].to_numpy()
+    pairs = near_duplicates(hashes)[["first", "second"]].to_numpy()
     pairs = pairs[splits[pairs[:, 0]] != splits[pairs[:, 1]]]
     found["near-duplicate"] = np.concatenate([pairs, pairs[:, ::-1]])
     rows = []

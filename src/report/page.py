@@ -127,7 +127,8 @@ def number_tables(
     rows, conditions, auc = (tables.with_daggers(t, of_auc) for t in (rows, conditions, of_auc))
     auc = _marked(auc)
     matrix, foreign = tables.matrix(study, results), tables.foreign(study, results)
-    matrix["train_set"] += np.where(matrix["learned"], "", " †")
+    failed = ~matrix["learned"].astype(bool)
+    matrix["train_set"] = matrix["train_set"].mask(failed, matrix["train_set"].astype(str) + " †")
     foreign = _marked(tables.with_daggers(foreign, of_auc))
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     alarms = _with_texts(tables.false_alarms(study, results), chance=None)

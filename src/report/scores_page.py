@@ -28,6 +28,9 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     constant = scores.groupby("detector")["score"].nunique() < 2  # they accuse all or none
     recalls = recalls[recalls["num_fake"] >= MIN_FAKES]
     recalls = recalls[~recalls["model"].isin(constant.index[constant])]
+    names, sets = recalls["generator"].astype(str), recalls["test_set"].astype(str)
+    twice = sets.groupby(names).transform("nunique") > 1
+    recalls = recalls.assign(generator=names.mask(twice, names + " (" + sets + ")"))
     for number, (rule, rows) in enumerate(recalls.groupby("rule", sort=False)):
         best = rows.groupby(["test_set", "generator"])["value"].transform("mean")
         rows = rows.assign(mean=best).sort_values("mean", kind="stable")

@@ -11,31 +11,31 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
     "threshold from the test split": (
         'scores["split"] == "valid"',
         'scores["split"] == "test"',
-        checks.test_threshold_and_temperature_come_from_validation_rows_of_the_training_set,
+        checks.test_threshold_and_calibration_come_from_validation_rows_of_the_training_set,
     ),
     "threshold from every set": (
-        'valid["checks.test_set"].isin(train_set.split("+"))',
-        'valid["checks.test_set"] != ""',
-        checks.test_threshold_and_temperature_come_from_validation_rows_of_the_training_set,
+        'valid["test_set"].isin(train_set.split("+"))',
+        'valid["test_set"] != ""',
+        checks.test_threshold_and_calibration_come_from_validation_rows_of_the_training_set,
     ),
     "threshold chosen anew where it is tested": (
-        'THRESHOLD_METRICS, card["threshold"], 1)',
-        'THRESHOLD_METRICS, choose_threshold(tested["label"], tested["score"]), 1)',
+        'THRESHOLD_METRICS, card["threshold"])',
+        'THRESHOLD_METRICS, choose_threshold(tested["label"], tested["score"]))',
         checks.test_result_rows_are_the_metrics_of_each_test_set_alone,
     ),
     "real sources mixed": (
-        'in tested.groupby(["checks.test_set", "real_source"], sort=False)',
-        'in ((("insight", "wiki"), t) for _, t in tested.groupby("checks.test_set"))',
+        'in tested.groupby(["test_set", "real_source"], sort=False)',
+        'in ((("insight", "wiki"), t) for _, t in tested.groupby("test_set"))',
         checks.test_result_rows_are_the_metrics_of_each_test_set_alone,
     ),
     "images drawn instead of groups": (
-        'rows["group"],',
-        'rows["path"] + rows["generator"],',
+        'values, rows["group"], **options',
+        'values, rows["path"] + rows["generator"], **options',
         checks.test_intervals_in_result_rows_draw_groups,
     ),
     "flipped labels let through": (
-        '(frame["label"] == 0) != (frame["generator"] == "real")',
-        'frame["label"].isna()',
+        "(label == 0) != is_real",
+        "label.isna()",
         checks.test_a_flipped_label_is_refused,
     ),
     "leaking groups let through": (
@@ -43,10 +43,35 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         '["split"].transform("nunique") > 3',
         checks.test_a_group_in_two_splits_is_refused,
     ),
-    "temperature forgotten": (
-        'rows["score"] if temperature == 1 else',
-        'rows["score"] if temperature else',
+    "calibration forgotten": (
+        'values = calibrated(values, card["slope"], card["intercept"])',
+        "pass",
         checks.test_result_rows_are_the_metrics_of_each_test_set_alone,
+    ),
+    "intercept forgotten": (
+        'card["slope"], card["intercept"])',
+        'card["slope"], 0.0)',
+        checks.test_result_rows_are_the_metrics_of_each_test_set_alone,
+    ),
+    "images of some trainings only": (
+        'join="inner"',
+        'join="outer"',
+        checks.test_means_over_seeds_are_those_of_the_images_that_every_training_scored,
+    ),
+    "means over validation rows, too": (
+        'frame[frame["split"] == "test"].set_index(keys)',
+        'frame.set_index(keys)',
+        checks.test_means_over_seeds_are_those_of_the_images_that_every_training_scored,
+    ),
+    "stale means stay": (
+        "return other_kinds | means",
+        "return other_kinds",
+        checks.test_means_over_seeds_go_when_a_training_changes,
+    ),
+    "own baselines at home in the study's training set": (
+        'card={"train_set": test_set, **fixed}',
+        'card={"train_set": study.train_set, **fixed}',
+        checks.test_own_baselines_are_at_home_on_each_test_set,
     ),
     "photographs alone move the threshold": (
         '["label"].transform("max") == 1',
@@ -64,8 +89,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_rows_of_another_kind_stay_when_rows_are_replaced,
     ),
     "seeds replace each other": (
-        "keys = study.figures / \"results.csv\", list(RESULT_KEYS)",
-        "keys = study.figures / \"results.csv\", list(RESULT_KEYS[:-1])",
+        "_isin(earlier, frame, order)",
+        '_isin(earlier, frame, [name for name in order if name != "seed"])',
         checks.test_results_replace_rows_with_the_same_keys_and_keep_the_others,
     ),
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """Perceptual hashes, near-duplicates, leaks between splits."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -11,16 +13,14 @@ from src.data import ties
 from src.evaluation import leaks
 from src.pictures.decoding import UnreadableImage
 
+SPLIT = ["train"] * 80 + ["valid"] * 10 + ["test"] * 10
+
 
 def photograph(seed, width=120, height=150):
     """A picture with large shapes and fine ones, `uint8`."""
     random, size = np.random.default_rng(seed), (width, height)
-    layers = [
-        Image.fromarray(random.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
-            size, Image.Resampling.BICUBIC
-        )
-        for n in (4, 24)
-    ]
+    small = [random.integers(0, 256, (n, n, 3), dtype=np.uint8) for n in (4, 24)]
+    layers = [Image.fromarray(part).resize(size, Image.Resampling.BICUBIC) for part in small]
     return np.asarray(Image.blend(*layers, 0.4))
 
 
@@ -35,14 +35,13 @@ def save(image, path, quality):
 
 def test_perceptual_hash_against_scipy():
     image = photograph(0)
-    grey = cv2.resize(
-        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA
-    )
-    low = dctn(grey.astype(float), norm="ortho")[:8, :8]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA)
+    low = dctn(small.astype(float), norm="ortho")[:8, :8]
     bits = "".join("1" if value > np.median(low) else "0" for value in low.ravel())
     value = leaks.perceptual_hash(image)
     assert value.dtype == np.uint64 and int(value) == int(bits, 2)
-    assert value == leaks.perceptual_hash(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    assert value == leaks.perceptual_hash(grey)
 
 
 def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path):
@@ -55,9 +54,8 @@ def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path):
         copies.append(save(squashed, tmp_path / "copy" / file.name, 75))
     hashes = leaks.perceptual_hashes(originals + copies)
     exact = [leaks.perceptual_hash(np.asarray(Image.open(file))) for file in originals + copies]
-    assert (
-        max(bin(int(a) ^ int(b)).count("1") for a, b in zip(hashes, exact)) <= 4
-    )  # reduced decoding costs little
+    differ = [bin(int(a) ^ int(b)).count("1") for a, b in zip(hashes, exact)]
+    assert max(differ) <= 4  # reduced decoding costs little
     pairs = leaks.near_duplicates(hashes, 6)
     assert set(zip(pairs["first"], pairs["second"])) == {(i, i + 20) for i in range(20)}
 
@@ -90,12 +88,9 @@ def test_near_duplicates_against_a_plain_loop(old_numpy, max_distance, monkeypat
     hashes[50:] = hashes[:10]
     if old_numpy:  # NumPy 1 cannot count bits
         monkeypatch.delattr(np, "bitwise_count", raising=False)
-    expected = []
-    for i in range(60):
-        for j in range(i + 1, 60):
-            distance = bin(int(hashes[i]) ^ int(hashes[j])).count("1")
-            if distance <= max_distance:
-                expected.append((i, j, distance))
+    pairs = itertools.combinations(range(60), 2)
+    every = [(i, j, bin(int(hashes[i]) ^ int(hashes[j])).count("1")) for i, j in pairs]
+    expected = [pair for pair in every if pair[2] <= max_distance]
     found = leaks.near_duplicates(hashes, max_distance, chunk=7)
     assert sorted(found.itertuples(index=False, name=None)) == expected and len(expected) >= 10
 
@@ -114,16 +109,12 @@ def test_near_duplicates_at_the_edges():
 @pytest.fixture
 def records():
     """100 photographs, each real and fake, split by group: sound."""
-    split = ["train"] * 80 + ["valid"] * 10 + ["test"] * 10
-    parts = []
-    for label in ("real", "fake"):
-        paths = [f"{label}/{i:03}.jpg" for i in range(100)]
-        groups = [f"{i:03}" for i in range(100)]
-        parts.append(
-            pd.DataFrame(
-                {"path": paths, "label": label, "group": groups, "split": split, "person": ""}
-            )
-        )
+    names = [f"{i:03}" for i in range(100)]
+    common = {"group": names, "split": SPLIT, "person": ""}
+    parts = [
+        pd.DataFrame({"path": [f"{label}/{name}.jpg" for name in names], "label": label, **common})
+        for label in ("real", "fake")
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -158,27 +149,21 @@ def test_planted_leaks_are_found(records, hashes):
 
 def test_the_study_split_leaks(records, hashes):
     split = leaks.study_split(records, seed=0)
-    assert split.groupby(["label", "split"]).size().to_dict() == {
-        (label, name): count
-        for label in ("real", "fake")
-        for name, count in (("train", 80), ("valid", 10), ("test", 10))
-    }
+    for _, rows in split.groupby("label"):
+        assert rows["split"].value_counts().to_dict() == {"train": 80, "valid": 10, "test": 10}
     table = leaks.leak_test(split, hashes).set_index("kind")
-    assert (
-        table.loc[["group", "near-duplicate"], "test_in_train"] > 0.5
-    ).all()  # 80 % are expected
+    leaking = table.loc[["group", "near-duplicate"], "test_in_train"]
+    assert (leaking > 0.5).all()  # 80 % are expected
     assert split["split"].tolist() == leaks.study_split(records, seed=0)["split"].tolist()
     assert split["split"].tolist() != leaks.study_split(records, seed=1)["split"].tolist()
-    assert (
-        records["split"].tolist()
-        == ["train"] * 80 + ["valid"] * 10 + ["test"] * 10 + records["split"].tolist()[100:]
-    )
+    assert records["split"].tolist() == 2 * SPLIT
 
 
 def test_leak_test_says_what_is_missing(records, hashes):
-    with pytest.raises(ValueError, match="without .'group'."):
-        leaks.leak_test(records.drop(columns="group"), hashes)
-    with pytest.raises(ValueError, match="received 0 records"):
-        leaks.leak_test(records[:0], hashes[:0])
-    with pytest.raises(ValueError, match="200 records .*199 hashes"):
-        leaks.leak_test(records, hashes[:-1])
+    for rows, given, message in (
+        (records.drop(columns="group"), hashes, "without .'group'."),
+        (records[:0], hashes[:0], "received 0 records"),
+        (records, hashes[:-1], "200 records .*199 hashes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            leaks.leak_test(rows, given)

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from src import config
-from src.evaluation import metrics, results
+from src.evaluation import intervals, metrics, results
 from src.evaluation.metrics import choose_threshold, compute
 
-CARD = {"train_set": "inpainting", "seed": 3, "threshold": 0.42, "temperature": 2.0}
+CARD = {"train_set": "inpainting", "seed": 3, "threshold": 0.42, "slope": 0.5, "intercept": 0.2}
 WHO = {"approach": "direct", "model": "VGG16_V3", "protocol": "controlled"}
 
 
@@ -116,13 +116,15 @@ def test_a_group_in_two_splits_is_refused(code, study):
         )
 
 
-def test_threshold_and_temperature_come_from_validation_rows_of_the_training_set(code, study):
+def test_threshold_and_calibration_come_from_validation_rows_of_the_training_set(code, study):
     scores = _scores()
     valid = scores[(scores["split"] == "valid") & (scores["test_set"] == "inpainting")]
     chosen = code.calibrate(scores, "inpainting")
-    assert chosen["threshold"] == choose_threshold(valid["label"], valid["score"])
-    assert chosen["temperature"] == metrics.fit_temperature(valid["label"], valid["score"])
-    with pytest.raises(ValueError, match="no validation rows of 'text2img'.*'insight'"):
+    assert chosen == {
+        "threshold": choose_threshold(valid["label"], valid["score"]),
+        **metrics.fit_calibration(valid["label"], valid["score"]),
+    }
+    with pytest.raises(ValueError, match="No scores are validation rows of 'text2img'.*'insight'"):
         code.calibrate(scores, "text2img")
 
 
@@ -137,7 +139,7 @@ def test_validation_rows_of_several_training_sets_and_of_photographs_alone(code,
         scores, "inpainting"
     )
     with pytest.raises(
-        ValueError, match="one source of photographs.*'insight', received .'wiki', 'celeba'"
+        ValueError, match="one source of photographs of 'insight', not .'wiki', 'celeba'"
     ):
         code.validation_rows(_scores(), "insight")
 
@@ -146,36 +148,33 @@ def test_result_rows_are_the_metrics_of_each_test_set_alone(code, study):
     scores = _scores()
     rows = code.result_rows(study, scores, **WHO, card=CARD)
     assert tuple(rows) == code.RESULT_COLUMNS
-    assert (rows["ci_low"] <= rows["value"] + 0.1).all() and (
-        rows["ci_low"] <= rows["ci_high"]
-    ).all()
-    assert (rows[["num_real", "num_fake"]] == 20).all(axis=None) and (rows["seed"] == 3).all()
-    for (test_set, real_source), part in rows.groupby(["test_set", "real_source"]):
-        tested = scores.query(
-            "split == 'test' and test_set == @test_set and real_source == @real_source"
-        )
-        values = part.set_index("metric")["value"]
-        for suffix, threshold in (("", 0.5), ("_at_threshold", CARD["threshold"])):
-            oracle = compute(tested["label"], tested["score"], threshold)
-            for name in metrics.THRESHOLD_METRICS:
-                assert values[name + suffix] == pytest.approx(oracle[name]), (
-                    test_set,
-                    real_source,
-                    name + suffix,
-                )
-        assert values["auc"] == pytest.approx(compute(tested["label"], tested["score"])["auc"])
-        logit = np.log(tested["score"] / (1 - tested["score"])) / CARD["temperature"]
-        cooled = compute(tested["label"], 1 / (1 + np.exp(-logit)))
-        assert values["log_loss_calibrated"] == pytest.approx(cooled["log_loss"])
-        assert values["fpr_at_threshold"] == pytest.approx(1 - values["recall_real_at_threshold"])
-        assert (
-            len(values)
-            == len(metrics.METRICS)
-            + len(metrics.THRESHOLD_METRICS)
-            + len(metrics.CALIBRATION_METRICS)
-            + 1
-        )
+    assert (rows[["num_real", "num_fake", "num_groups"]] == 20).all(axis=None)
+    assert (rows["seed"] == 3).all() and (rows["num_seeds"] == 1).all()
+    names = metrics.METRICS + metrics.THRESHOLD_METRICS + metrics.CALIBRATION_METRICS
     assert len(rows.groupby(["test_set", "real_source"])) == 3
+    for (test_set, source), part in rows.groupby(["test_set", "real_source"]):
+        task = "split == 'test' and test_set == @test_set and real_source == @source"
+        tested = scores.query(task)
+        label, score, group = tested["label"], tested["score"], tested["group"]
+        part = part.set_index("metric")
+        values = part["value"]
+        for suffix, threshold in (("", 0.5), ("_at_threshold", CARD["threshold"])):
+            oracle = compute(label, score, threshold, group)
+            for name in metrics.THRESHOLD_METRICS:
+                assert values[name + suffix] == pytest.approx(oracle[name])
+        fakes, reals = tested[label == 1], tested[label == 0]
+        pairs = fakes.merge(reals, how="cross").query("group_x != group_y")
+        assert values["auc"] == pytest.approx((pairs["score_x"] > pairs["score_y"]).mean())
+        logit = CARD["slope"] * np.log(score / (1 - score)) + CARD["intercept"]
+        assert values["log_loss_calibrated"] == pytest.approx(
+            compute(label, 1 / (1 + np.exp(-logit)))["log_loss"]
+        )
+        assert values["fpr_at_threshold"] == pytest.approx(1 - values["recall_real_at_threshold"])
+        assert len(values) == len(names) - len(intervals.MIN_REALS) + 1
+        options = {"num_resamples": study.num_resamples, "seed": study.seed, "names": ["auc", "f1"]}
+        oracle = intervals.estimate(label, score, group, **options).set_index("metric")
+        bounds = ["ci_low", "ci_high"]
+        assert np.allclose(part.loc[["auc", "f1"], bounds], oracle[bounds])
 
 
 def test_result_rows_depend_on_test_rows_only(code, study):
@@ -196,13 +195,14 @@ def test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else(
     )
     rows = code.result_rows(study, pd.concat([scores, alone]), **WHO, card=CARD)
     row = rows[rows["real_source"].eq("celeba") & rows["test_set"].eq("inpainting")]
+    assert row["num_groups"].item() == 20
     tested = alone[alone["split"] == "test"]
     assert row["metric"].tolist() == ["fpr_at_threshold"] and row[
         ["num_real", "num_fake"]
     ].values.tolist() == [[20, 0]]
     assert row["value"].item() == (tested["score"] >= CARD["threshold"]).mean()
     code.write_results(study, rows)
-    with pytest.raises(ValueError, match="fakes and nothing else"):
+    with pytest.raises(ValueError, match="received 0 real and 20 fake"):
         code.result_rows(study, scores[scores["label"] == 1], **WHO, card=CARD)
 
 
@@ -213,20 +213,19 @@ def test_intervals_in_result_rows_draw_groups(code, study):
     once, often = (
         code.result_rows(study, frame, **WHO, card=CARD)[columns] for frame in (scores, tenfold)
     )
-    chosen = once["metric"].isin(["auc", "accuracy", "f1_at_threshold"])
-    pd.testing.assert_frame_equal(once[chosen], often[chosen])
+    names = ["auc", "accuracy", "f1_at_threshold"]
+    once, often = (
+        rows[rows["metric"].isin(names)].reset_index(drop=True) for rows in (once, often)
+    )
+    pd.testing.assert_frame_equal(once, often)
 
 
 def test_says_what_is_wrong_with_card_or_rows(code, study):
     scores = _scores()
-    with pytest.raises(ValueError, match=r"lacks \['seed', 'threshold'\]"):
+    with pytest.raises(ValueError, match=r"lacks \['seed', 'threshold', 'slope', 'intercept'\]"):
         code.result_rows(study, scores, **WHO, card={"train_set": "inpainting", "threshold": None})
     with pytest.raises(ValueError, match="no rows of the test split"):
         code.result_rows(study, scores[scores["split"] != "test"], **WHO, card=CARD)
-    with pytest.raises(ValueError, match="scores of one detector"):
-        code.result_rows(study, scores.assign(model_id=["a", "b"] * 180), **WHO, card=CARD)
-    with pytest.raises(ValueError, match="no metrics named .'auc_at_threshold'"):
-        code.result_rows(study, scores, **WHO, card=CARD, names=["auc", "auc_at_threshold"])
     names = ["auc", "accuracy_at_threshold", "fpr_at_threshold", "ece_calibrated"]
     every, some = (
         code.result_rows(study, scores, **WHO, card=CARD, names=given) for given in (None, names)
@@ -235,8 +234,6 @@ def test_says_what_is_wrong_with_card_or_rows(code, study):
     assert some.sort_values(["test_set", "real_source", "metric"], ignore_index=True).equals(
         chosen.sort_values(["test_set", "real_source", "metric"], ignore_index=True)
     )
-    without = code.result_rows(study, scores, **WHO, card={**CARD, "temperature": None})
-    assert not without["metric"].str.endswith("_calibrated").any()
 
 
 def test_results_replace_rows_with_the_same_keys_and_keep_the_others(code, study):
@@ -328,6 +325,69 @@ def test_conditions_of_a_detector_go_when_it_was_trained_anew(code, study):
     assert set(code.read_results(study)["metric"]) == {"auc"}
 
 
+SEEDS = {"approach": "direct", "model": "A", "protocol": "report"}
+
+
+def test_means_over_seeds_are_those_of_the_images_that_every_training_scored(code, study):
+    study = replace(study, extra_seeds=(study.seed, 1, 2))
+    frames = {"": _scores(), "-seed1": _scores(seed=5), "-seed2": _scores(seed=6).iloc[7:]}
+    assert code.write_seed_means(study, **SEEDS).empty  # nothing was trained
+    for variant, frame in frames.items():
+        code.write_scores(study, f"A-report{variant}", frame.sample(frac=1, random_state=1))
+    rows = code.write_seed_means(study, **SEEDS)
+    assert tuple(rows) == code.RESULT_COLUMNS and code.read_results(study).shape == rows.shape
+    assert (rows["seed"] == code.ALL_SEEDS).all() and (rows["num_seeds"] == 3).all()
+    wanted = rows.query("test_set == 'inpainting'").set_index("metric")
+    label, group, scores = [], [], [[], [], []]
+    for row in frames["-seed2"].query("split == 'test' and test_set == 'inpainting'").itertuples():
+        label.append(row.label)
+        group.append(row.group)
+        for values, frame in zip(scores, frames.values()):
+            same = frame[(frame["path"] == row.path) & (frame["test_set"] == "inpainting")]
+            values.append(same["score"].item())
+    assert wanted["num_real"].eq(label.count(0)).all() and label.count(0) < 20
+    auc = np.mean([compute(label, values, groups=group)["auc"] for values in scores])
+    assert wanted["value"]["auc"] == pytest.approx(auc)
+    order = np.argsort(group, kind="stable")  # other draws, the same interval up to chance
+    arrays = np.array(label)[order], np.array(scores)[:, order], np.array(group)[order]
+    oracle = intervals.estimate(*arrays, num_resamples=4000, names=["auc"])
+    bounds = ["ci_low", "ci_high"]
+    assert np.allclose(wanted.loc["auc", bounds].astype(float), oracle[bounds], atol=0.04)
+
+
+def test_means_over_seeds_go_when_a_training_changes(code, study):
+    card = {**CARD, "train_set": study.train_set, "seed": study.seed}
+    for variant, seed in (("", 0), ("-seed1", 1)):
+        code.write_scores(study, f"A-report{variant}", _scores(seed=seed))
+    code.write_seed_means(study, **SEEDS)
+    rows = code.result_rows(study, _scores(), **SEEDS, card=card)
+    for _ in range(2):  # written anew with the same numbers, the means stay
+        code.write_results(study, rows)
+        assert code.ALL_SEEDS in set(code.read_results(study)["seed"])
+    code.write_results(study, rows.assign(value=rows["value"] - 0.01))
+    assert code.ALL_SEEDS not in set(code.read_results(study)["seed"])
+
+
+def test_own_baselines_are_at_home_on_each_test_set(code, study):
+    table = _scores().query("real_source == 'wiki'").assign(task="any")
+    probability = table["score"].where((table["split"] == "test") | (table["generator"] == "real"))
+    table["label"] = table["label"].map(dict(enumerate(config.LABELS)))
+    who = {"approach": "geometry", "protocol": "report"}
+    rows = code.score_baseline(study, table, table["score"], name="A", **who)
+    card = code.calibrate(code.read_scores(study, "A-report"), "inpainting")
+    assert (rows["train_set"] == study.train_set).all()
+    own = code.score_baseline(study, table, probability, name="A_own", **who)
+    assert (own["train_set"] == own["test_set"]).all() and own["test_set"].nunique() == 2
+    back = code.read_results(study)
+    assert back.groupby("model").size().to_dict() == {"A": len(rows), "A_own": len(own)}
+    assert code.read_scores(study, "A_own-report")["score"].notna().all()
+    tested = code.test_scores(study, "A", "report", "insight")
+    for found, threshold in ((rows, card["threshold"]), (own, 0.5)):
+        chosen = "metric == 'accuracy_at_threshold' and test_set == 'insight'"
+        right = (tested["score"] >= threshold) == (tested["label"] == 1)
+        assert found.query(chosen)["value"].item() == pytest.approx(right.mean())
+
+
 def test_test_rows_are_those_against_each_generators_own_photographs(code, study):
     code.write_scores(study, code.model_id("A", "report"), _scores())
     rows = code.test_scores(study, "A", "report")
@@ -345,8 +405,8 @@ def test_says_what_is_wrong_with_results(code, study):
         (rows.drop(columns="seed"), "Expected the columns"),
         (rows.assign(more=1), "Expected the columns"),
         (rows.assign(value=np.nan), "no finite value"),
-        (rows.assign(study="full"), "of the study 'tiny'"),
-        (pd.concat([rows, rows]), "each row once"),
+        (rows.assign(study="full"), "a study other than 'tiny'"),
+        (pd.concat([rows, rows]), "81 of 162 rows have a copy"),
     ):
         with pytest.raises(ValueError, match=message):
             code.write_results(study, change)
