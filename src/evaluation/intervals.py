@@ -77,7 +77,8 @@ def compare(
         _drawn(labels, part, groups, 0.5, num_resamples, seed, names) for part in (first, second)
     ]
     value, error, df = _spread(both)
-    reach = stats.t.ppf(0.975, df) * error
+    unseen = 2 * (1 - 0.025 ** (1 / (both[0].df + 1)))  # as in `_interval`; differences span 2
+    reach = np.where((error == 0) & (value != 0), unseen, stats.t.ppf(0.975, df) * error)
     with np.errstate(divide="ignore", invalid="ignore"):
         p_value = 2 * stats.t.sf(np.abs(value) / error, df)
     # No resample differs: equal, or apart in each of the groups (a sign test).
@@ -207,8 +208,8 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
     Where all or nothing was seen, no resample differs: then the bound is that of Clopper and
-    Pearson (1934) for no event in as many independent draws as there are groups (of the scarcer class). Two tell
-    nothing: their interval is all of [0, 1].
+    Pearson (1934) for no event in as many independent draws as there are groups (of the scarcer
+    class). Two groups tell nothing: their interval is all of [0, 1].
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
