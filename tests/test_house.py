@@ -9,6 +9,8 @@ from src.config import ROOT
 # A module may import from modules of a lower rank, and from its own room.
 RANKS = {"src": 0, "src.config": 0, "src.files": 0, "src.pictures": 1, "src.data": 2}
 RANKS |= {"src.evaluation": 3, "src.detectors": 4, "src.report": 5}
+ENTRY = "src.evaluation.__main__"  # a command: nothing imports it, so it may import every room
+RANKS[ENTRY] = 6
 FILES = sorted(
     path for room in ("src", "simulator", "tools") for path in (ROOT / room).rglob("*.py")
 )
@@ -40,6 +42,7 @@ def test_imports_go_one_way(path):
     here = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
     for module in imported(path):
         there = room_of(module)
+        assert there != ENTRY, module
         if here == "simulator":
             assert there not in ("tools", "src") and there not in RANKS, module
         elif there == "simulator":
@@ -54,4 +57,4 @@ def test_the_rooms_do_not_grow():
         files = (ROOT / room).rglob("*.py")
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
 
-    assert lines("src") <= 9_600 and lines("simulator") <= 1_450
+    assert lines("src") <= 8_700 and lines("simulator") <= 1_450

@@ -41,7 +41,9 @@ def read(file: Path) -> pd.DataFrame:
     labels = (
         table["label"].astype(str).map({"real": 0, "fake": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1})
     )
+    table["score"] = pd.to_numeric(table["score"])
     problems = {
+        "no path or generator": table[["path", "generator"]].isna().any(axis=1),
         "a label other than 0, 1, real or fake": labels.isna(),
         "a score outside [0, 1]": table["score"].notna() & ~table["score"].between(0, 1),
         "an image that stands twice": table.duplicated(["detector", "test_set", "path"]),

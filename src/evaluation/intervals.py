@@ -81,8 +81,8 @@ def compare(
     reach = np.where((error == 0) & (value != 0), unseen, stats.t.ppf(0.975, df) * error)
     with np.errstate(divide="ignore", invalid="ignore"):
         p_value = 2 * stats.t.sf(np.abs(value) / error, df)
-    # No resample differs: equal, or apart in each of the groups (a sign test).
-    certain = np.where(value == 0, 1.0, 2 * 0.5 ** (both[0].df + 1))
+    # No resample differs: the p-value at which `unseen` would reach 0; of 1 and 0, a sign test's.
+    certain = np.minimum(2 * np.clip(1 - np.abs(value) / 2, 0, 1) ** (both[0].df + 1), 1)
     table = both[0].table(value, value - reach, value + reach)
     table["value_first"], table["value_second"] = (part.values.mean(axis=0) for part in both)
     return table.assign(p_value=np.where(error == 0, certain, p_value))

@@ -232,8 +232,8 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
     best = chosen_by_validation(study, pixels)
     against = None
-    if best and scores is not None and {f"{study.fourier.name}-controlled"} <= set(scores.model_id):
-        pair = [f"{study.fourier.name}-controlled", f"{best}-controlled"]
+    pair = [f"{name}-controlled" for name in (study.fourier.name, best)]
+    if best and scores is not None and set(pair) <= set(scores.model_id):
         against = differences(study, [pair]).set_index("test_set")
     numbers = number_tables(study, results, changes)
     other_seeds = tables.marked(study, results).query("own_training and not own_seed and seed >= 0")
@@ -245,7 +245,6 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         num_pixel_networks=pixels["model"].nunique(),
         best=best,
         against=against,
-        learned=dict(zip(auc.model + "-" + auc.protocol, ~tables.unlearned(auc))),
         pixels=_in_domain_and_elsewhere(study, pixels, best),
         detector=lambda name: _in_domain_and_elsewhere(study, controlled, name),
         at_a_glance=_figure(AT_A_GLANCE) if (study.figures / AT_A_GLANCE).is_file() else "",
@@ -327,7 +326,7 @@ def _leak(study: Study, scores: pd.DataFrame | None, records: pd.DataFrame | Non
         "trained": len(tested & trained),
         "persons": len(persons),
         "persons_in_both": sum({"train", "test"} <= splits for splits in persons),
-        "unnamed": sorted(records.loc[records["person"] == "", "dataset"].unique()),
+        "unnamed": [name for name, rows in records.groupby("dataset") if not rows["person"].any()],
     }
 
 

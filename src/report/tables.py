@@ -137,7 +137,7 @@ def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 def unlearned(auc: pd.DataFrame) -> pd.Series:
     """Which rows are of a network that did not learn, and so proves nothing elsewhere.
 
-    Its AUC is not better than chance on every generator that it was trained on.
+    On at least one generator that it was trained on, its AUC is not better than chance.
 
     Args:
         auc: Rows of AUC, those of the generators trained on among them.

@@ -308,8 +308,61 @@ def test_tasks_and_what_the_controlled_protocol_replays(study, records):
     expected = {"inpainting": (2, 0), "text2img": (1, 0), "insight": (2, 0), "gan140k": (1, 1)}
     for test_set, (real, fake) in expected.items():
         assert replayed[test_set, "real"] == [real] and replayed[test_set, "fake"] == [fake]
-    train = table[table["split"] == "train"]
-    assert not set(train["group"]) & set(table.loc[table["split"] == "test", "group"])
+    squashed = table.groupby("test_set")["squashed"].unique().map(list).to_dict()
+    assert squashed == {
+        "inpainting": [True], "insight": [True], "text2img": [False], "gan140k": [False]
+    }  # fmt: skip
+
+
+def test_what_is_not_trained_on_is_tested(study, records):
+    """All of every other task, whatever its split, but the groups of training and validation."""
+    known = records["split"] != "test"
+    gan = records["dataset"] == "gan140k"
+    torn = records[gan & known].index[0]  # a picture that shares a photograph's group
+    photograph = records[(records["dataset"] == "wiki") & known].iloc[0]
+    records.loc[torn, ["group", "split"]] = photograph[["group", "split"]].tolist()
+    real = records["label"] == "real"
+    learnt = records[(records["generator"] == "inpainting")
+                     | real & records["dataset"].isin(["wiki", "celeba"])]  # fmt: skip
+    seen = set(learnt.loc[learnt["split"] != "test", "group"])
+    pairs = {**study.test_sets, "gan140k / wiki": "wiki", "celeba": "celeba"}
+    expected = set()
+    for task, source in pairs.items():
+        generator = task.split(" / ")[0]
+        for row in records.itertuples():
+            of_task = row.dataset == source if row.label == "real" else row.generator == generator
+            if of_task and (task == "inpainting" or row.group not in seen):
+                expected.add((task, row.path, row.split if task == "inpainting" else "test"))
+    table = catalog.tasks(records, study)
+    assert set(zip(table["task"], table["path"], table["split"])) == expected
+    assert len(table) == len(expected) and records.loc[torn, "path"] not in set(table["path"])
+    tested, others = (set(table.loc[table["split"].isin(names), "group"])
+                      for names in (["test"], ["train", "valid"]))  # fmt: skip
+    assert not tested & others and set(records["group"]) == tested | seen
+
+
+def test_photographs_are_cut_to_squares_where_the_fakes_were_no_squashed_photographs(
+    study, records
+):
+    size, jpeg = f"squash:{study.square_size}", "jpeg:75"
+    plans = {  # of photographs and of fakes
+        "inpainting": (f"{size} {jpeg} {jpeg}", size),
+        "insight": (f"{size} {jpeg} {jpeg}", size),
+        "text2img": (f"square {size} {jpeg}", f"square {size}"),
+        "gan140k": (f"square {size} {jpeg}", f"square {size} {jpeg}"),
+        "gan140k / wiki": (f"square {size} {jpeg}", f"square {size} {jpeg}"),
+        "celeba": (f"{size} {jpeg} {jpeg}", None),
+    }
+    table = catalog.task_steps(study, records, "controlled", ("grey",))
+    found = table.groupby(["task", "label"])["steps"].agg(set).to_dict()
+    expected = {
+        (task, label): {f"{plan} grey"}
+        for task, pair in plans.items()
+        for label, plan in zip(("real", "fake"), pair)
+        if plan
+    }
+    assert found == expected
+    assert set(catalog.task_steps(study, records, "report")["steps"]) == {""}
 
 
 def test_a_task_without_a_class_is_an_error(records):

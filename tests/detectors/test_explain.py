@@ -240,7 +240,8 @@ def test_region_rows_are_means_of_the_pictures_with_heat(tmp_path, monkeypatch):
     names = ["cam_in_region", "cam_in_region_chance"]
     names += ["cam_in_region_elsewhere", "cam_in_region_excess"]
     assert rows["metric"].tolist() == names and (rows["seed"] == 1).all()
-    assert set(rows["num_fake"]) == {18} and set(rows["num_real"]) == {0}
+    counts = rows[["num_fake", "num_real", "num_groups", "num_seeds"]].drop_duplicates()
+    assert counts.to_numpy().tolist() == [[18, 0, 10, 1]]
     known = heat[np.delete(np.arange(20), 4)], boxes[np.delete(np.arange(20), 4)]
     shares = (explain.share_inside(*known), explain.share_elsewhere(*known))
     inside, elsewhere = (np.delete(share, 3).mean() for share in shares)
@@ -305,7 +306,7 @@ def test_ring_occlusion_refuses_what_does_not_fit():
         (spectra, labels, 0, "num_rings=0; expected"),
         (spectra, labels, 5, "num_rings=5; expected"),
         (spectra[..., 0], labels, 2, "takes uint8 pictures"),
-        (spectra, 0 * labels, 2, "both classes"),
+        (spectra, 0 * labels, 2, "Both classes"),
     ):
         with pytest.raises(ValueError, match=message):
             explain.ring_occlusion(model, shown, known, labels, num_rings=num_rings)

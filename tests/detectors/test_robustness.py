@@ -64,7 +64,7 @@ class _Network:
         return 0.7 * pixels.mean(axis=(1, 2)) + 0.3 * pixels[:, :4, :4].mean(axis=(1, 2))
 
 
-def _pictures(study, last_steps, protocol="controlled"):
+def _pictures(study, last_steps, protocol="controlled", square=("squash:32",)):
     """Files, and `scoring.Pictures` of them as far as is needed."""
     generator, rows = np.random.default_rng(0), []
     for label, folder, side in (("real", "wiki", (40, 30)), ("fake", "inpainting", (32, 32))):
@@ -72,7 +72,7 @@ def _pictures(study, last_steps, protocol="controlled"):
             path = f"{folder}/{number}.png"
             pixels = generator.integers(0, 256, (*side, 3), dtype=np.uint8)
             made_pictures.saved(study.data / "raw" / path, pixels)
-            before = ["squash:32"] + ["jpeg:75"] * (2 * (label == "real"))
+            before = [*square] + ["jpeg:75"] * (2 * (label == "real"))
             plan = (before if protocol == "controlled" else []) + list(last_steps)
             split = "valid" if number == 0 else "test"
             generated = "real" if label == "real" else "inpainting"
@@ -110,17 +110,23 @@ CONDITIONS = ["jpeg:30", "blur:7", "pixelate:3"]
 def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(code, study):
     detectors, boxes = _degraded(study)
     detectors["R"] = (_Network(), _pictures(study, ("resize:16",), "report"))
+    cut = ("square", "squash:32")  # where the fakes were no squashed photographs
+    detectors["S"] = (_Network(), _pictures(study, ("spectrum", "resize:16"), square=cut))
     scores = _score(code, study, detectors, boxes)
     assert list(scores) == ["model_id", *SCORE_COLUMNS, "condition"]
-    assert scores.groupby("model_id").size().to_dict() == {"A": 30, "F": 30, "E": 27, "R": 30}
+    assert scores.groupby("model_id").size().to_dict() == {
+        "A": 30, "F": 30, "E": 27, "R": 30, "S": 30
+    }  # fmt: skip
     assert set(scores["split"]) == {"test"} and set(scores["real_source"]) == {"wiki"}
     corners = boxes.set_index("path")
     for name, (network, pictures) in detectors.items():
         plan_of = pictures.table.query("real_source == 'wiki'").set_index("path")["steps"]
         for row in scores[scores["model_id"] == name].itertuples():
             plan = plan_of[row.path].split()
-            num = 0 if name == "R" else 3 if row.label == 0 else 1
-            assert name == "R" or plan[:num] == ["squash:32", "jpeg:75", "jpeg:75"][:num]
+            before = ["square"] * (name == "S") + ["squash:32"]
+            before += ["jpeg:75", "jpeg:75"] * (row.label == 0)
+            num = 0 if name == "R" else len(before)
+            assert name == "R" or plan[:num] == before
             plan = plan[:num] + [row.condition] + plan[num:]
             box = corners.loc[row.path].to_numpy() if name == "E" else None
             picture = apply(decode(study.data / "raw" / row.path), plan, box)

@@ -19,7 +19,6 @@ from src.evaluation.results import (
     RESULT_COLUMNS,
     read_results,
     read_scores,
-    score_baseline,
     scores_file,
 )
 from src.pictures.decoding import decode
@@ -128,7 +127,7 @@ def test_heat_in_altered_regions_is_scored_per_detector_and_test_set(study, pict
     scoring.score(model, network, shown)
     rows = explain.score_regions(shown, {"regions": model})
     assert tuple(rows) == RESULT_COLUMNS and set(rows["model"]) <= {"regions"}
-    assert set(rows["test_set"]) <= {"inpainting", "insight"}  # the others altered every pixel
+    assert set(rows["test_set"]) <= {"insight"}  # the others altered every pixel
     sentences = explain.region_sentences(rows)
     assert len(sentences) == rows["test_set"].nunique()
     assert all(sentence.startswith("regions on ") for sentence in sentences)
@@ -161,12 +160,11 @@ def test_metadata_baseline_before_and_after_control(study, records, protocol):
     table = catalog.task_steps(study, records, protocol)
     traits = audit.traits_after_steps(study, table)
     assert len(traits) == len(table)
+    rows = audit.score_metadata(study, records, protocol)
+    assert set(rows["approach"]) == {"metadata"} and set(rows["protocol"]) == {protocol}
+    of = rows.groupby("model")["test_set"].agg(set)
+    assert of.to_dict() == dict.fromkeys(["Metadata", "Metadata_own"], set(study.test_sets))
     labels, task = (table["label"] == "fake").to_numpy(), table["task"] == study.train_set
-    train = ((table["split"] == "train") & task).to_numpy()
-    scores = audit.metadata_scores(traits[train], labels[train], traits)
-    names = {"approach": "metadata", "name": "Metadata", "protocol": protocol}
-    rows = score_baseline(study, table, scores, **names)
-    assert set(rows["test_set"]) == set(study.test_sets) and set(rows["approach"]) == {"metadata"}
     square = (traits["width"] == study.square_size) & (traits["height"] == study.square_size)
     square = square[table["task"].isin(["inpainting", "text2img", "insight"])]
     task = task.to_numpy()
@@ -242,7 +240,8 @@ def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
     rows = audit.score_boxes(study, pictures.table, "controlled", boxes)
     auc = rows[rows["metric"] == "auc"]
     auc = auc[auc["real_source"] == auc["test_set"].map(study.test_sets)]
-    assert (auc["value"] == 1).all() and len(auc) == 4 and set(rows["model"]) == {"Face_box"}
+    assert (auc["value"] == 1).all() and set(rows["approach"]) == {"geometry"}
+    assert auc["model"].value_counts().to_dict() == {"Face_box": 4, "Face_box_own": 4}
     same = boxes.assign(left=0.2, right=0.8)
     rows = audit.score_boxes(study, pictures.table, "controlled", same)
     assert (rows.query("metric == 'auc'")["value"] == 0.5).all()
@@ -269,7 +268,8 @@ def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypa
 def test_attributes_of_photographs(study, records, boxes):
     table = comparisons.attributes(study, records, boxes)
     labels = records.set_index("path").loc[table.index]
-    assert (labels["label"] == "real").all() and (labels["split"] != "train").all()
+    tasks = catalog.tasks(records, study).query("label == 'real' and split != 'train'")
+    assert (labels["label"] == "real").all() and set(table.index) == set(tasks["path"])
     assert set(table["gender"].dropna()) <= {"male", "female"}
     assert set(table["colour"]) <= {"grey", "colour"}
     np.testing.assert_allclose(table["face_size"], 0.8 * 0.6)
@@ -281,7 +281,7 @@ def test_attributes_of_photographs(study, records, boxes):
 def test_altered_boxes(study, records):
     table = catalog.task_steps(study, records, "controlled")
     altered = sources.altered_boxes(study, table)
-    partly = table["generator"].isin(["inpainting", "insight"]).to_numpy()
+    partly = (table["generator"] == "insight").to_numpy()  # the others altered every pixel
     assert np.isfinite(altered[partly]).all() and np.isnan(altered[~partly]).all()
     real_data = replace(study, simulation=None)
     assert np.isnan(sources.altered_boxes(real_data, table)).all()

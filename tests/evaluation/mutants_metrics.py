@@ -13,15 +13,25 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         "np.ones(len(scores), bool)",
         checks.test_agrees_with_scikit_learn,
     ),
-    "images drawn instead of groups": (
-        "index, num_groups = _group_index(groups, len(labels))\n    weighted",
-        "index, num_groups = _group_index(np.arange(len(labels)), len(labels))\n    weighted",
-        checks.test_copies_of_an_image_in_its_group_do_not_narrow_the_interval,
+    "pairs within a group among those of the AUC": (
+        '(area - counts**2 @ wins) / (num_fake * num_real - own)',
+        "area / (num_fake * num_real)",
+        checks.test_a_fake_a_hair_above_its_photograph_is_no_better_than_chance,
     ),
-    "images drawn, seen by coverage": (
-        "index, num_groups = _group_index(groups, len(labels))\n    weighted",
-        "index, num_groups = _group_index(np.arange(len(labels)), len(labels))\n    weighted",
-        checks.test_nineteen_in_twenty_intervals_hold_the_truth,
+    "pairs within a group won, but not counted": (
+        "(num_fake * num_real - own)",
+        "(num_fake * num_real)",
+        checks.test_auc_leaves_out_the_pairs_within_a_group,
+    ),
+    "ties within a group lost": (
+        '(np.sign(pairs["score_x"] - pairs["score_y"]) + 1) / 2',
+        'pairs["score_x"] > pairs["score_y"]',
+        checks.test_auc_leaves_out_the_pairs_within_a_group,
+    ),
+    "a group drawn twice taken for two": (
+        "own = counts**2 @ pairs",
+        "own = counts @ pairs",
+        checks.test_a_weight_counts_its_group_so_many_times,
     ),
     "threshold not inclusive": (
         "scores >= threshold",
@@ -44,8 +54,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_agrees_with_scikit_learn,
     ),
     "average precision by other corners": (
-        "np.diff(fakes) * fakes[:, 1:] /",
-        "np.diff(fakes) * fakes[:, :-1] /",
+        "precision = fakes[:, 1:] /",
+        "precision = fakes[:, :-1] /",
         checks.test_agrees_with_scikit_learn,
     ),
     "equal error rate not interpolated": (
@@ -73,31 +83,6 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         "CLIP = 1e-2",
         checks.test_confident_mistakes_cost_a_finite_log_loss,
     ),
-    "an interval of 90 percent": (
-        "(0.025, 0.975)",
-        "(0.05, 0.95)",
-        checks.test_interval_is_the_central_95_percent_of_the_resamples,
-    ),
-    "groups drawn across classes": (
-        "for value in (1, 2, 3) if (kind == value).any()]",
-        "for value in (1,) if (kind == kind).any()]",
-        checks.test_each_resample_keeps_groups_of_one_class_in_proportion,
-    ),
-    "other resamples for each detector": (
-        "for scores in (first, second)\n    )",
-        "for seed, scores in enumerate((first, second))\n    )",
-        checks.test_paired_difference_is_narrower_than_the_detectors_own_intervals,
-    ),
-    "DeLong without the covariance": (
-        "pull = pulls[0] - pulls[1]",
-        "pull = pulls[0] + pulls[1]",
-        checks.test_delong_agrees_with_every_pair_compared,
-    ),
-    "DeLong blind to groups": (
-        "variance += 2 * num_groups",
-        "variance += 0 * num_groups",
-        checks.test_delong_by_group_agrees_with_the_bootstrap_by_group,
-    ),
     "threshold of the best accuracy": (
         "balanced = (fake.sum() - fakes_below) * (~fake).sum() + reals_below * fake.sum()",
         "balanced = (fake.sum() - fakes_below) + reals_below",
@@ -108,19 +93,19 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         "middle = highs[best]",
         checks.test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle,
     ),
-    "rate blind to groups": (
-        "pull = np.bincount(index, events - value)",
-        "pull = events - value",
-        checks.test_rate_of_independent_images_has_the_interval_of_wilson,
+    "something must be called fake": (
+        "np.flatnonzero(balanced == balanced.max())",
+        "np.flatnonzero(balanced[:-1] == balanced.max())",
+        checks.test_threshold_may_call_all_or_nothing_fake,
     ),
-    "rate blind to groups, seen by coverage": (
-        "num = min(num, len(events))",
-        "num = len(events)",
-        checks.test_nineteen_in_twenty_intervals_of_a_rate_hold_the_truth,
+    "calibration without Platt's targets": (
+        "(num_fake + 1) / (num_fake + 2), 1 / (num_real + 2)",
+        "1 - 1e-9, 1e-9",
+        checks.test_calibration_agrees_with_scikit_learn,
     ),
-    "temperature multiplied": (
-        "1 - CLIP)) / temperature",
-        "1 - CLIP)) * temperature",
-        checks.test_temperature_undoes_an_overconfident_scale,
+    "intercept forgotten": (
+        "special.expit(slope * _logits(scores) + intercept)",
+        "special.expit(slope * _logits(scores))",
+        checks.test_calibration_agrees_with_scikit_learn,
     ),
-}
+}  # fmt: skip

@@ -8,6 +8,11 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         "if False:",
         checks.test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
     ),
+    "degraded before the square is squashed": (
+        'num = 1 + (plan[0] == "square")',
+        "num = 1",
+        checks.test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
+    ),
     "conditions mixed up": (
         "zip(probabilities[model_id].T, conditions)",
         "zip(probabilities[model_id].T, reversed(conditions))",

@@ -1,4 +1,4 @@
-"""Traits, trait tables, the metadata baseline, principal components."""
+"""Traits, trait tables, the baselines on traits, principal components."""
 
 import io
 
@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
 
-from src.evaluation import audit, pca
+from src import config
+from src.evaluation import audit, metrics, pca
+from src.evaluation.results import read_scores
 from src.pictures.decoding import UnreadableImage, decode
 from src.pictures.steps import apply
 
@@ -90,6 +94,7 @@ def test_replay_keeps_a_file_that_has_had_the_pipeline(tmp_path):
     file = tmp_path / "a.jpg"
     file.write_bytes(encoded(picture(width=32, height=32), quality=75))
     assert audit.replay(file, ("squash:32",)) == file.read_bytes() == audit.replay(file, ())
+    assert audit.replay(file, ("square", "squash:32")) == file.read_bytes()
     with pytest.raises(ValueError, match="not a file"):
         audit.replay(file, ("squash:16",))
     with pytest.raises(ValueError, match="not a file"):
@@ -162,12 +167,23 @@ def planted():
     return traits, labels, groups
 
 
-def test_trait_table_against_sklearn(planted):
+def auc_by_loop(labels, scores, groups):
+    """Fakes against the reals of other groups."""
+    pairs = [
+        1.0 if fake > real else 0.5 if fake == real else 0.0
+        for fake, of_fake in zip(scores[labels == 1], groups[labels == 1])
+        for real, of_real in zip(scores[labels == 0], groups[labels == 0])
+        if of_fake != of_real
+    ]
+    return np.mean(pairs)
+
+
+def test_trait_table_against_a_loop(planted):
     traits, labels, groups = planted
     traits.loc[:9, "up"] = np.nan
     table = audit.trait_table(traits, labels, groups, num_resamples=200).set_index("trait")
     for name in traits:
-        expected = roc_auc_score(labels, traits[name].fillna(-1e9))
+        expected = auc_by_loop(labels, traits[name].fillna(-1e9).to_numpy(), groups)
         assert table.loc[name, "auc"] == pytest.approx(expected, abs=1e-12)
         assert table.loc[name, "ci_low"] <= expected <= table.loc[name, "ci_high"]
     assert table.index[0] == "down" and table.index[-1] == audit.ALL_TRAITS
@@ -197,22 +213,84 @@ def test_groups_do_not_leak_between_folds():
     assert roc_auc_score(labels, as_files) > 0.9 and roc_auc_score(labels, by_group) < 0.75
 
 
-def test_metadata_scores_carry_over(planted):
-    traits, labels, _ = planted
-    scores = audit.metadata_scores(traits[:300], labels[:300], traits[300:])
-    assert scores.shape == (100,) and roc_auc_score(labels[300:], scores) > 0.95
-    np.testing.assert_array_equal(
-        scores, audit.metadata_scores(traits[:300], labels[:300], traits[300:])
+@pytest.fixture
+def tasks():
+    """A training task with three splits, a second generator, photographs without fakes; a trait of
+    the first generator, one of the second."""
+    random, lots = np.random.default_rng(0), []
+    sizes = {("inpainting", "train"): 120, ("inpainting", "valid"): 40, ("inpainting", "test"): 40}
+    sizes |= {("insight", "test"): 80, ("celeba", "test"): 20}
+    for (task, split), size in sizes.items():
+        for label in ("real",) if task == "celeba" else ("real", "fake"):
+            rows = pd.DataFrame({"path": [f"{task}/{split}/{label}/{n}" for n in range(size)]})
+            rows["group"] = rows["path"]
+            generator = "real" if label == "real" else task
+            traits = random.normal(size=(size, 2))
+            traits += [6 * (generator == "inpainting"), 6 * (generator == "insight")]
+            rows[["of_first", "of_second"]] = traits
+            lots.append(rows.assign(task=task, split=split, label=label, generator=generator))
+    table = pd.concat(lots).sample(frac=1, random_state=0)  # the index is no range
+    celeba = table["task"] == "celeba"
+    table["test_set"] = table["task"].where(~celeba, "inpainting")
+    table["real_source"] = np.where(celeba, "celeba", "wiki")
+    return table, table[["of_first", "of_second"]]
+
+
+def test_traits_transferred_and_own(tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    (table, traits), study = tasks, config.get_study("tiny")
+    rows = audit.score_traits(
+        study, table, traits, approach="pixels", name="Traits", protocol="controlled"
     )
-    with pytest.raises(ValueError, match="in both sets"):
-        audit.metadata_scores(traits[:300], labels[:300], traits[["up"]])
+    assert set(rows["approach"]) == {"pixels"} and set(rows["protocol"]) == {"controlled"}
+    auc = rows[rows["metric"] == "auc"].set_index(["model", "test_set"])["value"]
+    assert len(auc) == 4
+    assert (auc[["Traits", "Traits_own"], "inpainting"] > 0.99).all()
+    assert abs(auc["Traits", "insight"] - 0.5) < 0.12 and auc["Traits_own", "insight"] > 0.99
+
+    train = table["split"] == "train"
+    oracle = HistGradientBoostingClassifier(early_stopping=False, random_state=study.seed)
+    oracle.fit(traits[train].to_numpy(), table.loc[train, "label"] == "fake")
+    scores = read_scores(study, "Traits-controlled").set_index("path")
+    assert set(scores["split"]) == {"valid", "test"}
+    there = traits.set_index(table["path"]).loc[scores.index].to_numpy()
+    np.testing.assert_allclose(scores["score"], oracle.predict_proba(there)[:, 1])
+    expected = roc_auc_score(*scores.query("test_set == 'insight'")[["label", "score"]].T.values)
+    assert auc["Traits", "insight"] == pytest.approx(expected)
+
+    own = read_scores(study, "Traits_own-controlled")
+    assert set(own["path"]) == set(table.query("split == 'test' and task != 'celeba'")["path"])
+    cards = rows[["model", "test_set", "train_set", "num_seeds"]].drop_duplicates()
+    assert sorted(cards.itertuples(index=False, name=None)) == [
+        ("Traits", "inpainting", "inpainting", 1), ("Traits", "insight", "inpainting", 1),
+        ("Traits_own", "inpainting", "inpainting", 1), ("Traits_own", "insight", "insight", 1),
+    ]  # fmt: skip
+    of_celeba = rows[rows["real_source"] == "celeba"]
+    assert of_celeba[["model", "metric"]].to_numpy().tolist() == [["Traits", "fpr_at_threshold"]]
+
+
+def test_own_scores_are_of_models_that_did_not_see_the_picture(tasks, tmp_path, monkeypatch):
+    """A trait that names the picture tells nothing of a new one."""
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    table, study = tasks[0], config.get_study("tiny")
+    names = pd.DataFrame({"name": np.random.default_rng(1).permutation(len(table))})
+    rows = audit.score_traits(
+        study, table, names, approach="pixels", name="Names", protocol="controlled"
+    )
+    own = rows[(rows["metric"] == "auc") & (rows["model"] == "Names_own")]
+    assert len(own) == 2 and (own["value"].sub(0.5).abs() < 0.2).all()
+    with pytest.raises(ValueError, match="Both classes"):
+        real = (table["label"] == "real").to_numpy()
+        audit.score_traits(
+            study, table[real], names[real], approach="pixels", name="Names", protocol="controlled"
+        )
 
 
 def test_baselines_say_what_is_wrong(planted):
     traits, labels, groups = planted
     with pytest.raises(ValueError, match="Both classes.*400 real and 0 fake"):
         audit.trait_table(traits, labels * 0, groups)
-    with pytest.raises(ValueError, match="400, 399, 400"):
+    with pytest.raises(ValueError, match="N = 400; received .399"):
         audit.trait_table(traits, labels[1:], groups)
     with pytest.raises(ValueError, match="0 .real. and 1 .fake."):
         audit.trait_table(traits, np.where(labels, "fake", "real"), groups)
@@ -252,7 +330,7 @@ def test_joint_pca_equals_sklearn(num_rows, num_values, k):
 
 
 def _out_of_fold(traits, labels, groups):
-    labels = audit.check_classes(traits, labels, groups)
+    labels = metrics.check_labels(labels, traits)
     model = audit._boosting(0)
     values = traits.to_numpy(float)
     return audit.cross_validated(model, values, labels, groups, 0, "predict_proba")
@@ -318,8 +396,38 @@ def test_linear_probe_finds_the_component_that_matters():
     assert table["auc"][2] > 0.8 and table["auc"][0] < 0.6
     assert (table["null_mean"].sub(0.5).abs() < 0.05).all() and (table["null_high"] < 0.62).all()
     assert table["ci_low"][2] > table["null_high"][2] and (table["ci_low"] <= table["auc"]).all()
+    assert table["p_value"][2] == 1 / 21 and table["p_value"][0] > 0.05
     with pytest.raises(ValueError, match="from 1 to 10"):
         pca.linear_probe(components, labels, groups, (2, 20))
+
+
+def test_the_probe_is_least_squares_on_the_other_folds():
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 4)
+    labels = random.integers(0, 2, 120)
+    values = random.normal(size=(120, 6)) * [9, 5, 3, 2, 1, 0.1] + 0.5 * labels[:, None]
+    shuffled = random.permuted(labels)
+    found = pca._out_of_fold(values, np.column_stack([labels, shuffled]), groups)
+    design, expected = np.column_stack([values, np.ones(120)]), np.empty((120, 2))
+    for train, test in GroupKFold(5).split(values, groups=groups):
+        for column, target in enumerate((labels, shuffled)):
+            weights = np.linalg.lstsq(design[train], target[train], rcond=None)[0]
+            expected[test, column] = design[test] @ weights
+    np.testing.assert_allclose(found, expected)
+    row = pca.linear_probe(values, labels, groups, (6,), num_permutations=9, num_resamples=20)
+    assert row["auc"][0] == pytest.approx(auc_by_loop(labels, expected[:, 0], groups))
+
+
+def test_p_values_of_components_without_classes_are_even():
+    random, groups = np.random.default_rng(0), np.repeat(np.arange(30), 2)
+    options = {"num_permutations": 19, "num_resamples": 2}
+    found = [
+        pca.linear_probe(
+            random.normal(size=(60, 2)), random.integers(0, 2, 60), groups, (2,), **options
+        )["p_value"][0]
+        for _ in range(40)
+    ]
+    assert 0.35 < np.mean(found) < 0.65 and np.mean(np.array(found) <= 0.05) <= 0.15
 
 
 def test_shuffling_keeps_the_groups_sizes_and_the_classes():

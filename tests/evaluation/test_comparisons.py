@@ -4,12 +4,11 @@ import made_results
 import numpy as np
 import pandas as pd
 import pytest
-import sklearn.metrics
-from scipy import special
 
 from src import config
 from src.evaluation import comparisons
-from src.evaluation.metrics import apply_temperature, compare, compute, delong, rate
+from src.evaluation.intervals import compare, rate
+from src.evaluation.metrics import auc, calibrated, compute
 from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
 
 
@@ -46,59 +45,44 @@ def test_holm_rejects_step_by_step(code, study):
 
 
 def test_differences_are_those_of_paired_tests_on_each_set(code, study):
-    first, second = (
-        made_results.scores(1.0),
-        made_results.scores(0.2, seed=1).sample(frac=1, random_state=0),
-    )
+    first = made_results.scores(1.0)
+    second = made_results.scores(0.2, seed=1).sample(frac=1, random_state=0)
     _write(study, A=first, B=second, C=made_results.scores(1.0, seed=2))
     table = code.differences(study, [("A", "B"), ("A", "C")])
-    assert (
-        table["test_set"].tolist() == list(study.test_sets) * 2
-        and table["real_source"][2] == "gan140k"
-    )
+    assert table["test_set"].tolist() == list(study.test_sets) * 2
+    assert table["real_source"][2] == "gan140k"
     row = table.iloc[0]
-    paired = made_results.tested(first).merge(
-        made_results.tested(second), on=["path", "label", "group"], suffixes=("_1", "_2")
-    )
-    arrays = paired["label"], paired["score_1"], paired["score_2"], paired["group"]
-    areas = [
-        sklearn.metrics.roc_auc_score(paired["label"], paired[f"score_{number}"])
-        for number in (1, 2)
-    ]
-    assert row[["auc_first", "auc_second", "difference"]].tolist() == pytest.approx(
-        [*areas, areas[0] - areas[1]]
-    )
-    assert row["p_value"] == delong(*arrays)["p_value"]
-    interval = compare(*arrays, num_resamples=60, seed=0).iloc[0]
-    assert row[["ci_low", "ci_high"]].tolist() == interval[["ci_low", "ci_high"]].tolist()
-    assert row[["num_real", "num_fake", "num_left_out"]].tolist() == [120, 120, 0]
+    keys = ["path", "label", "group"]
+    tested = made_results.tested(first), made_results.tested(second)
+    paired = tested[0].merge(tested[1], on=keys, suffixes=("_1", "_2"))
+    arrays = [paired[name] for name in ("label", "score_1", "score_2", "group")]
+    oracle = compare(*arrays, num_resamples=60, seed=0).iloc[0]
+    areas = [auc(arrays[0], scores, arrays[3]) for scores in arrays[1:3]]
+    names = ["auc_first", "auc_second", "difference"]
+    assert row[names].tolist() == pytest.approx([*areas, areas[0] - areas[1]])
+    names = ["ci_low", "ci_high", "p_value"]
+    assert row[names].tolist() == pytest.approx(oracle[names].tolist(), abs=1e-12)
+    names = ["num_real", "num_fake", "num_groups", "num_left_out"]
+    assert row[names].tolist() == [120, 120, 60, 0]
     np.testing.assert_array_equal(table["p_adjusted"], code.holm(table["p_value"]))
     assert table["significant"].tolist() == [True] * 3 + [False] * 3
 
 
-def test_a_difference_is_significant_only_in_the_whole_family(code, study):
-    first = made_results.scores(0.5)
-    other = special.expit(
-        special.logit(first["score"]) + 0.12 * (2 * first["label"] - 1) * (first["test_set"] != "x")
-    )
-    noise = np.random.default_rng(3).normal(size=len(first))
-    second = first.assign(score=special.expit(special.logit(other) + 0.5 * noise))
-    _write(
-        study,
-        A=first,
-        B=second,
-        **{f"C{number}": made_results.scores(0.5, seed=number) for number in range(9, 16)},
-    )
-    alone = code.differences(replace(study, test_sets={"inpainting": "wiki"}), [("B", "A")])
-    family = [("B", "A"), *((f"C{number}", "A") for number in range(9, 16))]
-    among = code.differences(replace(study, test_sets={"inpainting": "wiki"}), family)
-    assert (
-        alone["p_value"][0] == among["p_value"][0]
-        and alone["p_adjusted"][0] < among["p_adjusted"][0]
-    )
-    assert (among["p_adjusted"] >= among["p_value"]).all() and not (
-        among["significant"] & (among["p_adjusted"] >= 0.05)
-    ).any()
+def test_a_difference_is_significant_only_in_the_whole_family(code, study, monkeypatch):
+    _write(study, **{name: made_results.scores(seed=ord(name)) for name in "ABC"})
+    p_values = iter([0.03, 0.04, 0.008, 0.2, 0.049, 0.9, 0.05, 0.04])
+    values = {"value": 0.1, "value_first": 0.8, "value_second": 0.7, "ci_low": 0.1, "ci_high": 0.3}
+    values |= {"num_real": 1, "num_fake": 1, "num_groups": 1}
+
+    def fixed(*arrays, **options):
+        return pd.DataFrame([values | {"p_value": next(p_values)}])
+
+    monkeypatch.setattr(code, "compare", fixed)
+    table = code.differences(study, [("A", "B"), ("A", "C")])
+    assert table["p_adjusted"].tolist() == pytest.approx([0.15, 0.16, 0.048, 0.4, 0.16, 0.9])
+    assert table["significant"].tolist() == [False, False, True, False, False, False]
+    two = replace(study, test_sets={"inpainting": "wiki", "insight": "wiki"})
+    assert not code.differences(two, [("A", "B")])["significant"].any()  # 0.08, 0.08
 
 
 def test_copies_in_their_group_change_no_difference(code, study):
@@ -115,39 +99,21 @@ def test_copies_in_their_group_change_no_difference(code, study):
     np.testing.assert_allclose(once[columns], often[columns], atol=1e-12)
 
 
-def test_an_interval_that_holds_zero_is_not_significant(code, study, monkeypatch):
-    _write(study, A=made_results.scores(1.0), B=made_results.scores(0.2, seed=1))
-    assert code.differences(study, [("A", "B")])["significant"].all()
-    wide = pd.DataFrame([{"ci_low": -0.1, "ci_high": 0.3, "num_real": 1, "num_fake": 1}])
-    monkeypatch.setattr(comparisons, "compare", lambda *arrays, **options: wide)
-    assert not code.differences(study, [("A", "B")])["significant"].any()
-
-
 def test_differences_count_what_only_one_has_scored(code, study):
     first = made_results.scores()
     fewer = first.drop(made_results.tested(first).index[:5])
-    _write(
-        study,
-        A=first,
-        B=fewer.query("test_set != 'gan140k'"),
-        C=fewer.query("test_set != 'gan140k'"),
-    )
+    without = fewer.query("test_set != 'gan140k'")
+    _write(study, A=first, B=without, C=without)
     table = code.differences(study, [("B", "C")])  # a set that could not be had is in neither
     assert table["test_set"].tolist() == ["inpainting", "insight"]
     with pytest.raises(ValueError, match="240 and 0 test rows"):
         code.differences(study, [("A", "B")])
     _write(study, B=fewer)
     table = code.differences(study, [("A", "B")])
-    assert table["num_left_out"].tolist() == [5, 0, 0] and table["num_real"].tolist() == [
-        115,
-        120,
-        120,
-    ]
-    assert (
-        (table["difference"] == 0).all()
-        and (table["p_value"] == 1).all()
-        and not table["significant"].any()
-    )
+    assert table["num_left_out"].tolist() == [5, 0, 0]
+    assert table["num_real"].tolist() == [115, 120, 120]
+    assert (table["difference"] == 0).all() and (table["p_value"] == 1).all()
+    assert not table["significant"].any()
     with pytest.raises(ValueError, match="with a common test set of 'tiny'"):
         code.differences(study, [])
     with pytest.raises(FileNotFoundError, match="no scores of 'D'"):
@@ -155,24 +121,16 @@ def test_differences_count_what_only_one_has_scored(code, study):
 
 
 def test_protocol_differences_are_controlled_minus_report_on_the_same_files(code, study):
-    report, controlled = (
-        made_results.scores(2.0),
-        made_results.scores(0.5, seed=1).sample(frac=1, random_state=1),
-    )
+    report = made_results.scores(2.0)
+    controlled = made_results.scores(0.5, seed=1).sample(frac=1, random_state=1)
     _write(study, A__report=report, A__controlled=controlled)
     table = code.protocol_differences(study, ["A"])
-    area = {
-        name: sklearn.metrics.roc_auc_score(lot["label"], lot["score"])
-        for name, lot in (
-            ("report", made_results.tested(report)),
-            ("controlled", made_results.tested(controlled)),
-        )
-    }
     row = table.iloc[0]
+    for name, frame in (("report", report), ("controlled", controlled)):
+        lot = made_results.tested(frame)
+        assert row[f"auc_{name}"] == pytest.approx(auc(lot["label"], lot["score"], lot["group"]))
+    assert row["difference"] == pytest.approx(row["auc_controlled"] - row["auc_report"])
     assert row["model"] == "A" and table["significant"].all()
-    for name, value in area.items():
-        assert row[f"auc_{name}"] == pytest.approx(value)
-    assert row["difference"] == pytest.approx(area["controlled"] - area["report"])
     assert (table["ci_high"] < 0).all() and "second" not in table
 
 
@@ -180,50 +138,69 @@ def test_reliability_agrees_with_a_loop_over_bins(code, study):
     scores = made_results.scores()
     scores.loc[scores.index[:4], "score"] = 0, 1, 0.5, 1
     bins = code.reliability(scores, made_results.CARD, num_bins=10)
-    assert bins[["test_set", "real_source"]].drop_duplicates().values.tolist() == [
-        ["inpainting", "wiki"],
-        ["insight", "wiki"],
-        ["gan140k", "gan140k"],
-    ]
-    for calibrated, temperature in ((False, 1), (True, 2)):
-        own = bins[(bins["test_set"] == "insight") & (bins["calibrated"] == calibrated)].set_index(
-            "bin"
-        )
-        lot = made_results.tested(scores, "insight")
-        logit = np.log(lot["score"] / (1 - lot["score"])) / temperature
-        value = 1 / (1 + np.exp(-logit))
+    tasks = list(study.test_sets.items())  # without the photographs that have no fakes
+    assert list(map(tuple, bins[["test_set", "real_source"]].drop_duplicates().values)) == tasks
+    lot = made_results.tested(scores, "insight")
+    for after, slope, intercept in ((False, 1, 0), (True, 0.5, 0.2)):
+        own = bins[(bins["test_set"] == "insight") & (bins["calibrated"] == after)]
+        logit = np.log(lot["score"] / (1 - lot["score"]))
+        value = 1 / (1 + np.exp(-(slope * logit + intercept)))
         assert own["num_images"].sum() == len(lot)
-        for number, row in own.iterrows():
+        for number, row in own.set_index("bin").iterrows():
             inside = (value >= number / 10) & (value < (number + 1) / 10)
             oracle = [value[inside].mean(), lot["label"][inside].mean(), inside.sum()]
             assert row[["mean_score", "share_fake", "num_images"]].tolist() == pytest.approx(oracle)
-    assert bins.groupby("test_set")["in_domain"].first().to_dict() == {
-        "inpainting": True,
-        "insight": False,
-        "gan140k": False,
-    }
-    several = code.reliability(scores, {**made_results.CARD, "train_set": "inpainting+gan140k"})
-    assert several.groupby("test_set")["in_domain"].first().tolist() == [
-        True,
-        True,
-        False,
-    ]  # gan140k comes first
+    for train_set in ("inpainting", "inpainting+gan140k"):
+        bins = code.reliability(scores, made_results.CARD | {"train_set": train_set})
+        home = bins.loc[bins["in_domain"], "test_set"].unique()
+        assert home.tolist() == train_set.split("+")
 
 
 def test_calibration_errors_are_those_of_the_metrics(code, study):
     scores = made_results.scores(0.3)
-    errors = code.calibration_errors(code.reliability(scores, made_results.CARD)).set_index(
-        "test_set"
-    )
-    assert (
-        errors.index.tolist() == ["inpainting", "insight", "gan140k"]
-        and (errors["num_images"] == 240).all()
-    )
+    errors = code.calibration_errors(code.reliability(scores, made_results.CARD))
+    errors = errors.set_index("test_set")
+    assert errors.index.tolist() == list(study.test_sets) and (errors["num_images"] == 240).all()
     for test_set, row in errors.iterrows():
         lot = made_results.tested(scores, test_set, study.test_sets[test_set])
         assert row["ece"] == pytest.approx(compute(lot["label"], lot["score"])["ece"])
-        cooled = apply_temperature(lot["score"], 2)
-        assert row["ece_calibrated"] == pytest.approx(compute(lot["label"], cooled)["ece"])
+        after = calibrated(lot["score"], 0.5, 0.2)
+        assert row["ece_calibrated"] == pytest.approx(compute(lot["label"], after)["ece"])
+
+
+def test_calibration_error_by_chance_is_that_of_labels_drawn_from_the_scores(code):
+    scores = made_results.scores(0.3, num_groups=600)
+    row = code.calibration_errors(code.reliability(scores, made_results.CARD)).iloc[0]
+    probability = calibrated(made_results.tested(scores)["score"], 0.5, 0.2)
+    labels = np.random.default_rng(0).random((300, len(probability))) < probability
+    drawn = np.mean([compute(label.astype(int), probability)["ece"] for label in labels])
+    assert row["ece_by_chance"] == pytest.approx(drawn, rel=0.1)
+
+
+def test_recall_by_generator_allows_so_many_false_positives_among_all_reals(code):
+    scores = made_results.tested(made_results.scores(num_groups=330))  # 440 reals
+    scores = scores.assign(score=scores["score"].round(2))  # with ties
+    names = np.where(scores["path"].str.contains("_0"), "one", "other")
+    scores["generator"] = np.where(scores["label"] == 1, names, "real")
+    reals = scores.loc[scores["label"] == 0, "score"]
+    table = code.recall_by_generator(scores, (0.01, 0.05, 0.002))
+    rules = ["threshold 0.5", "1% false positives", "5% false positives"]
+    assert table["rule"].tolist() == list(np.repeat(rules, 2))  # 0.2 % of 440 is less than 2
+    assert table["generator"].tolist() == ["one", "other"] * 3
+    for row in table.itertuples():
+        at = row.threshold
+        assert row.false_positive_rate == (reals >= at).mean()
+        lot = scores[scores["generator"] == row.generator]
+        oracle = rate(lot["score"] >= at, lot["group"])
+        assert (row.value, row.ci_low, row.ci_high) == tuple(oracle.values())
+        assert row.num_fake == len(lot)
+        if row.rule != "threshold 0.5":  # the lowest that stays within
+            allowed = int(row.rule[0]) / 100
+            possible = np.unique(scores["score"])
+            lowest = min(one for one in possible if (reals >= one).mean() <= allowed)
+            assert ((scores["score"] >= at) == (scores["score"] >= lowest)).all()
+    few = scores.groupby("label").head(100)
+    assert code.recall_by_generator(few)["rule"].unique().tolist() == [rules[0], rules[2]]
 
 
 def test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card(code, study):

@@ -35,28 +35,32 @@ def test_tables_and_page_of_other_peoples_detectors(tmp_path, capsys):
     table = _scores()
     table.loc[0, "score"] = np.nan
     out = _run(tmp_path, table)
-    names = ["recall.csv", "recall_0.png", "results.csv", "summary.html", "summary.md"]
+    names = ["recall.csv", "recall_0.png", "recall_1.png", "results.csv"]
+    names += ["summary.html", "summary.md"]
     assert sorted(file.name for file in out.iterdir()) == names
     assert capsys.readouterr().out == f"Written: {', '.join(names)}\n"
     results, recalls = pd.read_csv(out / "results.csv"), pd.read_csv(out / "recall.csv")
     scored = table.dropna()
-    assert len(results.groupby(["model", "test_set"])) == 4 == len(recalls) / 2
-    for (model, test_set), found in results.groupby(["model", "test_set"]):
-        rows = scored.query("detector == @model and test_set == @test_set")
+    assert len(results.groupby(["model", "test_set"])) == 4
+    for task, found in results.groupby(["model", "test_set"]):
+        rows = scored.set_index(["detector", "test_set"]).loc[[task]]
         arrays = rows["label"].eq("fake").to_numpy(int), rows["score"], rows["group"]
         oracle = estimate(*arrays, num_resamples=NUM_RESAMPLES)
         assert found["metric"].tolist() == oracle["metric"].tolist()
         columns = oracle.columns.drop("metric")
         assert np.allclose(found[columns], oracle[columns], atol=1e-6)
-        for made_by in ("gan", "diffusion"):
-            found_fakes = [
-                row.score >= 0.5 for row in rows.itertuples() if row.generator == made_by
-            ]
-            key = "model == @model and test_set == @test_set and generator == @made_by"
-            (row,) = recalls.query(key).itertuples()
-            assert row.rule == "threshold 0.5" and row.num_fake == len(found_fakes)
-            assert row.value == pytest.approx(sum(found_fakes) / len(found_fakes), abs=1e-6)
-            assert row.ci_low < row.value < row.ci_high
+        highest = sorted(row.score for row in rows.itertuples() if row.label == "real")[::-1]
+        rules = {"threshold 0.5": lambda score: score >= 0.5}
+        if len(highest) == 40:  # of 39, less than two may be accused
+            rules["5% false positives"] = lambda score, third=highest[2]: score > third
+        of_set = recalls.set_index(["model", "test_set"]).loc[[task]]
+        assert len(of_set) == 2 * len(rules)
+        for row in of_set.itertuples():
+            fakes = [fake.score for fake in rows.itertuples() if fake.generator == row.generator]
+            share = sum(map(rules[row.rule], fakes)) / len(fakes)
+            assert row.generator != "camera" and row.num_fake == len(fakes)
+            assert row.value == pytest.approx(share, abs=1e-6)
+            assert row.ci_low < row.value <= row.ci_high
     text = (out / "summary.md").read_text(encoding="utf-8")
     counts = "2 detectors, 225 images (75 real, 150 fake) in 75 groups, 3 generators. 1 of 450"
     assert counts in text and "| b\\*lunt |" in text

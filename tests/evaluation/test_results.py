@@ -152,9 +152,9 @@ def test_result_rows_are_the_metrics_of_each_test_set_alone(code, study):
     assert (rows["seed"] == 3).all() and (rows["num_seeds"] == 1).all()
     names = metrics.METRICS + metrics.THRESHOLD_METRICS + metrics.CALIBRATION_METRICS
     assert len(rows.groupby(["test_set", "real_source"])) == 3
-    for (test_set, source), part in rows.groupby(["test_set", "real_source"]):
-        task = "split == 'test' and test_set == @test_set and real_source == @source"
-        tested = scores.query(task)
+    tests = scores[scores["split"] == "test"].set_index(["test_set", "real_source"]).sort_index()
+    for task, part in rows.groupby(["test_set", "real_source"]):
+        tested = tests.loc[task].reset_index(drop=True)
         label, score, group = tested["label"], tested["score"], tested["group"]
         part = part.set_index("metric")
         values = part["value"]

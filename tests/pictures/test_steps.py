@@ -19,6 +19,20 @@ def test_squash_and_resize_are_pillows():
         assert np.array_equal(apply(picture(32, 32), (step,)), picture(32, 32))
 
 
+@pytest.mark.parametrize("height, width, rows, columns", [
+    (40, 60, slice(0, 40), slice(10, 50)),
+    (61, 40, slice(10, 50), slice(0, 40)),  # of an odd rest, one more is cut from the end
+    (30, 30, slice(0, 30), slice(0, 30)),
+    (1, 2, slice(0, 1), slice(0, 1)),
+])  # fmt: skip
+def test_square_cuts_out_the_middle(height, width, rows, columns):
+    pixels = picture(height, width)
+    assert np.array_equal(apply(pixels, ("square",)), pixels[rows, columns])
+    assert np.array_equal(apply(pixels[..., 0], ("square",)), pixels[rows, columns, 0])
+    with pytest.raises(ValueError, match="jpeg:number|needs a number"):
+        apply(pixels, ("square:8",))
+
+
 def test_jpeg_is_a_round_trip_through_pillow():
     stream = io.BytesIO()
     Image.fromarray(picture()).save(stream, "JPEG", quality=75)  # 4:2:0 is its default
@@ -121,5 +135,8 @@ def test_apply_refuses_what_is_no_uint8_picture():
 def test_protocol_steps():
     assert protocol_steps("report", num_jpeg=2, square_size=512) == ()
     assert protocol_steps("controlled", num_jpeg=0, square_size=256) == ("squash:256",)
+    assert protocol_steps("report", 2, 512, squashed=False) == ()
+    cut = protocol_steps("controlled", 1, 512, squashed=False)
+    assert cut == ("square", "squash:512", "jpeg:75")
     with pytest.raises(ValueError, match="report, controlled"):
         protocol_steps("raw", num_jpeg=1, square_size=512)

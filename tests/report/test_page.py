@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_results import cells_of, made_results, made_rows
+from made_results import scores as made_scores
 from PIL import Image
 
 from src import config
 from src.data import catalog
-from src.evaluation.results import choose_threshold, write_results, write_scores
+from src.evaluation.comparisons import differences
+from src.evaluation.results import ALL_SEEDS, choose_threshold, write_results, write_scores
 from src.report import page, tables
 
 DETECTORS = {
@@ -202,22 +204,114 @@ def test_figures_of_the_notebooks_that_show_nobody():
     assert page.SHOWS_NOBODY.fullmatch(page.AT_A_GLANCE)
 
 
+def _baseline(name, approach, values, protocol="report"):
+    """Rows of a baseline; one that ends in `_own` is fitted on each test set."""
+    home = [*SOURCES] if name.endswith("_own") else "inpainting"
+    sources = {"test_set": [*SOURCES], "real_source": [*SOURCES.values()], "train_set": home}
+    return made_rows(model=name, approach=approach, value=values, protocol=protocol, **sources)
+
+
+def test_only_the_header_is_the_file_alone(study):
+    """Whatever place and shape of the face tell."""
+    values = {
+        ("Metadata", test_set, protocol): value
+        for protocol, value in (("report", 0.9), ("controlled", 0.5))
+        for test_set in SOURCES
+    }
+    rows = _headline(values)
+    alone = _answers(study, rows)[0]
+    assert alone.startswith("The file alone") and "`report` and of 0.50 [0.45, 0.55]" in alone
+    others = [
+        _baseline("Face_box", "geometry", [0.1, 0.2, 0.3, 0.95], protocol)
+        for protocol in config.PROTOCOLS
+    ]
+    text = _flat(page.summary(study, pd.concat([rows, *others])))
+    assert alone in text
+    counts = "4 of 4 intervals above 0.5 and 0 below it under `report`, and 0 of 4 intervals above"
+    assert f"fitted on inpainting, has {counts} 0.5 and 0 below it under `controlled`." in text
+    values[("Metadata", "insight", "report")] = 0.2
+    counts = "3 of 4 intervals above 0.5 and 1 below it under `report`"
+    assert counts in _flat(page.summary(study, _headline(values)))
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        (0.9, 0.5, "and of 0.50 [0.45, 0.55] under `controlled`: the files as they are tell"),
-        (0.9, 0.5, "tell the classes apart, and the control takes that away."),
-        (0.9, 0.6, "leaves some of it, so that"),
-        (0.1, 0.4, "leaves some of it, so that"),
-        (0.52, 0.5, "no shortcut is found"),
-        (0.5, 0.9, "it is the control that leaves"),
-    ],
+    ("values", "counts"),
+    [([0.9, 0.5, 0.1, 0.8], "2 of 4 intervals above 0.5 and 1"), (0.5, "0 of 4 intervals above")],
 )
-def test_every_word_about_the_file_alone(study, before, after, words):
-    values = dict(
-        zip([("Metadata", "inpainting", name) for name in config.PROTOCOLS], (before, after))
+def test_what_a_baseline_fitted_on_each_generator_exploits_is_counted(study, values, counts):
+    rows = _headline()
+    assert "fitted on each generator" not in _answers(study, rows)[0].lower()
+    whats = {
+        "Metadata": ("metadata", "the header"),
+        "Face_box": ("geometry", "place and shape of the face"),
+        "Pixel_statistics": ("pixels", "statistics of the pixels"),
+    }
+    for name, (approach, what) in whats.items():
+        own = pd.concat([rows, _baseline(f"{name}_own", approach, values)])
+        said = f"itself, {what} alone has {counts}"
+        assert said in _flat(page.summary(study, own))
+        said = f"fitted on each generator itself, the header has {counts}"
+        assert (said in _answers(study, own)[0]) == (name == "Metadata")
+
+
+def test_one_training_is_not_called_a_mean_and_a_mean_is(study):
+    for name in ("VGG16_V1", "VGG16_V3"):
+        _history(study, name, [0.9, 0.9])
+    rows = _headline()
+    assert _answers(study, rows)[1].endswith(
+        "in one training, so the luck of the training is not in the interval."
     )
-    assert words in _answers(study, _headline(values))[0]
+    means = _headline({key: 0.7 for key in product(DETECTORS, SOURCES, config.PROTOCOLS)})
+    rows = pd.concat([rows, means.assign(seed=ALL_SEEDS, num_seeds=3)])
+    assert "reaches 0.70 [0.65, 0.75]" in (answer := _answers(study, rows)[1])
+    assert answer.endswith("better than chance, mean of 3 trainings.")
+
+
+def test_the_decoder_that_inpainting_and_text2img_share(study):
+    for name in ("VGG16_V1", "VGG16_V3"):
+        _history(study, name, [0.9, 0.9])
+    rows, words = _headline(), "text2img comes from the decoder of inpainting, so that part of"
+    assert words in _answers(study, rows)[2]
+    assert "decoder" not in _answers(study, rows.query("test_set != 'text2img'"))[2]
+
+
+@pytest.mark.parametrize(("shift", "is_significant"), [(-2.0, True), (1.0, False)])
+def test_whether_spectra_differ_is_a_paired_test(study, shift, is_significant):
+    for name in ("VGG16_V1", "VGG16_V3"):
+        _history(study, name, [0.5, 0.8 + 0.1 * (name == "VGG16_V3")])
+    write_scores(study, "Fourier_DenseNet-controlled", made_scores(shift, seed=1))
+    assert "how it compares with `VGG16_V3` there is not known" in _answers(study, _headline())[3]
+    write_scores(study, "VGG16_V3-controlled", made_scores(1.0))
+    table = differences(study, [("Fourier_DenseNet-controlled", "VGG16_V3-controlled")])
+    (row,) = table.query("test_set == 'inpainting'").itertuples()
+    assert row.significant == is_significant
+    verdict = "significant" if is_significant else "not significant"
+    assert (
+        f"{row.difference:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}] from `VGG16_V3` of seed 0 "
+        f"on the same pictures, {verdict} (p = {row.p_adjusted:.2g} after Holm's correction for "
+        f"{len(table)} test sets);"
+    ) in _answers(study, _headline())[3]
+
+
+def test_networks_that_did_not_learn_have_a_dagger(study):
+    values = {("VGG16_V1", "inpainting", "controlled"): 0.52}  # the interval holds 0.5
+    values |= {("Metadata", "inpainting", "controlled"): 0.52}
+    values |= {("VGG16_V3", "insight", "controlled"): 0.3}  # elsewhere
+    write_results(study, _headline(values))
+    for protocol, failed in (("controlled", ["VGG16_V1"]), ("report", [])):
+        _, cells = _table(study, _headline(values), f"AUC under `{protocol}`")
+        assert [row[0] for row in cells if "†" in row[0]] == [f"{name} †" for name in failed]
+        assert len(cells) == len(DETECTORS)
+    _, cells = cells_of(page.readme_table(study))
+    assert [row[0] for row in cells if "†" in "".join(row)] == ["VGG16_V1"]
+    row = next(row for row in cells if row[0] == "VGG16_V1")
+    assert row[1].startswith("0.80 → 0.52†") and all("→ 0.80†" in cell for cell in row[2:])
+
+
+def test_real_photographs_are_listed_as_not_run_where_all_is_simulated(study):
+    line = "- Real photographs: `STUDY=full` or `STUDY=sample`."
+    assert line in page.summary(study, _headline()).split("## What was not run")[1]
+    assert line not in page.summary(replace(study, simulation=None), _headline())
 
 
 def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
@@ -236,8 +330,8 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
     sentences = _answers(study, rows)
     assert sentences[1].startswith("`VGG16_V3`, of 2 networks on pixels the one with")
     assert "0.52 [0.47, 0.57]" in sentences[1]
-    assert sentences[1].endswith("not better than chance.")
-    assert sentences[2].endswith("there was nothing sure to carry over.")
+    assert ": not better than chance, in one training" in sentences[1]
+    assert "it did not learn at home, so this says nothing of what carries over" in sentences[2]
     _history(study, "VGG16_V1", [0.9, 0.7], val_loss=[0.3, 0.4])  # keeps epoch 1
     assert _answers(study, rows)[1].startswith("`VGG16_V1`")
 
@@ -253,17 +347,14 @@ def test_what_carries_over_and_how_fourier_compares(study):
     _history(study, "VGG16_V3", [0.9, 0.9])
     _, _, elsewhere, fourier, autoencoder = _answers(study, _headline(values))
     assert "0.48 on average, from 0.20 [0.15, 0.25] on insight to 0.70 [0.65, 0.75]" in elsewhere
-    assert "] on text2img, with 1 of 3 intervals above 0.5 and 1 below it." in elsewhere
-    assert "better than chance, below the interval of `VGG16_V3`" in fourier
+    assert "] on text2img, with 1 of 3 intervals above 0.5 and 1 below it;" in elsewhere
+    assert "did not learn" not in elsewhere
+    assert "0.70 [0.65, 0.75] on inpainting: better than chance, and how" in fourier
     assert "0.80 against 0.48" in fourier
     both = "0.80 [0.75, 0.85], better than chance, and 0.80 on average elsewhere"
     assert autoencoder.count(both) == 2
-    for value, words in (
-        (0.93, "with an interval that overlaps that of"),
-        (0.3, "worse than chance, below"),
-    ):
-        values[("Fourier_DenseNet", "inpainting", "controlled")] = value
-        assert words in _answers(study, _headline(values))[3]
+    values[("Fourier_DenseNet", "inpainting", "controlled")] = 0.3
+    assert "inpainting: worse than chance," in _answers(study, _headline(values))[3]
 
 
 def test_sentences_without_their_numbers_say_so(study):
@@ -309,9 +400,9 @@ def test_the_page_of_next_to_nothing(study):
         page.write_summary(replace(study, name="empty"))
 
 
-def _write_scores_and_records(study, leak=False):
-    """Scores of one detector, its card, and records; with a leak, one test group is in training,
-    too."""
+def _write_scores_and_records(study, leak=False, **columns):
+    """Scores of one detector, its card, and records with these columns; with a leak, a test group
+    is in training, too."""
     sizes = {"train": 20, "valid": 10, "test": 15}
     keys = [(split, label, n) for split in sizes for label in (0, 1) for n in range(sizes[split])]
     rows = [
@@ -322,7 +413,7 @@ def _write_scores_and_records(study, leak=False):
             split=split,
             dataset="wiki",
             generator="inpainting" if label else "real",
-            person=f"p{place}" if split == "test" else "",
+            person=f"{split}{place}",
         )
         for split, label, place in keys
     ]
@@ -334,12 +425,13 @@ def _write_scores_and_records(study, leak=False):
     threshold = choose_threshold(valid["label"], valid["score"])
     study.models.mkdir(parents=True, exist_ok=True)
     card = {"threshold": threshold, "starts_from": "ImageNet", "seed": 0}
+    card |= {"slope": 1.25, "intercept": -0.5}
     (study.models / "VGG16_V3-controlled.json").write_text(json.dumps(card))
     if leak:
         records.loc[0, "group"] = "test3"
-        records.loc[1, "person"] = "p7"
+        records.loc[1, "person"] = "test7"
     records["label"] = records["label"].map(dict(enumerate(config.LABELS)))
-    catalog.save(study, records.assign(width=1, height=1), pd.DataFrame())
+    catalog.save(study, records.assign(width=1, height=1, **columns), pd.DataFrame())
     return scores
 
 
@@ -349,12 +441,13 @@ def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
     _history(study, "VGG16_V3", [0.9, 0.8])
     text = _flat(_written(study)[0])
     for words in (
-        "**Is there a leak between training and test?** No: of the 15 groups",
-        "0 reach into validation and 0 reach into training. Of 15 persons whom the source names, "
-        "0 are in",
+        "**Is there a leak between training and test?** None of pictures: of the 15 groups",
+        "0 reach into validation and 0 reach into training. Of 45 persons whom the sources name, "
+        "0 are in training and in test. **Is there a shortcut?**",
         "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals",
         "1 of 1 cards hold what is found again",
         "| VGG16_V3-controlled | ImageNet | 0 |",
+        "| 1.250 | -0.500 | 2 of 2",
         "| 2 of 2 | 10 s | 31 |",
         "has 4 of 4 intervals above 0.5 and 0 below it under `report`, and 4 of 4 intervals",
         "0 of 5 detectors that see pictures have an interval above its AUC",
@@ -376,7 +469,15 @@ def test_leaks_are_called_leaks(study):
     crossing.to_parquet(study.data / "scores" / "VGG16_V3-controlled.parquet")
     with pytest.raises(ValueError, match="a group in several splits"):
         page.write_summary(study)
-    assert page._leak(scores, None) is None
+    assert page._leak(study, scores, None) is None
+
+
+def test_a_leak_of_persons_is_unknown_where_none_are_named(study):
+    write_results(study, _headline())
+    _write_scores_and_records(study, person="")
+    text = _flat(_written(study)[0])
+    assert "Unknown for persons in wiki: no source names them." in text
+    assert "persons whom the sources name" not in text
 
 
 def _noise(height, width):
@@ -508,7 +609,7 @@ def test_foreign_and_unseen_real_photographs(study):
         real_source=["celeba", "wiki", "wiki"],
         num_fake=[0, 9, 9],
     )
-    heading = "False alarms on photographs that nobody trained on"
+    heading = "False alarms on photographs from elsewhere"
     header, cells = _table(study, alarms, heading)
     assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
     assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]
@@ -518,17 +619,17 @@ def test_foreign_and_unseen_real_photographs(study):
 def test_robustness_and_parts_of_the_test_set(study):
     metrics = """auc accuracy_at_threshold auc@jpeg:90 accuracy_at_threshold@jpeg:90 auc@jpeg:50
         auc@grey auc@gender:male auc@gender:female""".split()
-    rows = made_rows(metric=metrics, value=np.arange(8) / 10)
+    rows = made_rows(metric=metrics, value=0.6 + np.arange(8) / 100)
     rows = pd.concat([rows, made_rows(model="never degraded")])
     robustness = page.number_tables(study, rows)["Robustness"]
     first, second = (cells_of(part) for part in robustness.split("\n\n")[1::2])
     assert first[0] == ["protocol", "detector", "unchanged", "90", "50"]
-    assert first[1] == [["controlled", "VGG16_V3", "0.00 / 0.10", "0.20 / 0.30", "0.40 / –"]]
+    assert first[1] == [["controlled", "VGG16_V3", "0.60 / 0.61", "0.62 / 0.63", "0.64 / –"]]
     assert second[0][2:] == ["unchanged", "grey"]
-    assert second[1][0][2:] == ["0.00 / 0.10", "0.50 / –"]
+    assert second[1][0][2:] == ["0.60 / 0.61", "0.65 / –"]
     header, cells = _table(study, rows, "Parts of the test set")
     assert header == ["protocol", "detector", "gender: male (n = 58)", "gender: female (n = 58)"]
-    assert cells == [["controlled", "VGG16_V3", "0.60 [0.55, 0.65]", "0.70 [0.65, 0.75]"]]
+    assert cells == [["controlled", "VGG16_V3", "0.66 [0.61, 0.71]", "0.67 [0.62, 0.72]"]]
 
 
 def test_attention_beside_area_and_other_pictures(study):
@@ -543,7 +644,7 @@ def test_attention_beside_area_and_other_pictures(study):
 
 def test_accuracy_and_f1_share_a_cell(study):
     metrics = ["accuracy", "f1", "accuracy_at_threshold", "auc"]
-    rows = made_rows(metric=metrics, value=[0.1, 0.2, 0.3, 0.4])
+    rows = made_rows(metric=metrics, value=[0.1, 0.2, 0.3, 0.8])
     headings = {"at 0.5": "0.10 / 0.20", "at the validation threshold": "0.30 / –"}
     for heading, text in headings.items():
         _, cells = _table(study, rows, f"Accuracy / F1 {heading}")
@@ -563,9 +664,23 @@ def test_readme_table_shows_headline_rows_and_gaps(study):
     assert header == ["detector", *study.test_sets]
     names = ["boosting", "VGG16_V3", "VGG16_V3_variant", "Fourier_DenseNet"]
     assert [row[0] for row in rows] == names
-    assert rows[2][1:3] == ["– → 0.50", "– → –"]
+    assert rows[2][1:3] == ["– → 0.50†", "– → –"]
     fourier = ["0.60 → 0.60 [0.99]", "– → – [0.72]", "0.60 → 0.60 [0.81]", "– → – [0.72]"]
     assert rows[3][1:] == fourier
+
+
+def test_the_readme_answers_as_the_page_does(study, tmp_path):
+    readme = tmp_path / "README.md"
+    blocks = [f"<!-- {what}: tiny -->\nold\n<!-- end -->" for what in ("results", "answers")]
+    readme.write_text("# Title\n" + "\n".join(blocks), encoding="utf-8")
+    assert not page.update_readme(readme)  # nothing was run
+    write_results(study, _headline())
+    text = _written(study)[0]
+    assert page.update_readme(readme) and not page.update_readme(readme)
+    new = readme.read_text(encoding="utf-8")
+    answers = re.search(r"<!-- answers: tiny -->\n\n(.*?)\n\n<!-- end -->", new, re.DOTALL)[1]
+    assert re.findall(r"^\d", answers, re.MULTILINE) == [*"12345"] and answers in text
+    assert page.readme_table(study) in new and "old" not in new
 
 
 def test_the_readme_shows_the_committed_results(tmp_path):
@@ -576,6 +691,7 @@ def test_the_readme_shows_the_committed_results(tmp_path):
     shutil.copy(config.ROOT / "README.md", readme)
     assert not page.update_readme(readme), "run python -m src.report.page"
     text = readme.read_text(encoding="utf-8")
-    old = re.sub(r"(results: demo -->)(.*?)(<!-- end)", r"\1\nold\n\3", text, flags=re.DOTALL)
+    block = re.compile(r"((?:results|answers): demo -->)(.*?)(<!-- end)", re.DOTALL)
+    old = block.sub(r"\1\nold\n\3", text)
     readme.write_text(old, encoding="utf-8")
     assert page.update_readme(readme) and readme.read_text(encoding="utf-8") == text

@@ -14,11 +14,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy.io import loadmat
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from simulator import archives, cameras, generators, people
 from simulator.archives import ARCHIVES, make_archives
 from simulator.archives import truth as read_truth
-from simulator.drawing import POINTS
+from simulator.drawing import POINTS, plan, scene_of
 from simulator.portraits import render
 from simulator.server import serve
 
@@ -234,6 +237,29 @@ def test_face_turns_with_the_stored_picture(turn):
     assert np.corrcoef(np.rot90(upright, turn).ravel(), drawn.ravel())[0, 1] > 0.97
     (left, top, right, bottom), points = people.face_box(turned), people.landmarks(turned)
     assert ((points > (left, top)) & (points < (right, bottom))).all()
+
+
+def test_photographs_cut_to_squares_frame_faces_as_text2img_does():
+    """And squashed photographs do not: their boxes alone tell them from squares."""
+    boxes = {"cut": [], "squashed": [], "text2img": []}
+    for portrait in plan(0, 1000, 256):
+        scene = replace(scene_of(portrait)[0], turn=0)  # upright, as it is decoded
+        size, rng = np.array([scene.width, scene.height]), people.generator_for(portrait.index)
+        boxes["squashed"].append(people.face_box(scene))
+        start, side = np.tile((size - size.min()) / 2, 2), size.min()
+        boxes["cut"].append((boxes["squashed"][-1] * np.tile(size, 2) - start) / side)
+        who = people.draw_somebody(rng, (20, 70), portrait.gender)
+        boxes["text2img"].append(people.face_box(people.draw_scene(rng, who, 256, 256)))
+    labels, found = np.repeat([0, 1], 1000), {}
+    for name in ("cut", "squashed"):
+        left, top, right, bottom = np.transpose([*boxes[name], *boxes["text2img"]])
+        wide, high = right - left, bottom - top
+        traits = np.column_stack([left + right, top + bottom, wide, high, wide / high])
+        model = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        scores = cross_val_predict(model, traits, labels, cv=folds, method="predict_proba")
+        found[name] = roc_auc_score(labels, scores[:, 1])
+    assert 0.45 <= found["cut"] <= 0.55 and found["squashed"] > 0.9
 
 
 @pytest.mark.parametrize("pattern", ["RGGB", "BGGR", "GRBG", "GBRG"])
