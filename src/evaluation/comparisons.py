@@ -233,7 +233,7 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     Returns:
         `split, real_source, value, ci_low, ci_high, num_real`: first the validation photographs by
         which the threshold was chosen, then the test photographs of every source. Intervals are
-        those of `metrics.rate`.
+        those of `intervals.rate`.
     """
     away = ~scores["test_set"].isin(card["train_set"].split("+"))
     tested = scores[scores["split"] == "test"].assign(away=away).sort_values("away", kind="stable")

@@ -170,7 +170,8 @@ def test_degraded_rows_are_the_metrics_under_each_condition(code, study):
     names = ("auc", "accuracy_at_threshold")
     assert rows["metric"].tolist() == [f"{name}@{step}" for step in CONDITIONS for name in names]
     for lot, (_, pair) in zip(lots, rows.groupby(np.arange(6) // 2)):
-        oracle = compute(lot["label"], lot["score"], made_results.CARD["threshold"])
+        threshold = made_results.CARD["threshold"]
+        oracle = compute(lot["label"], lot["score"], threshold, lot["group"])
         assert pair["value"].tolist() == pytest.approx([oracle["auc"], oracle["accuracy"]])
         assert (pair["ci_low"] < pair["value"]).all() and (pair["num_fake"] == 120).all()
     write_results(study, rows)

@@ -244,7 +244,9 @@ def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
     assert auc["model"].value_counts().to_dict() == {"Face_box": 4, "Face_box_own": 4}
     same = boxes.assign(left=0.2, right=0.8)
     rows = audit.score_boxes(study, pictures.table, "controlled", same)
-    assert (rows.query("metric == 'auc'")["value"] == 0.5).all()
+    auc = rows[rows["metric"] == "auc"].set_index("model")["value"]
+    assert (auc["Face_box"] == 0.5).all()
+    assert (auc["Face_box_own"] <= 0.5).all()  # the more fakes in a fold, the fewer in the others
 
 
 def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypatch):

@@ -245,7 +245,7 @@ def test_traits_transferred_and_own(tasks, tmp_path, monkeypatch):
     assert set(rows["approach"]) == {"pixels"} and set(rows["protocol"]) == {"controlled"}
     auc = rows[rows["metric"] == "auc"].set_index(["model", "test_set"])["value"]
     assert len(auc) == 4
-    assert (auc[["Traits", "Traits_own"], "inpainting"] > 0.99).all()
+    assert (auc[:, "inpainting"] > 0.99).all()
     assert abs(auc["Traits", "insight"] - 0.5) < 0.12 and auc["Traits_own", "insight"] > 0.99
 
     train = table["split"] == "train"
@@ -425,7 +425,7 @@ def test_p_values_of_components_without_classes_are_even():
         pca.linear_probe(
             random.normal(size=(60, 2)), random.integers(0, 2, 60), groups, (2,), **options
         )["p_value"][0]
-        for _ in range(40)
+        for _ in range(25)
     ]
     assert 0.35 < np.mean(found) < 0.65 and np.mean(np.array(found) <= 0.05) <= 0.15
 

@@ -172,7 +172,7 @@ def test_calibration_error_by_chance_is_that_of_labels_drawn_from_the_scores(cod
     scores = made_results.scores(0.3, num_groups=600)
     row = code.calibration_errors(code.reliability(scores, made_results.CARD)).iloc[0]
     probability = calibrated(made_results.tested(scores)["score"], 0.5, 0.2)
-    labels = np.random.default_rng(0).random((300, len(probability))) < probability
+    labels = np.random.default_rng(0).random((100, len(probability))) < probability
     drawn = np.mean([compute(label.astype(int), probability)["ece"] for label in labels])
     assert row["ece_by_chance"] == pytest.approx(drawn, rel=0.1)
 

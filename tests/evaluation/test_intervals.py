@@ -189,7 +189,8 @@ def test_the_interval_excludes_zero_exactly_when_p_is_below_005(code):
     for num_groups in (3, 5, 6, 9, 12, 13):
         labels, (first, second), groups = _drawn(num_groups, num_trainings=2, seed=num_groups)
         better = special.expit(special.logit(second) + 0.15 * num_groups * labels)
-        perfect, useless = labels / 1.0, np.full(2 * num_groups, 0.5)  # no resample changes their AUC
+        # No resample changes the AUC of these.
+        perfect, useless = labels / 1.0, np.full(2 * num_groups, 0.5)
         pairs = [(better, first), (perfect, useless), (useless, perfect), (perfect, 1 - perfect)]
         for pair in pairs:
             row = code.compare(labels, *pair, groups, num_resamples=100).iloc[0]
