@@ -245,8 +245,8 @@ def test_traits_transferred_and_own(tasks, tmp_path, monkeypatch):
     assert set(rows["approach"]) == {"pixels"} and set(rows["protocol"]) == {"controlled"}
     auc = rows[rows["metric"] == "auc"].set_index(["model", "test_set"])["value"]
     assert len(auc) == 4
-    assert (auc[:, "inpainting"] > 0.99).all()
-    assert abs(auc["Traits", "insight"] - 0.5) < 0.12 and auc["Traits_own", "insight"] > 0.99
+    assert (auc[:, "inpainting"] > 0.97).all()
+    assert abs(auc["Traits", "insight"] - 0.5) < 0.12 and auc["Traits_own", "insight"] > 0.97
 
     train = table["split"] == "train"
     oracle = HistGradientBoostingClassifier(early_stopping=False, random_state=study.seed)
