@@ -26,6 +26,7 @@ _TYPES = dict.fromkeys(_KEY, "str") | dict.fromkeys(_COLUMNS, "float64") | {"num
 _LONGER_SIDE = 320  # larger pictures are shrunk to this: MTCNN's time grows with the area
 _CANVAS = 64  # pictures are laid on black squares of a multiple of this, to share a batch
 _DETECTOR = f"mtcnn-1/{_LONGER_SIDE}"
+_VIEW = ["path", "squashed"]  # a picture, and whether it is squashed or cut to a square
 _SAVE_EVERY, _BATCH_SIZE = 256, 32  # pictures
 
 
@@ -38,15 +39,29 @@ def face_boxes(
     squashed: the boxes alone would tell them apart.
 
     Returns:
-        The table of `detect`, one row for each record of `face_records`, its boxes grown on every
-        side by `margin`, a fraction of their own width or height.
+        The table of `detect` with the column `squashed`: one row for each record of `face_records`,
+        two for photographs that are squashed for one generator and cut to a square for another (the
+        training's first). Boxes are grown on every side by `margin`, a fraction of their own width
+        or height.
     """
-    needed = face_records(study, records)
-    planned = catalog.task_steps(study, records, protocol).drop_duplicates("path")
-    steps = planned.set_index("path")["steps"].reindex(needed["path"]).fillna("").tolist()
+    planned = catalog.task_steps(study, records, protocol).drop_duplicates(_VIEW)
+    needed = face_records(study, records).merge(planned[[*_VIEW, "steps"]], how="left", on="path")
+    steps = needed["steps"].fillna("").tolist()
     files, root = catalog.files(study, needed), catalog.root(study)
     boxes = detect(files, study.data / "boxes.parquet", root=root, steps=steps)
+    boxes["squashed"] = needed["squashed"].eq(True).to_numpy()
     return boxes.assign(**dict(zip(BOX, expand(boxes[BOX], margin).T)))
+
+
+def boxes_of(table: pd.DataFrame, boxes: pd.DataFrame) -> np.ndarray:
+    """The box of each row of `catalog.task_steps`, `(N, 4)`; NaN where there is none.
+
+    Args:
+        table: With `path` and `squashed`.
+        boxes: From `face_boxes`.
+    """
+    found = boxes.drop_duplicates(_VIEW)[[*_VIEW, *BOX]]
+    return table[_VIEW].merge(found, how="left", on=_VIEW)[BOX].to_numpy(float)
 
 
 def face_records(study: Study, records: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ..config import LABELS, Network, Study
-from ..data import catalog, readers
+from ..data import catalog
+from ..data.faces import boxes_of
 from ..evaluation.results import (
     calibrate,
     model_id,
@@ -120,21 +121,21 @@ def prepare(
         records: From `catalog.load`.
         protocol: `"report"` or `"controlled"`.
         approach: `"direct"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
-        boxes: Face boxes by `path` (columns left, top, right, bottom as fractions) for the step
-            `"crop"`; pictures without one are left out.
+        boxes: From `faces.face_boxes`, for the step `"crop"`; pictures without one are left out.
         steps: In place of `last_steps`, where an experiment prepares pictures in another way.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach))
     if boxes is not None:
-        corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
-        table = table[table["path"].isin(corners.index)].reset_index(drop=True)
+        corners = boxes_of(table, boxes)
+        found = np.isfinite(corners).all(axis=1)
+        table, corners = table[found].reset_index(drop=True), corners[found]
     table["row"] = table.groupby(["path", "steps"], sort=False).ngroup()
     once = table.drop_duplicates("row")
     prepared = store.prepare(
         catalog.files(study, once),
         [tuple(steps.split()) for steps in once["steps"]],
         study.data / "store",
-        boxes=None if boxes is None else corners.loc[once["path"]].to_numpy(),
+        boxes=None if boxes is None else corners[once.index],
         description=f"Preparing {protocol}",
     )
     hashed = _hash_rows(table[["path", "label", "split", "test_set", "real_source", "row"]])

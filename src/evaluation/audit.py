@@ -18,11 +18,12 @@ import pandas as pd
 from PIL import Image, JpegImagePlugin
 from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from ..config import Study
-from ..data import catalog, readers
+from ..data import catalog
+from ..data.faces import boxes_of
 from ..pictures.decoding import UnreadableImage, decode, read, reason_of
 from ..pictures.spectrum import magnitude_spectrum, radial_profile
 from ..pictures.steps import apply, run
@@ -206,9 +207,7 @@ def trait_table(
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
     values = traits.to_numpy(float)
-    scores[ALL_TRAITS] = cross_validated(
-        _boosting(seed), values, labels, groups, seed, "predict_proba"
-    )
+    scores[ALL_TRAITS] = cross_validated(_boosting(seed), values, labels, groups, seed)
     options = {"num_resamples": num_resamples, "seed": seed, "names": ("auc",)}
     rows = [estimate(labels, scores[name], groups, **options) for name in scores]
     table = pd.concat(rows).rename(columns={"value": "auc"}).assign(trait=list(scores))
@@ -249,8 +248,7 @@ def score_boxes(
         protocol: That they were prepared under.
         boxes: The table that they were cut by.
     """
-    corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].loc[table["path"]]
-    left, top, right, bottom = corners.to_numpy().T
+    left, top, right, bottom = boxes_of(table, boxes).T
     traits = {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     traits = pd.DataFrame(traits).assign(aspect=traits["width"] / traits["height"])
     return score_traits(
@@ -310,7 +308,7 @@ def score_traits(
         if rows["label"].nunique() == 2:
             part = rows.index.to_numpy()
             arrays = values[part], labels[part].astype(int), rows["group"]
-            own[part] = cross_validated(_boosting(study.seed), *arrays, study.seed, "predict_proba")
+            own[part] = cross_validated(_boosting(study.seed), *arrays, study.seed)
     own[(table["split"] != "test").to_numpy()] = np.nan
     who = {"approach": approach, "protocol": protocol}
     return pd.concat(
@@ -326,13 +324,19 @@ def _boosting(seed: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
 
 
-def cross_validated(model, values, labels, groups, seed: int, method: str) -> np.ndarray:
-    """Out-of-fold scores `(N,)`; no fold divides a group, and their shares of fakes are alike."""
+def cross_validated(model, values, labels, groups, seed: int) -> np.ndarray:
+    """Out-of-fold ranks `(N,)` in (0, 1); no fold divides a group, shares of fakes are alike.
+
+    Ranks are within a fold. Pooled probabilities would run against the labels: the more fakes a
+    fold has, the fewer the model of the others has seen.
+    """
     codes = pd.factorize(np.asarray(groups))[0]
     num_folds = min(NUM_FOLDS, *(len(np.unique(codes[labels == label])) for label in (0, 1)))
     if num_folds < 2:
         raise ValueError("Expected at least 2 groups with real and 2 with fake pictures.")
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    folds, ranks = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed), labels * 0.5
     with threadpool_limits(1):  # in fits so small, threads mostly wait for each other
-        out = cross_val_predict(model, values, labels, groups=codes, cv=folds, method=method)
-    return out[:, 1] if out.ndim == 2 else out
+        for train, test in folds.split(values, labels, codes):
+            scores = model.fit(values[train], labels[train]).predict_proba(values[test])[:, 1]
+            ranks[test] = (rankdata(scores.round(12)) - 0.5) / len(test)
+    return ranks

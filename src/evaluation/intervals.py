@@ -214,7 +214,8 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
     safe = np.where(value > 0, value, 1)
-    low, high = safe * np.exp(-reach / safe), safe * np.exp(reach / safe)
+    with np.errstate(over="ignore"):  # of fractions, which are replaced below
+        low, high = safe * np.exp(-reach / safe), safe * np.exp(reach / safe)
     middle = np.where(inside, value, 0.5)
     step = reach / (middle * (1 - middle))
     for bound, sign in ((low, -1), (high, 1)):

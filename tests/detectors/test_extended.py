@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.data import catalog
@@ -37,6 +38,7 @@ def test_the_matrix_trains_on_each_and_tests_on_all(few, records, monkeypatch):
 
 def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):
     boxes = records[["path"]].assign(left=0.2, top=0.2, right=0.8, bottom=0.8)
+    boxes = pd.concat([boxes.assign(squashed=True), boxes.assign(squashed=False)])
     monkeypatch.setattr(extended.faces, "face_boxes", lambda *_: boxes)
     monkeypatch.setattr(extended, "PROTOCOLS", ("controlled",))
     table = catalog.tasks(records, few)

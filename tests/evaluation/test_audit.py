@@ -333,7 +333,7 @@ def _out_of_fold(traits, labels, groups):
     labels = metrics.check_labels(labels, traits)
     model = audit._boosting(0)
     values = traits.to_numpy(float)
-    return audit.cross_validated(model, values, labels, groups, 0, "predict_proba")
+    return audit.cross_validated(model, values, labels, groups, 0)
 
 
 def signs(ours, oracle):
