@@ -76,6 +76,10 @@ class Pictures:
         """Group of every row of `pixels`."""
         return self._by_row(self.table["group"])
 
+    def names(self) -> np.ndarray:
+        """File name of every row of `pixels`; a fake has that of its photograph."""
+        return self._by_row(self.table["path"].str.rsplit("/", n=1).str[-1]).astype(str)
+
     def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
         """Places in `pixels` of one split of a task (default: the training tasks) and label."""
         wanted = [task] if task else self.study.train_sets
@@ -84,7 +88,6 @@ class Pictures:
 
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
         """Batches of one split of the training task, shuffled for training, perhaps of features."""
-        names = self.table["path"].str.rsplit("/", n=1).str[-1]  # a fake has its photograph's
         return Batches(
             self.pixels if pixels is None else pixels,
             self.labels,
@@ -92,7 +95,7 @@ class Pictures:
             batch_size=batch_size,
             shuffle=split == "train",
             seed=self.study.seed,
-            together=self._by_row(names).astype(str) if self.study.paired_batches else None,
+            together=self.names() if self.study.paired_batches else None,
         )
 
 

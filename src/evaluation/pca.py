@@ -131,6 +131,7 @@ def linear_probe(
     labels: np.ndarray,
     groups: Sequence,
     ks: Sequence[int] = (2, 5, 10, 20, 50, 100),
+    twins: Sequence | None = None,
     *,
     num_permutations: int = 200,
     num_resamples: int = 1000,
@@ -140,14 +141,15 @@ def linear_probe(
 
     The linear discriminant (least squares on the labels), out of fold over groups. The components
     come from a PCA of all pictures: it saw no label, so nothing leaks from it but the pictures' own
-    spread. What chance alone would give is found by shuffling labels: within groups, and between
-    groups of one size.
+    spread. What chance alone would give is found by shuffling labels: within twins (a photograph
+    and what was made from it), and between sets of twins of one size.
 
     Args:
         components: `(N, K)`, the scores of `joint_pca`.
         labels: `(N,)`, 1 for fake.
         groups: `(N,)`.
         ks: Numbers of components; those above `K` are an error.
+        twins: `(N,)`, finer than the groups; `None`: the groups.
         num_permutations: Shufflings of the labels.
         num_resamples: Of the bootstrap behind the interval.
         seed: Of the shufflings.
@@ -162,7 +164,8 @@ def linear_probe(
             f"Expected each k from 1 to {components.shape[1]}, the components given; received {ks}."
         )
     random = np.random.default_rng(seed)
-    sets = [labels, *(_shuffled(labels, groups, random) for _ in range(num_permutations))]
+    twins = groups if twins is None else twins
+    sets = [labels, *(_shuffled(labels, twins, random) for _ in range(num_permutations))]
     rows = []
     for k in ks:
         scores = _out_of_fold(components[:, :k], np.column_stack(sets), groups)
