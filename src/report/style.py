@@ -83,11 +83,6 @@ def words(key, between: str = ", ") -> str:
     return between.join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
-def spaced(name: str) -> str:
-    """`"file_size"` → `"file size"`."""
-    return name.replace("_", " ")
-
-
 def span(counts: Sequence[int]) -> str:
     """`"30"`, or `"20 to 30"`."""
     low, high = min(counts), max(counts)
