@@ -68,12 +68,8 @@ def auc_rows(values):
     return pd.concat([table.assign(model="A"), table.assign(model="B", value=0.5, num_real=29)])
 
 
-PARTS = {"gender:female": 0.7, "face_size:<0.3": 0.9, "gender:male": 0.6, "face_size:>=0.3": 0.8}
-STEPS = {"jpeg:90": 0.85, "jpeg:50": 0.6, "noise:2": 0.7}
-
-
 def made_figures():
-    """Name → (figure, some of its words)."""
+    """Each figure, and some of its words."""
     random = np.random.default_rng(0)
     picture = np.zeros((8, 8, 3), np.uint8)
     probe = pd.DataFrame({"k": [2, 5], "null_mean": 0.5, "null_high": 0.6, **INTERVAL})
@@ -85,63 +81,37 @@ def made_figures():
     profiles = {"insight": ("wiki", random.random((5, 9)), random.random((4, 9)))}
     heats, box = {"Grad-CAM": random.random((1, 8, 8))}, np.array([[0.1, 0.1, 0.5, 0.5]])
     title = {"title": "T"}
-    return {
-        "grid": (data_charts.image_grid([picture], title="T"), {"T"}),
-        "overlays": (data_charts.heat_overlays(picture[None], heats, box, **title), {"picture"}),
-        "mean_spectra": (data_charts.mean_spectra(means, **title), {"report: fake − real"}),
-        "radial": (
-            data_charts.radial_profiles(profiles, **title),
-            {"real: wiki (5)", "insight (4)"},
-        ),
-        "errors": (
-            data_charts.error_histograms(errors, **title),
-            {"a", "b", "real (2)", "fake (0)"},
-        ),
-        "shortcut": (data_charts.shortcut(lying, **title), {"real (1)", "0.90"}),
-        "scatter2": (data_charts.scatter_2d({"one": POINTS[:, :2]}, NAMES), {"one", "other (10)"}),
-        "scatter3": (data_charts.scatter_3d(POINTS, NAMES, shares=[0.5, 0.3, 0.1]), {"real (10)"}),
-        "scree": (data_charts.scree(np.array([0.5, 0.3, 0.1])), {"explained by it alone"}),
-        "leaks": (data_charts.leak_bars(leaks), {" 100 %", " 0 %", "ours", "theirs"}),
-        "curves": (
-            charts.training_curves({KEY: history(2)}, reference={KEY: history(3)}),
-            {"VGG16_V3\nreport", "Loss", "epoch", "validation, in the report"},
-        ),
-        "roc": (
-            charts.roc_curves({KEY: {"insight": scored()}}),
-            {"VGG16_V3, report\n", "40 reals, 60 fakes a set"},
-        ),
-        "confusion": (
+    panels = {"report": TRAITS, ("controlled", "again"): TRAITS[::-1]}
+    maps = {"report": TRAITS.set_index("trait")[["auc", "ci_low"]]}
+    curves, reported = {KEY: history(2)}, {KEY: history(3)}
+    return [
+        (data_charts.image_grid([picture], **title), {"T"}),
+        (data_charts.heat_overlays(picture[None], heats, box, **title), {"picture"}),
+        (data_charts.mean_spectra(means, **title), {"report: fake − real"}),
+        (data_charts.radial_profiles(profiles, **title), {"real: wiki (5)", "insight (4)"}),
+        (data_charts.error_histograms(errors, **title), {"a", "b", "real (2)", "fake (0)"}),
+        (data_charts.shortcut(lying, **title), {"real (1)", "0.90"}),
+        (data_charts.scatter_2d({"one": POINTS[:, :2]}, NAMES), {"one", "other (10)"}),
+        (data_charts.scatter_3d(POINTS, NAMES, shares=[0.5, 0.3, 0.1]), {"real (10)"}),
+        (data_charts.scree(np.array([0.5, 0.3, 0.1])), {"explained by it alone"}),
+        (data_charts.leak_bars(leaks), {" 100 %", " 0 %", "ours", "theirs"}),
+        (charts.training_curves(curves), {"VGG16_V3\nreport", "Loss", "epoch"}),
+        (charts.training_curves(curves, reference=reported), {"validation, in the report"}),
+        (charts.roc_curves({KEY: {"insight": scored()}}), {"VGG16_V3, report\n"}),
+        (
             charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}),
             {"VGG16_V3, report\nthreshold 0.40"},
         ),
-        "heat": (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–", "AUC"}),
-        "traits": (
-            charts.trait_bars({"report": TRAITS, ("controlled", "again"): TRAITS[::-1]}, **title),
-            {"file size", "controlled, again"},
+        (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–", "AUC"}),
+        (charts.trait_bars(panels, **title), {"file size", "controlled, again"}),
+        (charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),
+        (charts.probe_curves({"report": probe}, **title), {"5", "shuffled labels (90 %)"}),
+        (charts.ring_curve(rings(), **title), {"1/8", "1/4", "corners", "drop in AUC (from 0.90)"}),
+        (charts.reliability_diagrams({KEY: bins()}, **title), {"VGG16_V3\nreport\nshare of fakes"}),
+        (charts.false_alarm_bars({"A": alarms(), "B": alarms()}, **title), {"on validation", "B"}),
+        (
+            charts.subgroup_dots(auc_rows({"gender:male": 0.6}), **title),
+            {"inpainting\nagainst wiki", "30 + 20"},
         ),
-        "trait_maps": (
-            charts.trait_maps({"report": TRAITS.set_index("trait")[["auc", "ci_low"]]}, **title),
-            {"file size", "0.90", "0.20"},
-        ),
-        "probe": (charts.probe_curves({"report": probe}, **title), {"5", "shuffled labels (90 %)"}),
-        "rings": (
-            charts.ring_curve(rings(), **title),
-            {"1/8", "1/4", "corners", "T", "95 % interval", "drop in AUC (from 0.90)"},
-        ),
-        "reliability": (
-            charts.reliability_diagrams({KEY: bins()}, **title),
-            {"VGG16_V3\nreport\nshare of fakes", "inpainting (in-domain)", "ECE 0.20 → 0.25"},
-        ),
-        "alarms": (
-            charts.false_alarm_bars({"A": alarms(), "B": alarms()}, **title),
-            {"wiki\n(40 photographs)", "on validation", "A", "B"},
-        ),
-        "subgroups": (
-            charts.subgroup_dots(auc_rows(PARTS), **title),
-            {"inpainting\nagainst wiki", "30 + 20", "gender: male", "face size ≥ 0.3"},
-        ),
-        "robustness": (
-            charts.robustness_curves(auc_rows(STEPS), **title),
-            {"JPEG quality", "noise (σ, grey levels)", "clean"},
-        ),
-    }
+        (charts.robustness_curves(auc_rows({"jpeg:90": 0.85}), **title), {"JPEG quality", "clean"}),
+    ]

@@ -111,7 +111,7 @@ def heat_map(matrix: pd.DataFrame, text: pd.DataFrame, *, outline=(), title="") 
     """AUC in a matrix: teal is better than chance, brown worse.
 
     Args:
-        matrix: Rows × columns, for example detectors × test sets; NaN is left blank.
+        matrix: Rows × columns, for example detectors × test sets; NaN becomes a dash.
         text: A second line in each cell, for example the interval; same rows and columns.
         outline: `(row, column)` names of cells to frame, for example those of the training set.
     """
