@@ -1,7 +1,4 @@
-"""What all figures share: colours, sizes, `save_figure`, and the two plots that `charts` builds on.
-
-`draw_matrix` is the annotated heat map; `draw_intervals` draws dots or bars with intervals.
-"""
+"""What all figures share: colours, sizes, `save_figure`, and the plots that `charts` builds on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,12 +35,8 @@ DPI = 150
 # Okabe and Ito's palette: people with any kind of colour vision can tell these colours apart.
 REAL, FAKE, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "#777777"
 LABEL_COLORS = {"real": REAL, "fake": FAKE}
-GENERATOR_COLORS = {
-    "inpainting": FAKE,
-    "text2img": "#CC79A7",
-    "insight": "#009E73",
-    "gan140k": "#E69F00",
-}
+_KNOWN_COLORS = LABEL_COLORS | {"inpainting": FAKE, "text2img": "#CC79A7"}
+_KNOWN_COLORS |= {"insight": "#009E73", "gan140k": "#E69F00"}
 _SPARE_COLORS = (SKY, "#999999", "#882255", "#44AA99", "#AA4499", "#117733")
 # Tol's "muted" palette for detectors: none of them has the colour of a label or of a generator.
 _DETECTOR_COLORS = "#CC6677 #44AA99 #332288 #DDCC77 #88CCEE #AA4499 #999933 #117733 #882255".split()
@@ -52,24 +45,17 @@ OUTLINED = {"color": "black", "path_effects": [withStroke(linewidth=3.6, foregro
 
 
 def colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name: labels and known generators have theirs, others take spare ones.
-
-    Example:
-        >>> colors(["fake", "real"])
-        {'fake': '#D55E00', 'real': '#0072B2'}
-    """
-    fixed = LABEL_COLORS | GENERATOR_COLORS
-    palette = fixed | _pair([name for name in names if name not in fixed], _SPARE_COLORS)
-    return {name: palette[name] for name in names}
+    """A colour for each name: labels and known generators have theirs, others take spare ones."""
+    others = [name for name in dict.fromkeys(names) if name not in _KNOWN_COLORS]
+    return _KNOWN_COLORS | _paired(others, _SPARE_COLORS)
 
 
 def detector_colors(names: Sequence) -> dict:
     """A colour for each detector, the same in every figure of the same detectors."""
-    return _pair(sorted(set(names)), _DETECTOR_COLORS)
+    return _paired(sorted(set(names)), _DETECTOR_COLORS)
 
 
-def _pair(names, palette) -> dict:
-    names = list(dict.fromkeys(names))
+def _paired(names, palette) -> dict:
     if len(names) > len(palette):
         raise ValueError(
             f"There are colours for {len(palette)} names, received {len(names)}: {names}. "
@@ -79,13 +65,9 @@ def _pair(names, palette) -> dict:
 
 
 def save_figure(figure: Figure, study: Study, name: str) -> Path:
-    """Writes `figures/<study>/<name>.png` and returns its path.
-
-    Below the figure stands "simulated data" if they are.
+    """Writes `figures/<study>/<name>.png`, with a note if data are simulated; returns its path.
 
     Args:
-        figure: Any Matplotlib figure.
-        study: Whose folder to write to.
         name: Without the ending, for example `"03_training_curves"`.
     """
     if study.simulated and not any(text.get_gid() == "simulated" for text in figure.texts):
@@ -110,15 +92,13 @@ def span(counts: Sequence[int]) -> str:
 def new_axes(
     titles, width, height, margin=0.0, title="", *, num_columns=None, num_rows=None, **arguments
 ) -> tuple[Figure, np.ndarray]:
-    """A closed figure and its axes `(num_rows, num_columns)`.
+    """A closed figure and its axes `(num_rows, num_columns)`; by default all stand in one row.
 
     Args:
         titles: One for each panel; with `num_rows`, one for each panel of the first row.
-        width: Of a panel in inches.
-        height: Of a panel in inches.
+        width: Of a panel in inches, as `height`.
         margin: Inches for titles and a legend.
         title: Of the figure.
-        num_columns: By default all panels stand in one row.
         num_rows: Rows of panels, all of them used.
         arguments: Of `plt.subplots`.
     """
@@ -135,16 +115,14 @@ def new_axes(
     return figure, axes
 
 
-def legend_below(figure: Figure, num_columns: int = 8) -> None:
-    """A legend of all labels, in a strip below the axes that is kept free of them.
-
-    Cropping at saving would move a legend that Matplotlib places there.
-    """
+def legend_below(figure: Figure, num_columns: int = 8) -> Figure:
+    """Adds a legend of all labels, in a strip below the axes that is kept free of them."""
     shown = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
-        shown |= dict(zip(labels, handles)) if axis.get_visible() else {}
+        shown |= dict(zip(labels, handles))
     num_columns = min(num_columns, len(shown))
+    # Matplotlib has "outside" legends, but cropping at saving would move them.
     strip = (0.12 + 0.24 * -(-len(shown) // num_columns)) / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 0}
@@ -153,6 +131,14 @@ def legend_below(figure: Figure, num_columns: int = 8) -> None:
         handle.set_alpha(1)
         if hasattr(handle, "set_sizes"):
             handle.set_sizes([60])
+    return figure
+
+
+def remove_frame(axis) -> None:
+    """Leaves the labels of the axes, without ticks, grid and frame."""
+    axis.tick_params(length=0)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
 
 
 def draw_matrix(
@@ -161,16 +147,10 @@ def draw_matrix(
     """An annotated heat map: each value as a colour and as text, NaN as a dash on white.
 
     Args:
-        axis: Where to draw.
         matrix: Values from 0 to `highest`. Its labels and their names are drawn as well.
         below: A second line of text for each cell, of the same shape.
         text: How a value is written.
         cmap: Colours; by default teal above the middle, brown below it.
-        highest: The value of the last colour.
-        fontsize: Of the values.
-
-    Returns:
-        The image, for a colour bar.
     """
     values, shades = matrix.to_numpy(float), plt.get_cmap(cmap).with_extremes(bad="white")
     image = axis.imshow(values, cmap=shades, vmin=0, vmax=highest, aspect="auto")
@@ -185,13 +165,10 @@ def draw_matrix(
     axis.set_xticks(range(matrix.shape[1]), map(words, matrix.columns))
     axis.set_yticks(range(len(matrix)), map(words, matrix.index))
     axis.set(xlabel=matrix.columns.name, ylabel=matrix.index.name)
-    axis.tick_params(length=0)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
-    for edge in np.arange(1, len(matrix)) - 0.5:
-        axis.axhline(edge, color="white", linewidth=3)
-    for edge in np.arange(1, matrix.shape[1]) - 0.5:
-        axis.axvline(edge, color="white", linewidth=3)
+    remove_frame(axis)
+    for draw_line, num_cells in ((axis.axhline, len(matrix)), (axis.axvline, matrix.shape[1])):
+        for edge in np.arange(1, num_cells) - 0.5:
+            draw_line(edge, color="white", linewidth=3)
     return image
 
 
@@ -201,11 +178,9 @@ def draw_intervals(
     """Values with intervals: a row for each label of the index, in it a dot or bar for each series.
 
     Args:
-        axis: Where to draw.
-        series: Name → table with `value` and, where known, `ci_low` and `ci_high`. All tables have
-            the same index; NaN draws nothing.
+        series: Name → table with `value` and, where known, `ci_low` and `ci_high`; all have the
+            same index. NaN draws nothing.
         palette: Name → colour, or a colour for each row.
-        value: The column of the values.
         bars_from: Where bars start; without it dots are drawn.
         places: Height of each row, from the top down; by default 0, 1, 2, …
 
@@ -225,6 +200,8 @@ def draw_intervals(
         if "ci_low" in table:
             look = {"color": palette[name]} if bars_from is None else OUTLINED
             axis.hlines(at, table["ci_low"], table["ci_high"], linewidth=1.8, **look)
+    if bars_from != 0:  # a share; else an AUC, with chance at 0.5
+        axis.axvline(0.5, color=GREY, linewidth=1)
     axis.set_yticks(places, map(words, labels))
     axis.set_ylim(places[-1] + 0.6, -0.6)
     axis.tick_params(axis="y", length=0)

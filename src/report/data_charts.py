@@ -1,0 +1,298 @@
+"""Figures of the data: pictures, files, spectra, components, and what networks look at.
+
+As in `charts`, each function returns a closed `Figure` and reads no files.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from ..config import LABELS
+from . import style
+from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
+
+
+@plt.rc_context(STYLE)
+def image_grid(
+    images: Sequence[np.ndarray], titles=(), *, num_columns=6, row_titles=(), title=""
+) -> Figure:
+    """Pictures in rows, as they are: square pixels, no smoothing.
+
+    Args:
+        images: Each `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ.
+        titles: Above each picture.
+        row_titles: Left of each row.
+    """
+    if not len(images) or len(titles) not in (0, len(images)):
+        received = f"received {len(images)} images and {len(titles)} titles"
+        raise ValueError(f"Expected images, with a title for each or none; {received}.")
+    size = (1.9, 2.05 if len(titles) else 1.85, 0.4 * bool(title))
+    titles = titles if len(titles) else [""] * len(images)
+    figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
+    for axis, image in zip(axes.flat, map(np.asarray, images)):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        axis.title.set_fontsize(11)
+        axis.set(xticks=[], yticks=[])
+        style.remove_frame(axis)
+    for axis, text in zip(axes[:, 0], row_titles):
+        axis.set_ylabel(text)
+    return figure
+
+
+def heat(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Maps `(H, W)` of values from 0 on as colours `(H, W, 3)` `uint8`, all on one scale."""
+    limit, shades = max(values.max() for values in maps), plt.get_cmap("magma")
+    return [(shades(values / limit)[..., :3] * 255).astype(np.uint8) for values in maps]
+
+
+@plt.rc_context(STYLE)
+def heat_overlays(
+    pictures: np.ndarray, heats: Mapping[str | tuple, np.ndarray], boxes: np.ndarray, *, title
+) -> Figure:
+    """Pictures in a row; below, for each kind of heat, the same pictures in grey under their heat.
+
+    Args:
+        pictures: `(N, H, W, 3)`, `uint8`.
+        heats: Name → `(N, H, W)`, drawn relative to the highest magnitude in the same picture;
+            with negative values the colours have two sides.
+        boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
+    """
+    count, lengths = len(pictures), {len(given) for given in (*heats.values(), boxes)}
+    if lengths != {count}:
+        raise ValueError(f"Expected heat and boxes of {count} pictures, received {lengths}.")
+    size = (1.75 + 1.5 / count, 1.75, 0.7)
+    figure, axes = new_axes([""] * count, *size, title, num_rows=1 + len(heats))
+    for axis, picture in zip(axes[0], pictures):
+        axis.imshow(picture)
+    axes[0, 0].set_ylabel("picture")
+    for row, (name, heat) in zip(axes[1:], heats.items()):
+        cmap, lowest, labels = "magma", 0, ["0", "highest"]
+        if heat.min() < 0:
+            cmap, lowest, labels = "PuOr_r", -1, ["for real", "0", "for fake"]
+        for axis, picture, values in zip(row, pictures, heat):
+            axis.imshow(picture @ (0.299, 0.587, 0.114), cmap="gray", vmin=0, vmax=255)
+            highest = np.abs(values).max()
+            if highest > 0:
+                axis.imshow(values / highest, cmap=cmap, vmin=lowest, vmax=1, alpha=0.6)
+            else:
+                center = {"transform": axis.transAxes, "ha": "center", "va": "center"}
+                axis.text(0.5, 0.5, "no heat", color="white", **center)
+        row[0].set_ylabel(words(name, "\n"))
+        scale = plt.cm.ScalarMappable(plt.Normalize(lowest, 1), cmap)
+        bar = figure.colorbar(scale, ax=row, shrink=0.9, aspect=12, pad=0.01)
+        bar.set_ticks(range(lowest, 2), labels=labels)
+        bar.outline.set_visible(False)
+    look = {"fill": False, "edgecolor": "white", "linewidth": 1.8}
+    look["path_effects"] = [withStroke(linewidth=3, foreground="black")]
+    for column, box in zip(axes.T, boxes):
+        left, top, right, bottom = box * np.tile(pictures.shape[2:0:-1], 2)
+        for axis in column:
+            corner = (left - 0.5, top - 0.5)  # pixel 0 is drawn from -0.5 to 0.5
+            axis.add_patch(plt.Rectangle(corner, right - left, bottom - top, **look))
+            axis.set(xticks=[], yticks=[])
+            style.remove_frame(axis)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figure:
+    """Mean spectrum of reals, of fakes, and their difference; a row for each protocol.
+
+    Args:
+        means: `(protocol, label)` → `(S, S)`, grey levels from 0 to 255.
+    """
+    protocols = list(dict.fromkeys(protocol for protocol, _ in means))
+    names = ("real", "fake", "fake − real")
+    titles = [f"{protocol}: {name}" for protocol in protocols for name in names]
+    figure, axes = new_axes(titles, 3.5, 2.75, 0.6, title, num_columns=3)
+    for row, protocol in zip(axes, protocols):
+        real, fake = means[protocol, "real"], means[protocol, "fake"]
+        limit = np.abs(fake - real).max()
+        looks = [("magma", plt.Normalize(0, 255))] * 2 + [("PuOr_r", plt.Normalize(-limit, limit))]
+        for axis, values, look in zip(row, (real, fake, fake - real), looks):
+            image = axis.imshow(values, *look, extent=(-0.5, 0.5, 0.5, -0.5))
+            figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
+    plt.setp(axes, xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+    plt.setp(axes[:, 0], ylabel="cycles per pixel")
+    plt.setp(axes[-1], xlabel="cycles per pixel")
+    return figure
+
+
+@plt.rc_context(STYLE)
+def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
+    """Mean radial profile of every source with its 95 % interval, and each fake minus its reals.
+
+    Args:
+        profiles: Generator → (dataset of its reals, profiles of the reals, profiles of the fakes),
+            each `(num_pictures, num_radii)` in the spectrum's units.
+    """
+    titles = ("profile (pictures)", "fake − its own reals")
+    figure, [[left, right]] = new_axes(titles, 5.8, 3.9, 0.9, title)
+    palette, datasets = style.colors(profiles), {}
+
+    def draw(axis, mean, variance, color, **look):
+        frequency, error = np.linspace(0, 0.5, len(mean)), 1.96 * np.sqrt(variance)
+        draw_band(axis, frequency, mean, mean - error, mean + error, color=color, **look)
+
+    for generator, (dataset, reals, fakes) in profiles.items():
+        real, real_variance = reals.mean(axis=0), reals.var(axis=0) / len(reals)
+        fake, fake_variance = fakes.mean(axis=0), fakes.var(axis=0) / len(fakes)
+        color = palette[generator]
+        draw(left, fake, fake_variance, color, label=f"{generator} ({len(fakes)})")
+        draw(right, fake - real, real_variance + fake_variance, color)
+        if dataset not in datasets:
+            datasets[dataset] = ("--", ":", "-.")[len(datasets) % 3]
+            look = {"linestyle": datasets[dataset], "label": f"real: {dataset} ({len(reals)})"}
+            draw(left, real, real_variance, REAL, **look)
+    right.axhline(0, color=GREY, linewidth=1)
+    for at in (1 / 8, 1 / 4):
+        left.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
+        right.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
+    left.set(xlabel="cycles per pixel", ylabel="20·ln|F|, averaged around the centre")
+    right.set(xlabel="cycles per pixel", ylabel="difference in 20·ln|F|")
+    left.legend(fontsize=9)
+    return figure
+
+
+@plt.rc_context(STYLE)
+def error_histograms(table: pd.DataFrame, *, title) -> Figure:
+    """Distribution of the error of reconstruction, each generator's fakes against their reals.
+
+    Args:
+        table: Columns `task`, `label`, `error`; a panel a task.
+    """
+    tasks = table["task"].unique()
+    bins = np.linspace(0, table["error"].quantile(0.99), 25)
+    figure, [axes] = new_axes(tasks, 3.6, 2.9, 0.7, title, sharey=True)
+    for axis, task in zip(axes, tasks):
+        for label in LABELS:
+            own = table[(table["task"] == task) & (table["label"] == label)]
+            _percent_histogram(axis, own["error"].clip(upper=bins[-1]), bins, label)
+        axis.xaxis.set_major_locator(MaxNLocator(3))
+        axis.legend(fontsize=10)
+    plt.setp(axes, xlabel="mean squared error")
+    axes[0].set_ylabel("percent of the pictures")
+    return figure
+
+
+@plt.rc_context(STYLE)
+def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
+    """Sizes, compression, and what a classifier makes of the files' headers; a row a protocol.
+
+    Args:
+        rows: Name → (`width`, `height`, `luminance_table` of the training task's files; their
+            labels, fake = 1; AUC of the classifier: `generator`, `auc`, `ci_low`, `ci_high`).
+    """
+    titles = ("Size of the picture", "Compression", "Real or fake, without a pixel?")
+    figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, num_rows=len(rows))
+    files = pd.concat(traits for traits, *_ in rows.values())
+    bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
+    limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
+    looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
+    for (sizes, compression, joint), (name, (traits, labels, auc)) in zip(axes, rows.items()):
+        for label, look in looks.items():
+            own = traits[np.asarray(labels) == LABELS.index(label)]
+            look = look | {"color": style.LABEL_COLORS[label], "linewidths": 0, "zorder": 3}
+            sizes.scatter(own["width"], own["height"], label=f"{label} ({len(own)})", **look)
+            _percent_histogram(compression, own["luminance_table"], bins, label)
+        sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
+        sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
+        compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
+        auc = auc.set_index("generator")
+        palette = [style.colors(auc.index)[generator] for generator in auc.index]
+        style.draw_intervals(joint, {"": auc}, {"": palette}, value="auc")
+        for place, value in enumerate(auc["auc"]):
+            joint.text(value, place - 0.15, f"{value:.2f}", ha="center", va="bottom", fontsize=11)
+        joint.set(xlim=(0.3, 1.06), xlabel="AUC of a classifier on file headers alone")
+    axes[0, 0].legend(loc="upper left", handletextpad=0.1)
+    return figure
+
+
+def _percent_histogram(axis, values, bins, label) -> None:
+    """Percent of all values in each bin; NaN is counted but not drawn."""
+    known = values.dropna()
+    weights = np.full(len(known), 100 / max(len(values), 1))
+    look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
+    axis.hist(known, bins, weights=weights, label=f"{label} ({len(values)})", **look)
+
+
+@plt.rc_context(STYLE)
+def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=()) -> Figure:
+    """Two components of each picture, coloured by class or generator.
+
+    Args:
+        panels: Title → points `(N, 2)`.
+        names: `(N,)`, `"real"`, `"fake"` or generators.
+        shares: Of the variance, for each component of the first panel: shown at its axes.
+    """
+    figure, [axes] = new_axes(panels, 5.8, 5.2)
+    for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
+        _scatter(axis, points, names, known)
+    return legend_below(figure, 4)
+
+
+@plt.rc_context(STYLE)
+def scatter_3d(points: np.ndarray, names, *, shares) -> Figure:
+    """Three components of each picture from two sides; as `scatter_2d`, points `(N, 3)`."""
+    figure, [axes] = new_axes(["", ""], 5.2, 4.6, subplot_kw={"projection": "3d"})
+    for axis, angle in zip(axes, (-60, 30)):
+        _scatter(axis, points[:, :3], names, shares)
+        axis.view_init(elev=18, azim=angle)
+        axis.set_box_aspect((1, 1, 0.8), zoom=1.0)
+        for side in (axis.xaxis, axis.yaxis, axis.zaxis):
+            side.labelpad = -8  # there are no tick labels to keep away from
+    return legend_below(figure, 4)
+
+
+def _scatter(axis, points, names, shares) -> None:
+    """Draws the points in random order, so that none hides another, and labels the axes."""
+    names = np.asarray(names)
+    if len(names) != len(points):
+        raise ValueError(f"Expected {len(points)} names, one a point, received {len(names)}.")
+    unique = sorted(set(names.tolist()), key=lambda name: (name != "real", name))
+    palette, order = style.colors(unique), np.random.default_rng(0).permutation(len(points))
+    size, alpha = (22, 0.75) if len(points) < 2000 else (7, 0.5)
+    # Pieces of every class in turn: one call each would draw the last class over all others.
+    for piece in np.array_split(order, min(40, len(order))):
+        for name, marker in zip(unique, style.MARKERS):
+            look = {"color": palette[name], "label": f"{name} ({(names == name).sum():,})"}
+            own = points[piece[names[piece] == name]]
+            axis.scatter(*own.T, s=size, alpha=alpha, marker=marker, linewidths=0, **look)
+    of_what = " of the variance" if points.shape[1] == 2 else ""  # too long for a cube's edge
+    for place, letter in enumerate("xyz"[: points.shape[1]]):
+        share = f" ({100 * shares[place]:.0f} %{of_what})" if len(shares) else ""
+        axis.set(**{f"{letter}label": f"component {place + 1}{share}", f"{letter}ticks": []})
+
+
+@plt.rc_context(STYLE)
+def scree(shares: np.ndarray) -> Figure:
+    """How much of the variance each component explains, `(num_components,)`, and what is left."""
+    figure, [[axis]] = new_axes([""], 7.2, 3.2, 0.6, "Scree plot of the joint PCA")
+    places, percent = np.arange(1, len(shares) + 1), 100 * shares
+    axis.plot(places, percent, "o-", color=REAL, markersize=4, label="explained by it alone")
+    axis.plot(places, 100 - np.cumsum(percent), color=FAKE, label="left after all up to it")
+    axis.set(yscale="log", xlabel="component", ylabel="percent of the variance")
+    axis.legend()
+    return figure
+
+
+@plt.rc_context(STYLE)
+def leak_bars(leaks: pd.DataFrame) -> Figure:
+    """Share of the test pictures whose counterpart was trained on, for each kind of leak and split.
+
+    Args:
+        leaks: `leaks.leak_test` of several splits, with the column `split`.
+    """
+    figure, [[axis]] = new_axes([""], 6.6, 3.2, 0.8, "Test pictures with a counterpart in training")
+    leaks = leaks.set_index("kind").assign(value=100 * leaks["test_in_train"].to_numpy())
+    series = dict(iter(leaks.groupby("split", sort=False)))
+    style.draw_intervals(axis, series, dict(zip(series, (FAKE, REAL, GREY))), bars_from=0)
+    for bars in axis.containers:
+        axis.bar_label(bars, fmt=" {:.0f} %")
+    axis.set(xlim=(0, 112), xlabel="percent of the test pictures")
+    return legend_below(figure)

@@ -1,0 +1,117 @@
+"""Made-up data for charts, and one figure of each kind."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from src.report import charts, data_charts
+
+KEY = ("VGG16_V3", "report")
+INTERVAL = {"auc": [0.9, 0.2], "ci_low": [0.8, 0.1], "ci_high": [1.0, 0.3]}
+TRAITS = pd.DataFrame({"trait": ["file_size", "width"], **INTERVAL})
+POINTS, NAMES = np.random.default_rng(0).normal(size=(30, 3)), ["real", "inpainting", "other"] * 10
+MATRIX = pd.DataFrame([[0.9, 0.2], [np.nan, 0.5]], index=["A", "B"], columns=["x", "y"])
+
+
+def texts(figure):
+    """All words on a figure."""
+    figure.draw_without_rendering()
+    found = [text for text in figure.findobj(plt.Text) if text.get_visible()]
+    return [text.get_text() for text in found if text.get_text()]
+
+
+def words(artists):
+    return [text.get_text() for text in artists]
+
+
+def scored():
+    labels = np.repeat([0, 1], [40, 60])
+    noise = np.random.default_rng(0).normal(size=100)
+    return labels, np.clip(0.3 * labels + 0.35 + 0.2 * noise, 0, 1).round(2)
+
+
+def history(num_epochs, names=("loss", "accuracy")):
+    epochs = np.arange(1, num_epochs + 1)
+    values = {column: 1 / epochs for name in names for column in (name, f"val_{name}")}
+    return pd.DataFrame({"epoch": epochs, **values})
+
+
+def bins():
+    """As `comparisons.reliability`: one bin of 3 images and one of 1, in two test sets."""
+    table = pd.DataFrame({"share_fake": [0.0, 1.0] * 4, "num_images": [3, 1] * 4})
+    table["calibrated"] = [False, False, True, True] * 2
+    table["mean_score"] = 0.2 + 0.6 * table["share_fake"] + 0.1 * table["calibrated"]
+    table["test_set"] = np.repeat(["inpainting", "insight"], 4)
+    return table.assign(real_source="wiki", in_domain=table["test_set"] == "inpainting")
+
+
+def alarms():
+    """As `comparisons.false_alarms`."""
+    table = pd.DataFrame({"split": ["valid", "test", "test"], "value": [0.1, 0.2, 0.6]})
+    table["real_source"], table["num_real"] = ["wiki", "wiki", "celeba"], [50, 40, 30]
+    return table.assign(ci_low=0.05, ci_high=0.7)
+
+
+def rings():
+    """As `explain.ring_occlusion`."""
+    table = {"low": [0, 0.25, 0.5], "high": [0.25, 0.5, 0.7], "auc": [0.8, 0.9, 0.9]}
+    table |= {"drop": [0.1, 0, 0], "ci_low": [0.05, -0.02, 0], "ci_high": [0.2, 0.02, 0]}
+    return pd.DataFrame(table, index=[4, 5, 6])
+
+
+def auc_rows(values):
+    """Rows of `results.csv` of two detectors: condition → AUC of the first."""
+    values = {"auc": 0.8} | {f"auc@{condition}": value for condition, value in values.items()}
+    table = pd.DataFrame({"metric": list(values), "value": list(values.values())})
+    table = table.assign(ci_low=table["value"] - 0.1, ci_high=table["value"] + 0.1)
+    table = table.assign(test_set="inpainting", real_source="wiki", num_real=30, num_fake=20)
+    return pd.concat([table.assign(model="A"), table.assign(model="B", value=0.5, num_real=29)])
+
+
+def made_figures():
+    """Each figure, and some of its words."""
+    random = np.random.default_rng(0)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    probe = pd.DataFrame({"k": [2, 5], "null_mean": 0.5, "null_high": 0.6, **INTERVAL})
+    leaks = pd.DataFrame({"kind": "person", "split": ["ours", "theirs"], "test_in_train": [1, 0]})
+    files = pd.DataFrame({"width": [9, 8], "height": [5, 8], "luminance_table": [4.0, np.nan]})
+    lying = {"lying": (files, np.array([0, 1]), TRAITS.rename(columns={"trait": "generator"}))}
+    errors = pd.DataFrame({"task": list("abab"), "label": "real", "error": [0, 1, 2, 3]})
+    means = {("report", label): random.random((8, 8)) for label in ("real", "fake")}
+    profiles = {"insight": ("wiki", random.random((5, 9)), random.random((4, 9)))}
+    heats, box = {"Grad-CAM": random.random((1, 8, 8))}, np.array([[0.1, 0.1, 0.5, 0.5]])
+    title = {"title": "T"}
+    panels = {"report": TRAITS, ("controlled", "again"): TRAITS[::-1]}
+    maps = {"report": TRAITS.set_index("trait")[["auc", "ci_low"]]}
+    curves, reported = {KEY: history(2)}, {KEY: history(3)}
+    return [
+        (data_charts.image_grid([picture], **title), {"T"}),
+        (data_charts.heat_overlays(picture[None], heats, box, **title), {"picture"}),
+        (data_charts.mean_spectra(means, **title), {"report: fake − real"}),
+        (data_charts.radial_profiles(profiles, **title), {"real: wiki (5)", "insight (4)"}),
+        (data_charts.error_histograms(errors, **title), {"a", "b", "real (2)", "fake (0)"}),
+        (data_charts.shortcut(lying, **title), {"real (1)", "0.90"}),
+        (data_charts.scatter_2d({"one": POINTS[:, :2]}, NAMES), {"one", "other (10)"}),
+        (data_charts.scatter_3d(POINTS, NAMES, shares=[0.5, 0.3, 0.1]), {"real (10)"}),
+        (data_charts.scree(np.array([0.5, 0.3, 0.1])), {"explained by it alone"}),
+        (data_charts.leak_bars(leaks), {" 100 %", " 0 %", "ours", "theirs"}),
+        (charts.training_curves(curves), {"VGG16_V3\nreport", "Loss", "epoch"}),
+        (charts.training_curves(curves, reference=reported), {"validation, in the report"}),
+        (charts.roc_curves({KEY: {"insight": scored()}}), {"VGG16_V3, report\n"}),
+        (
+            charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}),
+            {"VGG16_V3, report\nthreshold 0.40"},
+        ),
+        (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–", "AUC"}),
+        (charts.trait_bars(panels, **title), {"file size", "controlled, again"}),
+        (charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),
+        (charts.probe_curves({"report": probe}, **title), {"5", "shuffled labels (90 %)"}),
+        (charts.ring_curve(rings(), **title), {"1/8", "1/4", "corners", "drop in AUC (from 0.90)"}),
+        (charts.reliability_diagrams({KEY: bins()}, **title), {"VGG16_V3\nreport\nshare of fakes"}),
+        (charts.false_alarm_bars({"A": alarms(), "B": alarms()}, **title), {"on validation", "B"}),
+        (
+            charts.subgroup_dots(auc_rows({"gender:male": 0.6}), **title),
+            {"inpainting\nagainst wiki", "30 + 20"},
+        ),
+        (charts.robustness_curves(auc_rows({"jpeg:90": 0.85}), **title), {"JPEG quality", "clean"}),
+    ]

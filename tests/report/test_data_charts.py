@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from made_charts import words
+
+from src.report import data_charts
+
+
+def test_image_grid_shows_the_pixels_in_order():
+    pictures = [np.full((4, 6, 3), value, np.uint8) for value in (0, 100, 200)]
+    pictures.append(np.full((5, 5), 0.5))
+    figure = data_charts.image_grid(pictures, list("abcd"), num_columns=3, row_titles=["1", "2"])
+    shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert all(np.array_equal(*pair) for pair in zip(shown, pictures)) and len(figure.axes) == 6
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", "d", "", ""]
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["1", "2"]
+    assert figure.axes[3].images[0].get_clim() == (0, 1)
+    for given in ([], []), (pictures, ["a", "b"]):
+        received = f"received {len(given[0])} images and {len(given[1])} titles"
+        with pytest.raises(ValueError, match=received):
+            data_charts.image_grid(*given)
+
+
+def test_heat_is_on_one_scale():
+    low, high = data_charts.heat([np.zeros((2, 3)), np.full((2, 3), 0.2)])
+    assert low.dtype == np.uint8 and low.shape == (2, 3, 3) and high.sum() > 10 * low.sum()
+
+
+def test_heat_overlays_show_where_and_which_region_was_altered():
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (3, 8, 10, 3), dtype="uint8")
+    heat, signed = random.random((3, 8, 10)), random.normal(size=(3, 8, 10))
+    heat[2], boxes = 0, np.array([[0.1, 0.25, 0.6, 0.75], [0, 0, 1, 1], [np.nan] * 4])
+    heats = {"Grad-CAM": heat, "occlusion": signed}
+    figure = data_charts.heat_overlays(pictures, heats, boxes, title="T")
+    axes = np.reshape(figure.axes[:9], (3, 3))
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["picture", "Grad-CAM", "occlusion"]
+    assert np.array_equal(axes[0, 1].images[0].get_array(), pictures[1])
+    for row, values, limits in ((1, heat, (0, 1)), (2, signed, (-1, 1))):
+        drawn = axes[row, 0].images[1]
+        np.testing.assert_allclose(drawn.get_array(), values[0] / np.abs(values[0]).max())
+        assert drawn.get_clim() == limits
+    assert len(axes[1, 2].images) == 1 and words(axes[1, 2].texts) == ["no heat"]
+    frame = axes[2, 0].patches[-1].get_bbox()  # pixel 0 is drawn from -0.5 to 0.5
+    assert np.allclose(frame.extents, [0.5, 1.5, 5.5, 5.5])
+    scales = [words(axis.get_yticklabels()) for axis in figure.axes[9:]]
+    assert scales == [["0", "highest"], ["for real", "0", "for fake"]]
+    with pytest.raises(ValueError, match="of 3 pictures"):
+        data_charts.heat_overlays(pictures, {"Grad-CAM": heat[:2]}, boxes, title="T")
+
+
+def test_scatter_draws_every_point_and_counts_them():
+    points, names = np.random.default_rng(0).normal(size=(50, 3)), np.array(["real", "fake"] * 25)
+    flat = data_charts.scatter_2d(
+        {"all": points[:, :2], "again": points[:, 1:]}, names, shares=[0.5, 0.25]
+    )
+    deep = data_charts.scatter_3d(points, names, shares=[0.5, 0.25, 0.125])
+    for figure, label in (flat, "component 2 (25 % of the variance)"), (deep, "component 2 (25 %)"):
+        assert figure.axes[0].get_ylabel() == label and len(figure.axes) == 2
+        assert set(words(figure.legends[0].get_texts())) == {"real (25)", "fake (25)"}
+    assert flat.axes[1].get_ylabel() == "component 2"
+    drawn = np.concatenate([piece.get_offsets() for piece in flat.axes[0].collections])
+    assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
+    with pytest.raises(ValueError, match="50 names, one a point, received 49"):
+        data_charts.scatter_2d({"all": points[:, :2]}, names[1:])
