@@ -117,7 +117,7 @@ def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AU
     """
     width = 1.9 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
     figure, [[axis]] = new_axes([""], width, 1.5 + 0.68 * len(matrix), 0, title)
-    image = style.draw_matrix(axis, matrix, text.reindex_like(matrix))
+    image = style.draw_matrix(axis, matrix, None if text is None else text.reindex_like(matrix))
     for row, column in outline:
         corner = (matrix.columns.get_loc(column) - 0.5, matrix.index.get_loc(row) - 0.5)
         frame = plt.Rectangle(corner, 1, 1, fill=False, linewidth=4, zorder=5, clip_on=False)
@@ -217,7 +217,7 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
 
 
 @plt.rc_context(STYLE)
-def reliability_diagrams(panels: Tables, *, title="") -> Figure:
+def reliability_diagrams(panels: dict, *, title) -> Figure:
     """Share of fakes among the images with a score around x, before and after calibration.
 
     The area of a dot grows with its number of images. The expected calibration error (ECE) is the
