@@ -274,7 +274,8 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
             frame = pd.concat([earlier[~_isin(earlier, frame, order)], frame], ignore_index=True)
         # Within a kind rows stay in the order they came: of METRICS, or of rising degradation.
         frame = frame.sort_values(order, kind="stable")
-        frame = frame[list(RESULT_COLUMNS)].astype(dict.fromkeys(numbers, float))
+        counts = dict.fromkeys(("num_groups", "num_seeds"), "Int64")  # older rows lack the first
+        frame = frame[list(RESULT_COLUMNS)].astype(dict.fromkeys(numbers, float) | counts)
         options = {"index": False, "float_format": "%.6f"}
         return write_atomically(path, lambda temporary: frame.to_csv(temporary, **options))
 

@@ -244,6 +244,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         auc=list(auc.itertuples()),
         num_pixel_networks=pixels["model"].nunique(),
         best=best,
+        percentiles=auc["num_groups"].isna().any(),
         against=against,
         pixels=_in_domain_and_elsewhere(study, pixels, best),
         detector=lambda name: _in_domain_and_elsewhere(study, controlled, name),

@@ -137,7 +137,8 @@ def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 def unlearned(auc: pd.DataFrame) -> pd.Series:
     """Which rows are of a network that did not learn, and so proves nothing elsewhere.
 
-    On at least one generator that it was trained on, its AUC is not better than chance.
+    On at least one generator that it was trained on, its AUC is not better than chance. The
+    reconstruction error (`Autoencoder_error`) is trained on no generator.
 
     Args:
         auc: Rows of AUC, those of the generators trained on among them.
@@ -145,7 +146,9 @@ def unlearned(auc: pd.DataFrame) -> pd.Series:
     at_home = [row.test_set in row.train_set.split("+") for row in auc.itertuples()]
     learned = (auc["ci_low"] > 0.5).where(np.array(at_home, bool), True)
     keys = [auc[key] for key in DETECTOR_KEYS]
-    return ~learned.groupby(keys).transform("all") & auc["approach"].isin(NETWORKS)
+    return ~learned.groupby(keys).transform("all") & (
+        auc["approach"].isin(NETWORKS) & (auc["model"] != "Autoencoder_error")
+    )
 
 
 def with_daggers(rows: pd.DataFrame, auc: pd.DataFrame) -> pd.DataFrame:
