@@ -17,14 +17,15 @@ import pytest
 
 from src import config
 
-MODULES = ("metrics", "results", "comparisons")
+ROOMS = {"metrics": "evaluation", "results": "evaluation", "comparisons": "evaluation"}
+ROOMS |= {"robustness": "detectors"}
 
 
 def tables():
     """Module → its bugs."""
     return {
-        f"src.evaluation.{name}": importlib.import_module(f"evaluation.mutants_{name}").MUTANTS
-        for name in MODULES
+        f"src.{room}.{name}": importlib.import_module(f"evaluation.mutants_{name}").MUTANTS
+        for name, room in ROOMS.items()
     }
 
 
