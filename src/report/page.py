@@ -24,7 +24,6 @@ from PIL import Image
 
 from ..config import PROTOCOLS, ROOT, Study, get_study
 from ..data import catalog
-from ..evaluation.comparisons import differences
 from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import read_results, read_scores
 from ..files import read_json, write_atomically
@@ -234,6 +233,8 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     against = None
     pair = [f"{name}-controlled" for name in (study.fourier.name, best)]
     if best and scores is not None and set(pair) <= set(scores.model_id):
+        from ..evaluation.comparisons import differences  # imports Keras, which takes seconds
+
         against = differences(study, [pair]).set_index("test_set")
     numbers = number_tables(study, results, changes)
     other_seeds = tables.marked(study, results).query("own_training and not own_seed and seed >= 0")
