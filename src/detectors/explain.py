@@ -185,7 +185,7 @@ def region_sentences(rows: pd.DataFrame) -> list[str]:
     """What `score_regions` found, one sentence a detector and test set."""
     sentences = []
     for row in rows[rows["metric"] == "cam_in_region_excess"].itertuples():
-        found = "does not follow the altered region"
+        found = "is not shown to follow the altered region"
         if row.ci_low > 0:
             found = "follows the altered region"
         elif row.ci_high < 0:

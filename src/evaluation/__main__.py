@@ -1,6 +1,6 @@
 """Other people's detectors, judged by the same tables: `python -m src.evaluation --help`.
 
-Reads scores per image, writes `results.csv`, `recall.csv`, two figures and a page.
+Reads scores per image, writes `results.csv`, `recall.csv`, and a page with figures.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import pandas as pd
 from ..files import progress, write_atomically
 from .comparisons import recall_by_generator
 from .intervals import estimate
+from .results import refuse_rows
 
 _COLUMNS = ("path", "label", "generator", "score")
 _DEFAULTS = {"detector": "detector", "test_set": "all"}
@@ -48,10 +49,7 @@ def read(file: Path) -> pd.DataFrame:
         "a score outside [0, 1]": table["score"].notna() & ~table["score"].between(0, 1),
         "an image that stands twice": table.duplicated(["detector", "test_set", "path"]),
     }
-    for problem, rows in problems.items():
-        if rows.any():
-            first = table[rows].iloc[0].to_dict()
-            raise ValueError(f"{file}: {rows.sum()} rows have {problem}. The first: {first}.")
+    refuse_rows(str(file), table, problems)
     return table.assign(label=labels.astype(int))
 
 

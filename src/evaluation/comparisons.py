@@ -206,7 +206,7 @@ def recall_by_generator(
     for allowed in false_positive_rates:
         number = int(np.floor(allowed * len(reals) + 1e-9))  # whole images: 0.01 × 700 is 7
         if number >= 2:  # just above the first real that must not be accused
-            thresholds[f"{allowed:.0%} false positives"] = np.nextafter(reals[number], 2)
+            thresholds[f"{100 * allowed:g}% false positives"] = np.nextafter(reals[number], 2)
     for rule, threshold in thresholds.items():
         row = {
             "rule": rule,

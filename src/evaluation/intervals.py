@@ -77,12 +77,16 @@ def compare(
         _drawn(labels, part, groups, 0.5, num_resamples, seed, names) for part in (first, second)
     ]
     value, error, df = _spread(both)
-    unseen = 2 * (1 - 0.025 ** (1 / (both[0].df + 1)))  # as in `_interval`; differences span 2
+    # Where no resample differs, each value of 0 or 1 may be off by the bound of `_interval`.
+    num_groups = both[0].df + 1
+    edges = sum(np.isin(part.values.mean(axis=0), (0, 1)).astype(int) for part in both)
+    edges = np.where(edges == 0, 2, edges)  # two groups
+    unseen = edges * (1 - 0.025 ** (1 / num_groups))
     reach = np.where((error == 0) & (value != 0), unseen, stats.t.ppf(0.975, df) * error)
     with np.errstate(divide="ignore", invalid="ignore"):
         p_value = 2 * stats.t.sf(np.abs(value) / error, df)
-    # No resample differs: the p-value at which `unseen` would reach 0; of 1 and 0, a sign test's.
-    certain = np.minimum(2 * np.clip(1 - np.abs(value) / 2, 0, 1) ** (both[0].df + 1), 1)
+    # Then p is where this bound would reach 0; of values of 1 and 0 it is a sign test's.
+    certain = np.minimum(2 * np.clip(1 - np.abs(value) / edges, 0, 1) ** num_groups, 1)
     table = both[0].table(value, value - reach, value + reach)
     table["value_first"], table["value_second"] = (part.values.mean(axis=0) for part in both)
     return table.assign(p_value=np.where(error == 0, certain, p_value))
@@ -103,10 +107,8 @@ def mean(values, groups) -> dict[str, float]:
     pulls = np.bincount(index, values - values.mean())
     error = np.sqrt(num_groups / (num_groups - 1) * np.sum(pulls**2)) / len(values)
     reach = stats.t.ppf(0.975, num_groups - 1) * error
-    found = {"value": values.mean(), "ci_low": values.mean() - reach}
-    return {
-        name: float(number) for name, number in (found | {"ci_high": values.mean() + reach}).items()
-    }
+    value = float(values.mean())
+    return {"value": value, "ci_low": value - float(reach), "ci_high": value + float(reach)}
 
 
 def rate(events, groups) -> dict[str, float]:
@@ -220,7 +222,7 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     step = reach / (middle * (1 - middle))
     for bound, sign in ((low, -1), (high, 1)):
         bound[fraction] = special.expit(special.logit(middle) + sign * step)[fraction]
-    if num_groups < 3:  # one pair of groups at most: no resample can differ
+    if num_groups < 3:  # too few for resamples to show a spread
         low[fraction], high[fraction] = 0, 1
         return low, high
     unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & ~inside

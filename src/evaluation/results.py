@@ -129,11 +129,11 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
         "an image twice in one test set": frame.duplicated(["path", "test_set", "real_source"]),
         "a group in several splits": frame.groupby("group")["split"].transform("nunique") > 1,
     }
-    _refuse_rows(what, frame, problems)
+    refuse_rows(what, frame, problems)
     return frame.astype({"label": "int8"})
 
 
-def _refuse_rows(what: str, frame: pd.DataFrame, problems: dict[str, pd.Series]) -> None:
+def refuse_rows(what: str, frame: pd.DataFrame, problems: dict[str, pd.Series]) -> None:
     """Raises on the first problem that some rows have."""
     for problem, rows in problems.items():
         if rows.any():
@@ -261,7 +261,7 @@ def write_results(study: Study, frame: pd.DataFrame) -> Path:
         "a copy": frame.duplicated([*RESULT_KEYS, "metric"]),
         f"a study other than {study.name!r}": frame["study"] != study.name,
     }
-    _refuse_rows("The results", frame, problems)
+    refuse_rows("The results", frame, problems)
     frame = frame.assign(kind=frame["metric"].map(_kind))
     path = study.figures / "results.csv"
     study.data.mkdir(parents=True, exist_ok=True)

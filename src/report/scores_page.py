@@ -23,8 +23,10 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     """
     auc = results[results["metric"] == "auc"]
     auc = auc.sort_values("value", ascending=False, kind="stable")
-    text = ["# What these detectors are worth", _counts(scores, auc)]
-    text += ["## AUC", _read(auc), _table(auc, "test_set")]
+    table = tables.interval_table(auc, "model", "test_set", decimals=3)
+    table = table.reset_index().rename(columns={"model": "detector"})
+    text = ["# What these detectors are worth", _counts(scores), "## AUC", _read(auc)]
+    text += [to_markdown(table.assign(detector=table["detector"].map(escape)))]
     constant = scores.groupby("detector")["score"].nunique() < 2  # they accuse all or none
     recalls = recalls[recalls["num_fake"] >= MIN_FAKES]
     recalls = recalls[~recalls["model"].isin(constant.index[constant])]
@@ -54,15 +56,14 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
         write_atomically(file, lambda to, content=content: to.write_text(content, encoding="utf-8"))
 
 
-def _counts(scores: pd.DataFrame, auc: pd.DataFrame) -> str:
+def _counts(scores: pd.DataFrame) -> str:
     images = scores.drop_duplicates(["test_set", "path"])
-    lines = [
+    return (
         f"{scores['detector'].nunique()} detectors, {len(images):,} images "
         f"({(images['label'] == 0).sum():,} real, {(images['label'] == 1).sum():,} fake) in "
         f"{images['group'].nunique():,} groups, {images['generator'].nunique()} generators. "
         f"{scores['score'].isna().sum():,} of {len(scores):,} scores are missing."
-    ]
-    return "\n\n".join(lines)
+    )
 
 
 def _read(auc: pd.DataFrame) -> str:
@@ -72,9 +73,3 @@ def _read(auc: pd.DataFrame) -> str:
         f"{above} of {len(auc)} intervals (95 %, over groups) lie above 0.5. Nothing is known here "
         "of what the detectors were trained on, so a high value may be one at home."
     )
-
-
-def _table(auc: pd.DataFrame, column: str) -> str:
-    table = tables.interval_table(auc, "model", column, decimals=3).reset_index()
-    table["model"] = table["model"].map(escape)
-    return to_markdown(table.rename(columns={"model": "detector"}))
