@@ -113,7 +113,7 @@ def test_all_run_and_leave_what_the_contract_says(home):
     summary = (study / "summary.md").read_text(encoding="utf-8")
     assert "imulated data" in summary and "Autoencoder_classifier" in summary
     contract = "study,approach,model,protocol,train_set,test_set,real_source,seed,"
-    contract += "metric,value,ci_low,ci_high,num_real,num_fake"
+    contract += "metric,value,ci_low,ci_high,num_real,num_fake,num_groups,num_seeds"
     assert (study / "results.csv").read_text().splitlines()[0] == contract
     models = {path.stem for path in (home / "models" / "tiny").glob("*.keras")}
     # Five direct networks, Fourier and the classifier under two protocols; two with the other
