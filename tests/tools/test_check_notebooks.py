@@ -120,7 +120,8 @@ def test_all_run_and_leave_what_the_contract_says(home):
     # scaling, one with other last steps, and the autoencoder with two learning rates.
     assert len(models) == 14 + 2 + 1 + 2
     scores = {path.stem for path in (home / "data" / "tiny" / "scores").glob("*.parquet")}
-    baselines = ("Metadata", "PCA_probe", "Face_box", "Autoencoder_error")
+    baselines = [f"{name}{end}" for name in ("Metadata", "Face_box") for end in ("", "_own")]
+    baselines += ["Pixel_statistics", "Pixel_statistics_own", "PCA_probe", "Autoencoder_error"]
     assert scores == models - {"Autoencoder", "Autoencoder_slower"} | {
         f"{name}-{protocol}" for name in baselines for protocol in ("report", "controlled")
     }
