@@ -73,11 +73,15 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Simulation:
-    """How much is drawn: photographs (with three fakes each), GAN pictures a class, faces."""
+    """How much is drawn: photographs (three fakes each), GAN pictures a class, faces, aligned sets.
+
+    `num_trace` is of photographs, each with a decoding at every strength of the trace.
+    """
 
     num_photographs: int = 600
     num_gan: int = 600
     num_celeba: int = 600
+    num_trace: int = 60
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Study:
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
+    aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
     unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
     from_manifest: bool = False  # the pictures are those of a manifest.csv in the folder FACES
     # Whether a fake and the photograph it was made from share a training batch. The study's do not;
@@ -200,11 +205,14 @@ _DEMO_DIRECT = _direct(
     **_SMALL,
 )
 _DEMO_FOURIER = replace(_FOURIER, epochs=6, **_SMALL, **_SMALL_DENSENET)
+# Generators of the simulated set `trace`: the same pictures at rising strength of the trace.
+STRENGTHS = {f"strength_{value:g}": value for value in (0, 0.25, 0.5, 1, 2)}
 _DEMO = replace(
     _FULL,
     name="demo",
     description="simulated data, demo-scale networks",
     simulation=Simulation(),
+    aligned=dict.fromkeys([*STRENGTHS, "inpainting_local"], "trace"),
     image_size=128,
     square_size=256,
     num_resamples=1000,
@@ -259,7 +267,7 @@ _TINY = replace(
     _DEMO,
     name="tiny",
     description="simulated data, far too few for a result: for tests",
-    simulation=Simulation(40, 40, 40),
+    simulation=Simulation(40, 40, 40, 8),
     image_size=32,
     square_size=64,
     face_size=32,
@@ -276,7 +284,7 @@ _REHEARSAL = replace(
     _FULL,
     name="rehearsal",
     description="the full networks, one epoch from random values, 40 simulated photographs",
-    simulation=Simulation(40, 40, 40),
+    simulation=Simulation(40, 40, 40, 0),
     num_resamples=100,
     direct=_direct(weights=None, epochs=1),
     fourier=replace(_FOURIER, weights=None, epochs=1),

@@ -52,6 +52,13 @@ def alarms():
     return table.assign(ci_low=0.05, ci_high=0.7)
 
 
+def strengths():
+    """As `tables.strengths`."""
+    table = pd.DataFrame({"strength": [0, 0, 1, 1, 2, 2], "model": ["A", "B"] * 3})
+    table["value"] = [0.5, 0.5, 0.8, 0.5, 0.9, 0.7]
+    return table.assign(ci_low=table["value"] - 0.1, ci_high=table["value"] + 0.1)
+
+
 def rings():
     """As `explain.ring_occlusion`."""
     table = {"low": [0, 0.25, 0.5], "high": [0.25, 0.5, 0.7], "auc": [0.8, 0.9, 0.9]}
@@ -114,4 +121,5 @@ def made_figures():
             {"inpainting\nagainst wiki", "30 + 20"},
         ),
         (charts.robustness_curves(auc_rows({"jpeg:90": 0.85}), **title), {"JPEG quality", "clean"}),
+        (charts.strength_curves(strengths(), **title), {"A", "B", "strength of the trace"}),
     ]

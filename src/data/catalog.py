@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from ..config import LABELS, SPLITS, Study
+from ..config import LABELS, SPLITS, STRENGTHS, Study
 from ..files import digest_of, read_json, write_atomically, write_json
 from ..pictures.steps import protocol_steps
 from . import readers
@@ -24,11 +24,11 @@ from .archives import MARKER, replacing
 _SHARES = (0.8, 0.1, 0.1)
 _NOTEBOOK = "Run notebooks/01_data_download.ipynb"
 
+# Their fakes are photographs squashed to a square. All others' were squares from the start.
+_SQUASHED = ("inpainting", "insight", "inpainting_local", *STRENGTHS)
 # How often DeepFakeFace's public code saved a fake as JPEG (quality 75): `controlled` replays it on
 # the photographs. In every other dataset both classes take the same steps.
-_NUM_JPEG = {"inpainting": 2, "insight": 2, "text2img": 1}
-# Their fakes are photographs squashed to a square. All others' were squares from the start.
-_SQUASHED = ("inpainting", "insight")
+_NUM_JPEG = dict.fromkeys(_SQUASHED, 2) | {"text2img": 1}
 
 
 def collect(study: Study) -> pd.DataFrame:
@@ -49,12 +49,12 @@ def collect(study: Study) -> pd.DataFrame:
     if study.from_manifest:
         records = readers.manifest(faces_folder())
     else:
-        collectors = (readers.deepfakeface, readers.gan140k, readers.celeba)
+        collectors = (readers.deepfakeface, readers.gan140k, readers.celeba, readers.trace)
         found = [table for collector in collectors if len(table := collector(root(study)))]
         if not found:
             raise FileNotFoundError(f"No dataset lies in data/{study.name}/raw. {_NOTEBOOK} first.")
         records = pd.concat(found, ignore_index=True)
-        doubled = records.duplicated(["dataset", "label", "group"], keep=False)
+        doubled = records.duplicated(["dataset", "generator", "group"], keep=False)
         twice = records[doubled].sort_values(["group", "path"])["path"].tolist()
         if twice:  # as when an archive was unpacked into itself
             text = f"{len(twice)} files of the same pictures lie in two places, as {twice[:2]}."
@@ -226,7 +226,7 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     """What the study trains on, and tests on: everything whose group it does not train on.
 
     First the training tasks, with the splits of the records. Then, with the split `"test"`, the
-    other `study.test_sets`, the same fakes against `foreign_reals`, and without fakes
+    other `study.test_sets`, the `aligned` sets, fakes against `foreign_reals`, and without fakes
     `unseen_reals` (`test_set` is then the training set). Tests that could not be had are left out.
 
     Returns:
@@ -234,7 +234,8 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
     reals, generators = records[records["label"] == "real"], set(records["generator"])
-    wanted = [*study.test_sets.items(), *study.foreign_reals.items()]
+    own = [*study.test_sets.items(), *study.aligned.items()]
+    wanted = [*own, *study.foreign_reals.items()]
     trained = [pair for pair in study.test_sets.items() if pair[0] in study.train_sets]
     tables = [task(records, *pair).assign(task=pair[0]) for pair in trained]
     seen = [*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]]
@@ -244,8 +245,8 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         if (generator, source) in trained or not there:
             continue
         table = task(records, generator, source)
-        own = study.test_sets[generator] == source
-        tables.append(table.assign(task=generator if own else f"{generator} / {source}"))
+        is_own = (generator, source) in own
+        tables.append(table.assign(task=generator if is_own else f"{generator} / {source}"))
     first = study.train_sets[0]
     known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
     known["squashed"] = first in _SQUASHED
@@ -274,4 +275,4 @@ def task_steps(
 def every_generator(study: Study, records: pd.DataFrame) -> Study:
     """The study as if it trained on every generator there is: `tasks` then gives all splits."""
     found = [name for name in study.test_sets if (records["generator"] == name).any()]
-    return replace(study, train_set="+".join(found), foreign_reals={}, unseen_reals=())
+    return replace(study, train_set="+".join(found), foreign_reals={}, aligned={}, unseen_reals=())

@@ -103,6 +103,16 @@ def _check_polarity(csv: Path, labels: dict[str, str]) -> None:
             )
 
 
+def trace(raw: Path) -> pd.DataFrame:
+    """The simulated set of aligned fakes: only tested; a folder holds the photographs."""
+    rows = []
+    for file in _images(raw / "trace"):
+        kind, is_real = file.parent.name, file.parent.name == "photograph"
+        row = _row(raw, file, "trace", is_real, f"trace/{file.name}") | {"split": "test"}
+        rows.append(row if is_real else row | {"generator": kind})
+    return _as_table(rows)
+
+
 def celeba(raw: Path) -> pd.DataFrame:
     """CelebA: real photographs, with the source's own partition (0 train, 1 valid, 2 test)."""
     # Kaggle's copy tells no persons; CelebA's own `identity_CelebA.txt`, put next to it, does. The

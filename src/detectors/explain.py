@@ -151,7 +151,8 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
         heat follows the region), with intervals of `intervals.mean`. None on real data.
     """
     study = pictures.study
-    tested = pictures.table["split"].eq("test") & pictures.table["task"].isin(study.test_sets)
+    tested = pictures.table["task"].isin([*study.test_sets, *study.aligned])
+    tested &= pictures.table["split"] == "test"
     table = pictures.table[tested].assign(place=range(tested.sum()))
     boxes, found = altered_boxes(study, table), []
     for name, model in detectors.items():

@@ -335,3 +335,24 @@ def robustness_curves(rows: pd.DataFrame, *, title) -> Figure:
     axes[0, 0].set_ylim(min(0.4, rows["ci_low"].min() - 0.02), 1.02)
     plt.setp(axes[:, 0], ylabel="AUC")
     return legend_below(figure)
+
+
+@plt.rc_context(STYLE)
+def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
+    """AUC over the strength of the generator's trace: a panel for each detector, the others grey.
+
+    Args:
+        rows: Of `tables.strengths`.
+    """
+    curves = dict(list(rows.groupby("model", sort=False)))
+    figure, axes = new_axes(list(curves), 2.8, 2.6, 0.4, title, num_columns=4, sharey=True)
+    palette = style.detector_colors(curves)
+    for axis, model in zip(axes.flat, curves):
+        axis.axhline(0.5, color=GREY, linewidth=1)
+        for other in curves.values():
+            axis.plot(other["strength"], other["value"], color="#d0d0d0", linewidth=1)
+        own = curves[model][["strength", "value", "ci_low", "ci_high"]].to_numpy().T
+        draw_band(axis, *own, color=palette[model], marker="o", markersize=5)
+        axis.set_xlabel("strength of the trace")
+    plt.setp(axes[:, 0], ylabel="AUC", ylim=(min(0.3, rows["ci_low"].min() - 0.02), 1.02))
+    return figure

@@ -5,11 +5,12 @@ in their order: see `in_reading_order`. Reads the report's own numbers in `data/
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ..config import PROTOCOLS, ROOT, Study
+from ..config import PROTOCOLS, ROOT, STRENGTHS, Study
 from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import parse
 
@@ -240,6 +241,28 @@ def significant(differences: pd.DataFrame) -> pd.DataFrame:
 
 def _model(model_id: str) -> str:
     return model_id.rpartition("-")[0]
+
+
+def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """AUC on the same pictures at rising strength of the generator's trace, `controlled`.
+
+    Returns:
+        Rows of `results.csv` with `strength`; none where the study has no such pictures.
+    """
+    rows = headline(replace(study, test_sets=study.aligned), results)
+    rows = rows[rows["test_set"].isin(STRENGTHS) & (rows["metric"] == "auc")]
+    rows = rows[(rows["protocol"] == "controlled") & ~rows["model"].str.endswith(OWN)]
+    return rows.assign(strength=rows["test_set"].map(STRENGTHS)).sort_values("strength")
+
+
+def first_seen(rows: pd.DataFrame) -> pd.Series:
+    """The least strength from which on a detector's interval stays above 0.5, by model.
+
+    NaN where that is at no strength. The rows are those of `strengths`.
+    """
+    seen = rows.assign(seen=rows["ci_low"] > 0.5).sort_values("strength", ascending=False)
+    stays = seen.groupby("model")["seen"].cummin()
+    return seen["strength"].where(stays).groupby(seen["model"]).min().rename("seen from")
 
 
 def seeds(study: Study, results: pd.DataFrame, decimals: int = 2) -> pd.DataFrame:

@@ -267,3 +267,20 @@ def test_conditions_are_taken_apart(study):
     elsewhere = rows.assign(test_set="insight")  # taken only if the training's own is missing
     assert len(tables.conditions(study, pd.concat([rows, elsewhere]))) == 5
     assert len(tables.conditions(study, elsewhere)) == 5
+
+
+def test_strengths_and_from_which_on_the_trace_is_seen(study):
+    sets = ["strength_0", "strength_0.25", "strength_1", "strength_2"]
+    values = {"sees": [0.5, 0.5, 0.7, 0.9], "blind": [0.5] * 4, "by luck": [0.6, 0.5, 0.5, 0.6]}
+    rows = [
+        made_rows(model=model, test_set=sets, value=value, real_source="trace")
+        for model, value in values.items()
+    ]
+    others = [made_rows(), made_rows(model="x_own", test_set="strength_1", real_source="trace")]
+    rows = tables.strengths(study, pd.concat([*rows, *others]))
+    assert set(rows["model"]) == set(values)
+    assert rows["strength"].tolist() == np.repeat([0, 0.25, 1, 2], 3).tolist()
+    seen = tables.first_seen(rows)
+    assert seen["sees"] == 1 and np.isnan(seen["blind"]) and seen["by luck"] == 2
+    assert tables.strengths(study, made_rows()).empty
+    assert "strength_1" not in tables.headline(study, pd.concat(others))["test_set"].tolist()
