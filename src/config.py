@@ -230,7 +230,7 @@ _DEMO = replace(
     probe=replace(_PROBE, view="centre"),
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
-    autoencoder=Autoencoder((64, 32, 16), 256, 1e-2, 16, epochs=8, head=(64, 32), head_epochs=30),
+    autoencoder=Autoencoder((32, 32, 16), 256, 1e-2, 8, epochs=8, head=(64, 32), head_epochs=30),
 )
 
 # On a few thousand real pictures and two cores.
@@ -256,7 +256,9 @@ _SAMPLE = replace(
     square_size=224,
     direct=(*_SAMPLE_DIRECT, _EFFICIENTNET),
     fourier=_SAMPLE_FOURIER,
-    autoencoder=replace(_DEMO.autoencoder, epochs=30, train_dataset="140k"),
+    autoencoder=replace(
+        _DEMO.autoencoder, filters=(64, 32, 16), batch_size=16, epochs=30, train_dataset="140k"
+    ),
     matrix=_matrix(replace(_EFFICIENTNET, side=112), _SAMPLE_FOURIER, epochs=4),
     headline=("EfficientNet_Lite0", "Fourier_DenseNet", "Autoencoder_classifier"),
     foreign_reals={"stylegan": "dfdc"},
