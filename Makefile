@@ -1,7 +1,7 @@
 # make reproduce            every figure and table of the study, on the offline demo
 # make reproduce STUDY=sample FACES=<folder with manifest.csv>      the same on real pictures
 # make reproduce STUDY=full                                         the report's configuration
-# make extended             after reproduce: three seeds of the headline detectors, every generator
+# make extended             after reproduce: every generator trained on in turn
 # make lab                  the notebooks in JupyterLab
 # make test                 the tests; make coverage: with the lines they ran
 # make test-jax             those of the networks once more, on JAX instead of TensorFlow

@@ -51,7 +51,7 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
 
 def _run_missing(study, numbers: Sequence[str]) -> None:
     """Runs those of the notebooks whose results are not there, and shows what they print."""
-    last = {"02": "Metadata", "03": study.direct[-1].name, "04": study.fourier.name}
+    last = {"02": "Metadata", "03": study.probe.name, "04": study.fourier.name}
     last |= {"05": study.autoencoder.classifier.name}
     results = {key: f"scores/{model}-controlled.parquet" for key, model in last.items()}
     results["01"] = "rejected.csv"

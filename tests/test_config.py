@@ -34,6 +34,7 @@ def test_full_is_the_report_to_the_letter():
     ]
     starts = {(network.weights, network.scaling) for network in (*study.direct, study.fourier)}
     assert starts == {("imagenet", "unit")}
+    assert {network.view for network in study.direct} == {"resize"}
     assert (study.image_size, study.face_size) == (224, 64)
     assert study.autoencoder.filters == (256, 128, 64) and study.autoencoder.latent == 2048
     assert study.autoencoder.learning_rate == 1e-2 and study.autoencoder.head == (1024, 64)

@@ -149,13 +149,19 @@ def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
 
     Inpainting has no such place: its decoder draws the whole picture anew.
 
+    Args:
+        study: Gives the side of the fakes.
+        table: With `path`, `generator` and `steps`, of which `centre` shows the middle alone.
+
     Returns:
-        `(N, 4)`: left, top, right, bottom as fractions of the picture; NaN where it is not known.
+        `(N, 4)`: left, top, right, bottom as fractions of what is shown; NaN where it is not known.
     """
     columns = [f"altered_{side}" for side in BOX]
     partly = table["generator"] == "insight"
     known = truth(study).set_index("path")
-    return known.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
+    boxes = known.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
+    side = table["steps"].str.extract(r"centre:(\d+)").fillna(study.square_size).to_numpy(float)
+    return ((boxes - 0.5) * study.square_size / side + 0.5).clip(0, 1)
 
 
 def _drawn(study: Study) -> Path:

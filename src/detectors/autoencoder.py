@@ -8,8 +8,7 @@ import pandas as pd
 from keras import layers
 
 from ..config import SPLITS, Autoencoder, Study
-from ..data import catalog, readers
-from ..data.faces import is_learnt
+from ..data import catalog, faces, readers
 from ..pictures.batches import Batches
 from ..pictures.store import prepare
 from . import training
@@ -82,17 +81,22 @@ class Faces:
     fingerprint: str
 
 
-def prepare_faces(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> Faces:
+def prepare_faces(study: Study, records: pd.DataFrame, protocol: str) -> Faces:
     """The real faces that the autoencoder learns, cut out at their boxes (`scoring.prepare`).
 
-    A face without a box is left out.
+    Before, they go through the steps that a protocol takes with photographs of the training task;
+    squashing leaves a box, in fractions of its picture, where it is.
+    Faces without one are left out.
     """
+    table = catalog.task_steps(study, records, protocol)
+    trained_on = table["task"].isin(study.train_sets) & (table["label"] == "real")
+    boxes = faces.face_boxes(study, records, "report")
     corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].dropna()
-    chosen = records[is_learnt(study, records) & records["path"].isin(corners.index)]
+    chosen = records[faces.is_learnt(study, records) & records["path"].isin(corners.index)]
     chosen = chosen.reset_index(drop=True)
     store = prepare(
         catalog.files(study, chosen),
-        ("crop", f"resize:{study.face_size}"),
+        (*table.loc[trained_on, "steps"].iloc[0].split(), "crop", f"resize:{study.face_size}"),
         study.data / "store",
         boxes=corners.loc[chosen["path"]].to_numpy(),
         description="Preparing faces",
@@ -111,13 +115,13 @@ class Reconstruction(Batches):
 
 
 def fit_autoencoder(
-    study: Study, faces: Faces, config: Autoencoder, name: str = "Autoencoder"
+    study: Study, learnt: Faces, config: Autoencoder, name: str
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Trains the autoencoder on real faces and keeps its best epoch by validation error.
 
     Args:
         study: Gives the seed and the folder of the models.
-        faces: From `prepare_faces`.
+        learnt: From `prepare_faces`.
         config: Size and training of the network.
         name: Of the saved model.
 
@@ -125,12 +129,12 @@ def fit_autoencoder(
         The autoencoder at its best epoch, and its history (see `training.train`).
     """
     keras.utils.set_random_seed(study.seed)
-    model = build_autoencoder(config, faces.pixels.shape[1])
+    model = build_autoencoder(config, learnt.pixels.shape[1])
     options = {"batch_size": config.batch_size, "seed": study.seed}
-    train = Reconstruction(faces.pixels, rows=faces.rows["train"], **options)
-    valid = Reconstruction(faces.pixels, rows=faces.rows["valid"], shuffle=False, **options)
+    train = Reconstruction(learnt.pixels, rows=learnt.rows["train"], **options)
+    valid = Reconstruction(learnt.pixels, rows=learnt.rows["valid"], shuffle=False, **options)
     size, loss = (config.learning_rate, config.epochs, study.seed), "mean_squared_error"
-    settings = training.Settings(*size, loss, config=config, data=faces.fingerprint)
+    settings = training.Settings(*size, loss, config=config, data=learnt.fingerprint)
     model, history = training.train(model, train, valid, study.models / name, settings)
     training.update_card(study.models / name, starts_from="random values")
     return model, history
@@ -141,7 +145,7 @@ def reconstruction_errors(
 ) -> np.ndarray:
     """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
     errors = []
-    for faces in np.split(pixels, range(batch_size, len(pixels), batch_size)):
-        difference = model.predict_on_batch(np.asarray(faces)) - faces / np.float32(255)
+    for batch in np.split(pixels, range(batch_size, len(pixels), batch_size)):
+        difference = model.predict_on_batch(np.asarray(batch)) - batch / np.float32(255)
         errors.append((difference**2).mean(axis=(1, 2, 3)))
     return np.concatenate(errors)

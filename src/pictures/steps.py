@@ -36,6 +36,14 @@ def _square(image, _):
     return image.crop((left, top, left + side, top + side))
 
 
+def _centre(image, size):
+    scale = max(size / min(image.size), 1)  # a picture that is too small grows first
+    if scale > 1:
+        image = image.resize([max(round(side * scale), size) for side in image.size], _BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
 def _jpeg(image, quality):
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, subsampling="4:2:0")
@@ -103,6 +111,7 @@ STEPS = {
     "square": (_square, None, None, None),  # cuts out the largest square, in the middle
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
+    "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop, None, None, None),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"), None, None, None),  # ITU-R 601 luma, one channel
@@ -147,7 +156,7 @@ def output_shape(plan: tuple[str, ...]) -> tuple[int, int, int]:
     size, channels = None, 3
     for step in plan:
         name, _, number = parse(step)
-        if name in ("squash", "resize", "crop"):
+        if name in ("squash", "resize", "centre", "crop"):
             size = number
         elif name in ("grey", "spectrum"):
             channels = 1

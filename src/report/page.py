@@ -41,7 +41,7 @@ AT_A_GLANCE = "06_auc_controlled.png"
 PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
     opencv-python-headless""".split()
 ANSWER = "The answer in five sentences"
-EXTENDED = ("Several seeds", "Trained on every generator in turn")  # filled by `make extended`
+EXTENDED = ("Trained on every generator in turn",)  # filled by `make extended`
 MARKS = {"better than chance": "{}", "not better than chance": "*{}*", "worse than chance": "▼ {}"}
 _DETECTOR = ["protocol", "model"]
 _HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
@@ -217,7 +217,8 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     """The page in Markdown, with links to the figures in the same folder."""
     results = tables.in_reading_order(study, results)
     auc = _with_texts(tables.headline(study, results).query("metric == 'auc'"))
-    names = ["Autoencoder", *(auc["model"] + "-" + auc["protocol"]).unique()]
+    names = [f"Autoencoder-{protocol}" for protocol in PROTOCOLS]
+    names += (auc["model"] + "-" + auc["protocol"]).unique().tolist()
     cards = {name: read_json(study.models / f"{name}.json") for name in names}
     cards = {name: card for name, card in cards.items() if card}
     records = scores = sizes = None
@@ -414,7 +415,9 @@ def _figure(name: str) -> str:
 
 def _missing(study: Study, auc: pd.DataFrame, empty: list[str]) -> list[str]:
     """The study's detectors without a result under a protocol or on a test set; empty tables."""
-    notebooks = {"Metadata": 2, "PCA_probe": 2} | {network.name: 3 for network in study.direct}
+    notebooks = {"Metadata": 2, "PCA_probe": 2} | {
+        network.name: 3 for network in (*study.direct, study.probe)
+    }
     notebooks |= {study.fourier.name: 4, study.autoencoder.classifier.name: 5}
     of_study = "" if study.name == "demo" else f" STUDY={study.name}"
     have, lines = auc.groupby(["model", "protocol"])["test_set"].agg(set), []

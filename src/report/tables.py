@@ -26,7 +26,7 @@ REPORT_MODELS = {
 }
 F1_TOLERANCE = 0.2  # points; roundings to 0.01 explain less
 ACCURACY_TOLERANCE = 0.5  # points; a few lost images unbalance a set
-NETWORKS = ("direct", "fourier", "autoencoder")
+NETWORKS = ("direct", "probe", "fourier", "autoencoder")
 _HEADLINE = "own_training and own_seed and own_reals"
 
 

@@ -7,13 +7,15 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from src import config
 from src.config import PROTOCOLS, Autoencoder
 from src.data import catalog, faces, sources
 from src.data.fetch import MIRROR
-from src.detectors import autoencoder, explain, models, scoring, training
+from src.detectors import autoencoder, explain, models, probe, scoring, training
 from src.evaluation import audit, comparisons, pca
 from src.evaluation.results import (
     RESULT_COLUMNS,
@@ -216,13 +218,17 @@ def test_reconstruction_errors_are_a_plain_loops(study):
     np.testing.assert_allclose(errors, expected, rtol=1e-5)
 
 
-def test_faces(study, records):
+def test_faces(study, records, monkeypatch):
     needed = faces.face_records(study, records)
     assert {"celeba", "wiki", "inpainting"} <= set(needed["dataset"])
     boxes = face_boxes(needed["path"], 0.25, 0.75)
     boxes.loc[boxes["path"] == needed.query("dataset == 'celeba'")["path"].iloc[0], "left"] = np.nan
     boxes = both_views(boxes)
-    learnt = autoencoder.prepare_faces(study, records, boxes)
+    monkeypatch.setattr(faces, "face_boxes", lambda *_: boxes)
+    as_they_lie = autoencoder.prepare_faces(study, records, "report")
+    learnt = autoencoder.prepare_faces(study, records, "controlled")
+    assert learnt.fingerprint != as_they_lie.fingerprint
+    assert (learnt.pixels != as_they_lie.pixels).any(axis=(1, 2, 3)).all()
     num_faces = (records["dataset"] == "celeba").sum() - 1
     assert sum(map(len, learnt.rows.values())) == len(learnt.pixels) == num_faces
     without = boxes["path"].unique()[:5]
@@ -295,8 +301,41 @@ def test_altered_boxes(study, records):
     altered = sources.altered_boxes(study, table)
     partly = (table["generator"] == "insight").to_numpy()  # the others altered every pixel
     assert np.isfinite(altered[partly]).all() and np.isnan(altered[~partly]).all()
+    middle = table.assign(steps=table["steps"] + f" centre:{study.square_size // 2}")
+    seen = sources.altered_boxes(study, middle)
+    np.testing.assert_allclose(seen, (2 * altered - 0.5).clip(0, 1))
     real_data = replace(study, simulation=None)
     assert np.isnan(sources.altered_boxes(real_data, table)).all()
+
+
+def test_the_middle_of_a_picture_keeps_its_pixels(study, records):
+    whole = replace(study, image_size=study.square_size)
+    whole = scoring.prepare(whole, records, "controlled", "direct", view="centre")
+    middle = scoring.prepare(study, records, "controlled", "direct", view="centre")
+    start = (study.square_size - study.image_size) // 2
+    cut = slice(start, start + study.image_size)
+    np.testing.assert_array_equal(middle.pixels, whole.pixels[:, cut, cut])
+
+
+def test_the_probe_is_its_regression(study, records):
+    pictures = scoring.prepare(study, records, "controlled", "probe", view="centre")
+    model = models.build(study.probe, study.image_size)
+    model, losses = probe.fit_probe(model, study.probe, pictures)
+    assert losses["C"].tolist() == list(probe.STRENGTHS)
+    rows, valid = pictures.rows("train"), pictures.rows("valid")
+    extractor, _ = models.split_frozen(model)
+    features = [extractor.predict(pictures.pixels[rows], verbose=0) for rows in (rows, valid)]
+    scale = StandardScaler().fit(features[0])
+    best = LogisticRegression(C=losses.loc[losses["val_loss"].idxmin(), "C"], max_iter=1000)
+    best.fit(scale.transform(features[0]), pictures.labels[rows])
+    expected = best.predict_proba(scale.transform(features[1]))[:, 1]
+    found = model.predict(pictures.pixels[valid], verbose=0).ravel()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    results = scoring.score(model, study.probe, pictures)
+    assert set(results["approach"]) == {"probe"} and set(results["model"]) == {"Multidepth_probe"}
+    file = study.models / "Multidepth_probe-controlled.keras"
+    loaded = keras.models.load_model(file).predict(pictures.pixels[valid], verbose=0).ravel()
+    np.testing.assert_allclose(loaded, found, atol=1e-5)
 
 
 def test_radial_profiles_share_their_radii(study, records):

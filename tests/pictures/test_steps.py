@@ -9,7 +9,7 @@ from made_pictures import picture
 from PIL import Image
 
 from src.pictures import spectrum
-from src.pictures.steps import DEGRADATIONS, apply, protocol_steps
+from src.pictures.steps import DEGRADATIONS, apply, output_shape, protocol_steps
 
 
 def test_squash_and_resize_are_pillows():
@@ -140,3 +140,10 @@ def test_protocol_steps():
     assert cut == ("square", "squash:512", "jpeg:75")
     with pytest.raises(ValueError, match="report, controlled"):
         protocol_steps("raw", num_jpeg=1, square_size=512)
+
+
+def test_the_centre_keeps_pixels_and_enlarges_only_what_is_too_small():
+    pixels = picture(40, 60)
+    np.testing.assert_array_equal(apply(pixels, ("centre:20",)), pixels[10:30, 20:40])
+    assert apply(pixels, ("centre:50",)).shape == (50, 50, 3)
+    assert output_shape(("centre:20",)) == (20, 20, 3)

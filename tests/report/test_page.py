@@ -384,7 +384,7 @@ def test_what_was_not_run_is_named_with_its_command(study):
     assert "- VGG16_V3 under `controlled` on gan140k: " in missing and "- VGG16_V1" not in missing
     for title in (*page.EXTENDED, "Robustness", "Parts of the test set", "Where the"):
         assert f"### {title}" not in text and f"- {title}" in missing
-    assert missing.count("`make extended STUDY=tiny`") == 2
+    assert missing.count("`make extended STUDY=tiny`") == 1
     assert "The same fakes against other real photographs: `make reproduce STUDY=tiny`" in missing
     none = page.summary(replace(study, unseen_reals=(), foreign_reals={}), rows)
     assert none.count("the study names none") == 2
