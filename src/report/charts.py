@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from ..config import LABELS
@@ -54,6 +55,11 @@ def training_curves(histories: dict, *, reference: dict | None = None, title="")
                     axis.plot(table["epoch"], table[column], look, color=color, label=label)
             axis.xaxis.get_major_locator().set_params(integer=True)
         row[0].set(yscale="log", ylabel=words(model, "\n"))
+        row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
+        row[0].minorticks_off()
+        for axis in row[1:]:
+            axis.axhline(0.5, color=GREY, linewidth=1, zorder=0)
+            axis.set_ylim(-0.02, 1.02)
     plt.setp(axes[-1], xlabel="epoch")
     return legend_below(figure)
 

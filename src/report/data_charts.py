@@ -170,7 +170,8 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
     figure, [axes] = new_axes(tasks, 3.6, 2.9, 0.7, title, sharey=True)
     for axis, task in zip(axes, tasks):
         for label in LABELS:
-            own = table.query("task == @task and label == @label")["error"].sort_values()
+            chosen = (table["task"] == task) & (table["label"] == label)
+            own = table.loc[chosen, "error"].sort_values()
             percent = 100 * np.arange(1, len(own) + 1) / len(own)
             look = {"color": style.LABEL_COLORS[label], "label": f"{label} ({len(own)})"}
             axis.plot(own, percent, drawstyle="steps-post", **look)
