@@ -256,9 +256,10 @@ def reliability_diagrams(panels: dict, *, title) -> Figure:
                 axis.scatter(x, y, 12 + 400 * share, **look)
                 errors.append(f"{(share * (x - y).abs()).sum():.2f}")
             corner = {"transform": axis.transAxes, "va": "top", "fontsize": 10}
-            axis.text(0.03, 0.97, "ECE " + " → ".join(errors), **corner)
+            count = f"\n{part['num_images'].sum():,} pictures"
+            axis.text(0.03, 0.97, "ECE " + " → ".join(errors) + count, **corner)
         row[0].set_ylabel(words(detector, "\n") + "\nshare of fakes")
-    limits = {"xlim": (-0.04, 1.04), "ylim": (-0.06, 1.2), "aspect": "equal"}
+    limits = {"xlim": (-0.04, 1.04), "ylim": (-0.06, 1.38), "aspect": "equal"}
     plt.setp(axes, **limits, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     plt.setp(axes[-1], xlabel="mean score")
     return legend_below(figure)

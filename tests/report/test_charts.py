@@ -72,7 +72,7 @@ def test_reliability_diagrams_place_each_bin_and_state_the_error():
         "insight\nagainst wiki",
         "insight\nagainst celeba",
     ]
-    assert texts(figure).count("ECE 0.20 → 0.25") == 5
+    assert texts(figure).count("ECE 0.20 → 0.25\n4 pictures") == 5
     drawn = figure.axes[0].collections
     dots = [item for item in drawn if len(item.get_offsets()) == 2]
     places = [[[0.2, 0.0], [0.8, 1.0]], [[0.3, 0.0], [0.9, 1.0]]]
