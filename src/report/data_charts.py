@@ -116,7 +116,9 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
         looks = [("magma", plt.Normalize(0, 255))] * 2 + [("PuOr_r", plt.Normalize(-limit, limit))]
         for axis, values, look in zip(row, (real, fake, fake - real), looks):
             image = axis.imshow(values, *look, extent=(-0.5, 0.5, 0.5, -0.5))
-            figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
+            axis.grid(False)
+            if axis is not row[0]:  # the first two have one scale
+                figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
     plt.setp(axes, xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
     plt.setp(axes[:, 0], ylabel="cycles per pixel")
     plt.setp(axes[-1], xlabel="cycles per pixel")
