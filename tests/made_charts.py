@@ -30,7 +30,7 @@ def scored():
     return labels, np.clip(0.3 * labels + 0.35 + 0.2 * noise, 0, 1).round(2)
 
 
-def history(num_epochs, names=("loss", "accuracy")):
+def history(num_epochs, names=("loss", "auc")):
     epochs = np.arange(1, num_epochs + 1)
     values = {column: 1 / epochs for name in names for column in (name, f"val_{name}")}
     return pd.DataFrame({"epoch": epochs, **values})
@@ -99,10 +99,10 @@ def made_figures():
         (data_charts.error_histograms(errors, **title), {"a", "b", "real (2)", "fake (0)"}),
         (data_charts.shortcut(lying, **title), {"real (1)", "0.90"}),
         (data_charts.scatter_2d({"one": POINTS[:, :2]}, NAMES), {"one", "other (10)"}),
-        (data_charts.scatter_3d(POINTS, NAMES, shares=[0.5, 0.3, 0.1]), {"real (10)"}),
+        (data_charts.scatter_pairs(POINTS, NAMES, shares=[0.5, 0.3, 0.1]), {"real (10)"}),
         (data_charts.scree(np.array([0.5, 0.3, 0.1])), {"explained by it alone"}),
         (data_charts.leak_bars(leaks), {" 100 %", " 0 %", "ours", "theirs"}),
-        (charts.training_curves(curves), {"VGG16_V3\nreport", "Loss", "epoch"}),
+        (charts.training_curves(curves), {"VGG16_V3\nreport", "Loss (log axis)", "epoch"}),
         (charts.training_curves(curves, reference=reported), {"validation, in the report"}),
         (charts.roc_curves({KEY: {"insight": scored()}}), {"VGG16_V3, report\n"}),
         (
@@ -118,7 +118,7 @@ def made_figures():
         (charts.false_alarm_bars({"A": alarms(), "B": alarms()}, **title), {"on validation", "B"}),
         (
             charts.subgroup_dots(auc_rows({"gender:male": 0.6}), **title),
-            {"inpainting\nagainst wiki", "30 + 20"},
+            {"inpainting\nagainst wiki", "30 real + 20 fake"},
         ),
         (charts.robustness_curves(auc_rows({"jpeg:90": 0.85}), **title), {"JPEG quality", "clean"}),
         (charts.strength_curves(strengths(), **title), {"A", "B", "strength of the trace"}),

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from ..config import LABELS
@@ -26,19 +27,19 @@ _DEGRADED = {  # family → what its levels are
 
 @plt.rc_context(STYLE)
 def training_curves(histories: dict, *, reference: dict | None = None, title="") -> Figure:
-    """Loss and metrics over the epochs, a row for each model.
+    """Loss, on a log axis, and AUC over the epochs; a row for each model, with axes of its own.
 
     Args:
-        histories: Model → columns `epoch`, `loss`, `val_loss` and those of further metrics.
+        histories: Model → columns `epoch`, `loss`, `val_loss` and `auc`, `val_auc`.
         reference: Model → the report's history; it may lack models.
     """
-    names = ("loss", "accuracy", "auc", "precision", "recall")
-    names = [name for name in names if any(name in history for history in histories.values())]
+    names = [
+        name for name in ("loss", "auc") if any(name in history for history in histories.values())
+    ]
     if not names:
         raise ValueError(f"Expected histories with a column 'loss', received {list(histories)}.")
-    titles = ["AUC" if name == "auc" else name.capitalize() for name in names]
-    size = (max(2.5, 6 / len(names)), 2.0, 1.2)
-    figure, axes = new_axes(titles, *size, title, num_rows=len(histories), sharey="col")
+    titles = [{"loss": "Loss (log axis)", "auc": "AUC"}[name] for name in names]
+    figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, num_rows=len(histories))
     for row, (model, history) in zip(axes, histories.items()):
         kept = history.loc[[history["val_loss"].idxmin()]]
         reported = (reference or {}).get(model, {})
@@ -53,7 +54,12 @@ def training_curves(histories: dict, *, reference: dict | None = None, title="")
                 if column in table:
                     axis.plot(table["epoch"], table[column], look, color=color, label=label)
             axis.xaxis.get_major_locator().set_params(integer=True)
-        row[0].set_ylabel(words(model, "\n"))
+        row[0].set(yscale="log", ylabel=words(model, "\n"))
+        row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
+        row[0].minorticks_off()
+        for axis in row[1:]:
+            axis.axhline(0.5, color=GREY, linewidth=1, zorder=0)
+            axis.set_ylim(-0.02, 1.02)
     plt.setp(axes[-1], xlabel="epoch")
     return legend_below(figure)
 
@@ -76,7 +82,8 @@ def roc_curves(panels: dict, *, title="") -> Figure:
         counts = [np.bincount(labels, minlength=2) for labels, _ in curves.values()]
         note = "{} reals, {} fakes a set".format(*map(style.span, zip(*counts)))
         axis.text(0, 1.03, note, transform=axis.transAxes, fontsize=10, color=GREY)
-        axis.legend(loc="lower right", title="AUC", alignment="left", handlelength=1.2)
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+        axis.legend(title="AUC", handlelength=1.2, **place)
         axis.set(aspect="equal", xlim=(-0.01, 1), ylim=(0, 1.01))
     plt.setp(axes, xlabel="false positive rate (reals called fake)")
     plt.setp(axes, ylabel="true positive rate (fakes found)")
@@ -182,8 +189,9 @@ def probe_curves(panels: dict, *, title) -> Figure:
         axis.set(xscale="log", xlabel="number of components")
         axis.set_xticks(k, k)
         axis.minorticks_off()
-    lowest = pd.concat(panels.values())["ci_low"].min()
-    axes[0].set(ylabel="AUC", ylim=(min(0.4, lowest), 1.02))
+    tables = pd.concat(panels.values())
+    limits = (min(0.4, tables["ci_low"].min()), max(0.6, tables["ci_high"].max()))
+    axes[0].set(ylabel="AUC", ylim=limits)
     axes[0].legend(loc="upper left")
     return figure
 
@@ -248,9 +256,10 @@ def reliability_diagrams(panels: dict, *, title) -> Figure:
                 axis.scatter(x, y, 12 + 400 * share, **look)
                 errors.append(f"{(share * (x - y).abs()).sum():.2f}")
             corner = {"transform": axis.transAxes, "va": "top", "fontsize": 10}
-            axis.text(0.03, 0.97, "ECE " + " → ".join(errors), **corner)
+            count = f"\n{part['num_images'].sum():,} pictures"
+            axis.text(0.03, 0.97, "ECE " + " → ".join(errors) + count, **corner)
         row[0].set_ylabel(words(detector, "\n") + "\nshare of fakes")
-    limits = {"xlim": (-0.04, 1.04), "ylim": (-0.06, 1.2), "aspect": "equal"}
+    limits = {"xlim": (-0.04, 1.04), "ylim": (-0.06, 1.38), "aspect": "equal"}
     plt.setp(axes, **limits, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     plt.setp(axes[-1], xlabel="mean score")
     return legend_below(figure)
@@ -297,13 +306,13 @@ def subgroup_dots(rows: pd.DataFrame, *, title) -> Figure:
     by_model = rows.set_index("group").groupby("model", sort=False)
     series = {model: table.reindex(groups) for model, table in by_model}
     titles = ["\nagainst ".join(rows[["test_set", "real_source"]].iloc[0])]
-    size = (3.6, 0.14 * (1 + len(series)) * (places[-1] + 1), 1.6)
+    size = (6.5, 0.14 * (1 + len(series)) * (places[-1] + 1), 1.6)
     figure, [[axis]] = new_axes(titles, *size, title)
     style.draw_intervals(axis, series, style.detector_colors(series), places=places)
     counts = rows.groupby("group")[["num_real", "num_fake"]].max().loc[groups]
     look = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 10, "color": GREY}
     for at, (real, fake) in zip(places, counts.to_numpy()):
-        axis.text(1.02, at, f"{real:.0f} + {fake:.0f}", **look)
+        axis.text(1.02, at, f"{real:.0f} real + {fake:.0f} fake", **look)
     written = {"_": " ", ":>=": " ≥ ", ":<": " < ", ":": ": ", "^$": "all"}
     axis.set_yticks(places, groups.replace(written, regex=True))
     axis.set_xlabel("AUC")

@@ -101,7 +101,7 @@ def heat_overlays(
 
 @plt.rc_context(STYLE)
 def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figure:
-    """Mean spectrum of reals, of fakes, and their difference; a row for each protocol.
+    """Mean spectrum of reals, of fakes, and their difference on one scale; a row a protocol.
 
     Args:
         means: `(protocol, label)` → `(S, S)`, grey levels from 0 to 255.
@@ -110,13 +110,15 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
     names = ("real", "fake", "fake − real")
     titles = [f"{protocol}: {name}" for protocol in protocols for name in names]
     figure, axes = new_axes(titles, 3.5, 2.75, 0.6, title, num_columns=3)
+    limit = max(np.abs(means[name, "fake"] - means[name, "real"]).max() for name in protocols)
     for row, protocol in zip(axes, protocols):
         real, fake = means[protocol, "real"], means[protocol, "fake"]
-        limit = np.abs(fake - real).max()
         looks = [("magma", plt.Normalize(0, 255))] * 2 + [("PuOr_r", plt.Normalize(-limit, limit))]
         for axis, values, look in zip(row, (real, fake, fake - real), looks):
             image = axis.imshow(values, *look, extent=(-0.5, 0.5, 0.5, -0.5))
-            figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
+            axis.grid(False)
+            if axis is not row[0]:  # the first two have one scale
+                figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
     plt.setp(axes, xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
     plt.setp(axes[:, 0], ylabel="cycles per pixel")
     plt.setp(axes[-1], xlabel="cycles per pixel")
@@ -161,22 +163,25 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
 
 @plt.rc_context(STYLE)
 def error_histograms(table: pd.DataFrame, *, title) -> Figure:
-    """Distribution of the error of reconstruction, each generator's fakes against their reals.
+    """Percent of the pictures with at most an error of reconstruction; fakes and their reals.
 
     Args:
         table: Columns `task`, `label`, `error`; a panel a task.
     """
     tasks = table["task"].unique()
-    bins = np.linspace(0, table["error"].quantile(0.99), 25)
     figure, [axes] = new_axes(tasks, 3.6, 2.9, 0.7, title, sharey=True)
     for axis, task in zip(axes, tasks):
         for label in LABELS:
-            own = table[(table["task"] == task) & (table["label"] == label)]
-            _percent_histogram(axis, own["error"].clip(upper=bins[-1]), bins, label)
+            chosen = (table["task"] == task) & (table["label"] == label)
+            own = table.loc[chosen, "error"].sort_values()
+            percent = 100 * np.arange(1, len(own) + 1) / len(own)
+            look = {"color": style.LABEL_COLORS[label], "label": f"{label} ({len(own)})"}
+            axis.plot(own, percent, drawstyle="steps-post", **look)
         axis.xaxis.set_major_locator(MaxNLocator(3))
-        axis.legend(fontsize=10)
-    plt.setp(axes, xlabel="mean squared error")
-    axes[0].set_ylabel("percent of the pictures")
+        axis.legend(loc="lower right", fontsize=10)
+    limits = (0, table["error"].quantile(0.99))
+    plt.setp(axes, xlabel="mean squared error", xlim=limits)
+    axes[0].set_ylabel("percent with at most this error")
     return figure
 
 
@@ -237,19 +242,15 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=()) -> Figure:
 
 
 @plt.rc_context(STYLE)
-def scatter_3d(points: np.ndarray, names, *, shares) -> Figure:
-    """Three components of each picture from two sides; as `scatter_2d`, points `(N, 3)`."""
-    figure, [axes] = new_axes(["", ""], 5.2, 4.6, subplot_kw={"projection": "3d"})
-    for axis, angle in zip(axes, (-60, 30)):
-        _scatter(axis, points[:, :3], names, shares)
-        axis.view_init(elev=18, azim=angle)
-        axis.set_box_aspect((1, 1, 0.8), zoom=1.0)
-        for side in (axis.xaxis, axis.yaxis, axis.zaxis):
-            side.labelpad = -8  # there are no tick labels to keep away from
+def scatter_pairs(points: np.ndarray, names, *, shares) -> Figure:
+    """Each pair of the first three components of each picture; as `scatter_2d`, points `(N, 3)`."""
+    figure, [axes] = new_axes([""] * 3, 4.2, 3.8)
+    for axis, pair in zip(axes, ([0, 1], [0, 2], [1, 2])):
+        _scatter(axis, points[:, pair], names, shares, pair)
     return legend_below(figure, 4)
 
 
-def _scatter(axis, points, names, shares) -> None:
+def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
     """Draws the points in random order, so that none hides another, and labels the axes."""
     names = np.asarray(names)
     if len(names) != len(points):
@@ -263,9 +264,8 @@ def _scatter(axis, points, names, shares) -> None:
             look = {"color": palette[name], "label": f"{name} ({(names == name).sum():,})"}
             own = points[piece[names[piece] == name]]
             axis.scatter(*own.T, s=size, alpha=alpha, marker=marker, linewidths=0, **look)
-    of_what = " of the variance" if points.shape[1] == 2 else ""  # too long for a cube's edge
-    for place, letter in enumerate("xyz"[: points.shape[1]]):
-        share = f" ({100 * shares[place]:.0f} %{of_what})" if len(shares) else ""
+    for letter, place in zip("xy", places):
+        share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""
         axis.set(**{f"{letter}label": f"component {place + 1}{share}", f"{letter}ticks": []})
 
 

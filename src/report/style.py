@@ -36,7 +36,7 @@ DPI = 150
 REAL, FAKE, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "#777777"
 LABEL_COLORS = {"real": REAL, "fake": FAKE}
 _KNOWN_COLORS = LABEL_COLORS | {"inpainting": FAKE, "text2img": "#CC79A7"}
-_KNOWN_COLORS |= {"insight": "#009E73", "gan140k": "#E69F00"}
+_KNOWN_COLORS |= {"insight": "#222222", "gan140k": "#F0C000"}
 _SPARE_COLORS = (SKY, "#999999", "#882255", "#44AA99", "#AA4499", "#117733")
 # Tol's "muted" palette for detectors: none of them has the colour of a label or of a generator.
 _DETECTOR_COLORS = "#CC6677 #44AA99 #332288 #DDCC77 #88CCEE #AA4499 #999933 #117733 #882255".split()

@@ -72,7 +72,7 @@ def test_reliability_diagrams_place_each_bin_and_state_the_error():
         "insight\nagainst wiki",
         "insight\nagainst celeba",
     ]
-    assert texts(figure).count("ECE 0.20 → 0.25") == 5
+    assert texts(figure).count("ECE 0.20 → 0.25\n4 pictures") == 5
     drawn = figure.axes[0].collections
     dots = [item for item in drawn if len(item.get_offsets()) == 2]
     places = [[[0.2, 0.0], [0.8, 1.0]], [[0.3, 0.0], [0.9, 1.0]]]
@@ -93,7 +93,7 @@ def test_subgroup_dots_name_subgroups_and_count_their_images():
     values = {"gender:female": 0.7, "size:<0.3": 0.9, "gender:male": 0.6, "face_box:>=0.36": 0.5}
     [axis] = charts.subgroup_dots(auc_rows(values), title="").axes
     names = ["all", "face box ≥ 0.36", "gender: female", "gender: male", "size < 0.3"]
-    assert words(axis.get_yticklabels()) == names and words(axis.texts) == ["30 + 20"] * 5
+    assert words(axis.get_yticklabels()) == names and words(axis.texts) == ["30 real + 20 fake"] * 5
     dots = [item for item in axis.collections if item.get_label() in ("A", "B")]
     areas = [item.get_offsets()[:, 0].tolist() for item in dots]
     assert areas == [[0.8, 0.5, 0.7, 0.6, 0.9], [0.5] * 5]

@@ -53,10 +53,12 @@ def test_scatter_draws_every_point_and_counts_them():
     flat = data_charts.scatter_2d(
         {"all": points[:, :2], "again": points[:, 1:]}, names, shares=[0.5, 0.25]
     )
-    deep = data_charts.scatter_3d(points, names, shares=[0.5, 0.25, 0.125])
-    for figure, label in (flat, "component 2 (25 % of the variance)"), (deep, "component 2 (25 %)"):
-        assert figure.axes[0].get_ylabel() == label and len(figure.axes) == 2
+    pairs = data_charts.scatter_pairs(points, names, shares=[0.5, 0.25, 0.125])
+    for figure, num_panels in ((flat, 2), (pairs, 3)):
+        assert figure.axes[0].get_ylabel() == "component 2 (25 % of the variance)"
+        assert len(figure.axes) == num_panels
         assert set(words(figure.legends[0].get_texts())) == {"real (25)", "fake (25)"}
+    assert pairs.axes[2].get_ylabel() == "component 3 (12 % of the variance)"
     assert flat.axes[1].get_ylabel() == "component 2"
     drawn = np.concatenate([piece.get_offsets() for piece in flat.axes[0].collections])
     assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
