@@ -4,7 +4,7 @@ benchmarks/training.py [plain|frozen]
 plain: epochs of `Model.fit` on arrays in memory take turns with epochs as `training.train` runs
 them, on pictures from a memory-mapped store, validation left out. Two models of the same initial
 weights, compiled alike; the first epoch of each, which compiles, is left out. The ratio is that of
-the medians. Page faults are those of all epochs, in thousands.
+the medians. Page faults are in thousands; those of `train` count a validation of one batch too.
 
 frozen: the study's frozen detectors at full size, each trained twice by `training.train`: the whole
 network, whose backbone is then run anew in every epoch, and its head alone, on features computed
