@@ -1,11 +1,10 @@
-"""What a training step waits for, and what a frozen backbone costs: python benchmarks/training.py
-[waiting|frozen]
+"""What training costs beside plain Keras, and what a frozen backbone saves: python
+benchmarks/training.py [plain|frozen]
 
-waiting: epochs over pictures from a memory-mapped store take turns with epochs of the same steps on
-one batch that lies ready in memory. Both go through `Model.fit`, so their difference is what
-fetching pictures costs; the share is 1 - ready / store, of the fastest epochs. On a busy machine
-that difference is mostly noise. Hence also the time inside `Batches.__getitem__`, as a share of the
-same epochs: were nothing fetched ahead, a step would wait just so long.
+plain: epochs of `Model.fit` on arrays in memory take turns with epochs as `training.train` runs
+them, on pictures from a memory-mapped store, validation left out. Two models of the same initial
+weights, compiled alike; the first epoch of each, which compiles, is left out. The ratio is that of
+the medians. Page faults are in thousands; those of `train` count a validation of one batch too.
 
 frozen: the study's frozen detectors at full size, each trained twice by `training.train`: the whole
 network, whose backbone is then run anew in every epoch, and its head alone, on features computed
@@ -13,7 +12,7 @@ once. Seconds are those of an epoch with its validation, the first epoch, which 
 the fastest counts. A picture costs the autoencoder's small encoder 96 million multiplications, and
 the larger of its heads 6.5 million in a training step: by that count the gain is 18 at most.
 
-Pictures are noise: times do not depend on what they show. About five minutes on two CPU cores.
+Pictures are noise: times do not depend on what they show.
 """
 
 import os
@@ -22,6 +21,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,33 +35,8 @@ from src.detectors import models, training
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.pictures.batches import Batches
 
-NUM_PICTURES, NUM_TURNS = 448, 8
-
-
-class Timed(Batches):
-    """Batches that add up the time they take to make."""
-
-    seconds = 0.0
-
-    def __getitem__(self, index: int):
-        start = time.perf_counter()
-        batch = super().__getitem__(index)
-        self.seconds += time.perf_counter() - start
-        return batch
-
-
-class Ready(keras.utils.PyDataset):
-    """One batch again and again, fed to the network in the way of the given ones."""
-
-    def __init__(self, batches: Batches):
-        super().__init__(workers=batches.workers, max_queue_size=batches.max_queue_size)
-        self.batch, self.length = batches[0], len(batches)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int):
-        return self.batch
+NUM_PICTURES, NUM_TURNS, SIDE = 192, 4, 128
+NAMES = "VGG16_V3", "DenseNet_V2", "EfficientNet_Lite0"
 
 
 def draw(folder: Path, num_pictures: int, side: int) -> np.ndarray:
@@ -74,35 +49,44 @@ def draw(folder: Path, num_pictures: int, side: int) -> np.ndarray:
     return np.load(file, mmap_mode="r")
 
 
-def waiting(folder: Path) -> None:
-    study = get_study("demo")
-    pixels = draw(folder, NUM_PICTURES, study.image_size)
-    print(
-        f"Waiting for data, {study.image_size} px, {NUM_PICTURES} pictures, the best of "
-        f"{NUM_TURNS} turns"
-    )
-    print("network      batch  ms/step (store)  ms/step (ready)  share  share of __getitem__")
-    for name in ("VGG16_V3", "DenseNet_V2"):
-        network = next(network for network in study.direct if network.name == name)
-        for batch_size in (16, 64):
-            keras.utils.set_random_seed(0)
-            model = models.build(network, study.image_size)
-            training._compile(model, training.Settings(network.learning_rate, 1, 0), num_steps=1)
-            store = Timed(pixels, np.arange(NUM_PICTURES) % 2, batch_size=batch_size)
-            kinds, taken = {"store": store, "ready": Ready(store)}, {"store": [], "ready": []}
-            model.fit(kinds["ready"], shuffle=False, verbose=0)  # compiles
-            store.seconds = 0.0
-            for turn in range(NUM_TURNS):
-                for kind in sorted(kinds, reverse=bool(turn % 2)):
-                    start = time.perf_counter()
-                    model.fit(kinds[kind], shuffle=False, verbose=0)
-                    taken[kind].append(time.perf_counter() - start)
-            real, fixed = (1000 * min(taken[kind]) / len(store) for kind in ("store", "ready"))
-            inside = store.seconds / sum(taken["store"])
-            print(
-                f"{name:12} {batch_size:5}  {real:15.1f}  {fixed:15.1f}  {1 - fixed / real:5.1%} "
-                f" {inside:20.2%}"
-            )
+def plain(folder: Path) -> None:
+    networks = {network.name: network for network in get_study("demo").direct}
+    networks |= {"EfficientNet_Lite0": get_study("sample").direct[-1]}
+    store, labels = draw(folder, NUM_PICTURES, SIDE), np.arange(NUM_PICTURES) % 2
+    pixels, targets = np.array(store), labels.astype("float32")[:, None]
+    print(f"Images/s, {SIDE} px, {NUM_PICTURES} pictures, {NUM_TURNS} turns: min/median/max")
+    print("network             batch  plain fit          train              ratio  faults")
+    for name in NAMES:
+        for batch_size in (16, 32):
+            built = []
+            for _ in range(2):
+                keras.utils.set_random_seed(0)
+                built.append(models.build(networks[name], SIDE))
+                training._compile(built[-1], training.Settings(1e-3, 1, 0), num_steps=1)
+            train = Batches(store, labels, batch_size=batch_size)
+            valid = Batches(store, labels, np.arange(batch_size), batch_size=batch_size)
+            speeds, faults = ([], []), [0, 0]
+            for turn in range(NUM_TURNS + 1):
+                for kind in (turn % 2, 1 - turn % 2):
+                    before = getrusage(RUSAGE_SELF).ru_minflt
+                    if kind == 0:
+                        start = time.perf_counter()
+                        built[0].fit(pixels, targets, batch_size=batch_size, verbose=0)
+                        speed = NUM_PICTURES / (time.perf_counter() - start)
+                    else:
+                        row = training._train_epoch(built[1], train, valid, turn)
+                        speed = row["images_per_second"]
+                    if turn:
+                        speeds[kind].append(speed)
+                        faults[kind] += getrusage(RUSAGE_SELF).ru_minflt - before
+            shown = "  ".join("{:5.1f}/{:5.1f}/{:5.1f}".format(*_span(kind)) for kind in speeds)
+            ratio = np.median(speeds[1]) / np.median(speeds[0])
+            counts = "/".join(f"{count / 1000:.0f}" for count in faults)
+            print(f"{name:18}  {batch_size:5}  {shown}  {ratio:5.2f}  {counts}", flush=True)
+
+
+def _span(values: list[float]) -> tuple[float, float, float]:
+    return min(values), np.median(values), max(values)
 
 
 def frozen(folder: Path) -> None:
@@ -170,7 +154,7 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
 
 
 def main() -> None:
-    parts = {"waiting": waiting, "frozen": frozen}
+    parts = {"plain": plain, "frozen": frozen}
     print(
         f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, "
         f"{training.device()}"
