@@ -92,6 +92,26 @@ def compare(
     return table.assign(p_value=np.where(error == 0, certain, p_value))
 
 
+def difference(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """first − second of estimates on different images, with the interval that follows from both.
+
+    Zou and Donner (2008), "Construction of confidence limits about effect measures: a general
+    approach". It takes the two as independent: of partly the same images it is too wide.
+
+    Args:
+        first: `value, ci_low, ci_high`, with an index that `second` has as well.
+        second: The same.
+
+    Returns:
+        The same columns, of the difference.
+    """
+    value = first["value"] - second["value"]
+    below = [part["value"] - part["ci_low"] for part in (first, second)]
+    above = [part["ci_high"] - part["value"] for part in (first, second)]
+    low, high = value - np.hypot(below[0], above[1]), value + np.hypot(above[0], below[1])
+    return pd.DataFrame({"value": value, "ci_low": low, "ci_high": high})
+
+
 def mean(values, groups) -> dict[str, float]:
     """The mean of values, with an interval by Student's t over groups.
 

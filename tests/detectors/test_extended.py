@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from src.data import catalog
-from src.detectors import extended, training
+from src.detectors import extended, scoring, training
 from src.evaluation.results import ALL_SEEDS, read_results, read_scores, write_scores
 
 
@@ -62,3 +62,25 @@ def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):
         np.testing.assert_array_equal(kept, first["score"])
     assert not (few.models / "VGG16_V3-controlled.keras").exists()
     assert catalog.load(few).equals(records)
+
+
+def test_a_split_by_picture_has_the_same_sizes_and_leaks(few, records):
+    extended.leak_worth(few, records)
+    rows = read_results(few).query("metric == 'auc' and protocol == 'report'")
+    rows = rows[rows["model"].str.match("Matrix_(by|on)_")]
+    means = rows[rows["seed"] == ALL_SEEDS].groupby("model")["test_set"].agg(set)
+    assert means["Matrix_by_group"] == means["Matrix_by_picture"] == set(few.test_sets)
+    assert means["Matrix_on_training"] == {few.train_set}
+    assert set(rows["seed"]) == {few.seed, *few.extra_seeds, ALL_SEEDS}
+    table = scoring.prepare(few, records, "report", "direct").table
+    shuffled = extended.split_by_picture(table, few)
+    home = [part[part["task"] == few.train_set] for part in (table, shuffled)]
+    sizes = [part.groupby(["label", "split"]).size().to_dict() for part in home]
+    assert sizes[0] == sizes[1]
+    groups = table.drop_duplicates("path").set_index("path")["group"]
+    trained = set(groups[home[1].query("split == 'train'")["path"]])
+    assert trained & set(home[1].query("split == 'test'")["group"])
+    seen = set(home[1].query("split != 'test'")["path"])
+    assert not seen & set(shuffled.query("split == 'test'")["path"])
+    scores = read_scores(few, "Matrix_on_training-report").query("split == 'test'")
+    assert set(scores["path"]) == set(home[0].query("split == 'train'")["path"])
