@@ -1,7 +1,7 @@
 """What takes longer than a first run: several seeds, the generator matrix, a leaking split.
 
 `python -m src.detectors.extended` (`leak`: the leaking split alone), after the notebooks 01 to 05;
-notebook 06 shows the results. What is done is read back, and an interrupted run goes on where it was.
+notebook 06 shows the results. What is done is read back, and an interrupted run goes on.
 """
 
 import itertools

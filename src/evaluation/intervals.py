@@ -93,7 +93,7 @@ def compare(
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """first − second of estimates on different images, with the interval that follows from both.
+    """The difference of estimates on different images, with the interval that both give.
 
     Zou and Donner (2008), "Construction of confidence limits about effect measures: a general
     approach". It takes the two as independent: of partly the same images it is too wide.

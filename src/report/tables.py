@@ -94,7 +94,7 @@ def difference_table(
 
 
 def metric_table(rows: pd.DataFrame, index: str | list[str]) -> pd.DataFrame:
-    """Accuracy, precision, recall, F1 and AUC as columns, from rows of `results.csv`; † as in `interval_table`."""
+    """Accuracy, precision, recall, F1 and AUC as columns; † as in `interval_table`."""
     rows = _with_own_daggers(rows)
     table = wide(rows, index, "metric", "value")
     return table.reindex(columns=["accuracy", "precision", "recall", "f1", "auc"])
@@ -302,8 +302,11 @@ def learned_networks(study: Study, results: pd.DataFrame, protocol: str) -> pd.D
     return wide(auc[~unlearned(auc)], "model", "test_set", "value")
 
 
-def ranks_in_words(found: dict, protocol: str) -> str:
-    """One sentence on `comparisons.rank_agreement`."""
+def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) -> str:
+    """One sentence on `comparisons.rank_agreement` of `learned_networks`."""
+    from ..evaluation.comparisons import rank_agreement  # imports Keras, which takes seconds
+
+    found = rank_agreement(learned_networks(study, results, protocol))
     where = (
         f"{found['num_detectors']} networks that learned at home and {found['num_test_sets']} "
         f"test sets under {protocol}"
