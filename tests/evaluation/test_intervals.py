@@ -228,6 +228,14 @@ def test_nineteen_in_twenty_intervals_hold_the_truth(code):
         assert stats.binomtest(int(hits), number, 0.95).pvalue > 0.01
 
 
+def test_difference_of_estimates_on_different_images(code):
+    first = pd.DataFrame({"value": [0.8], "ci_low": [0.7], "ci_high": [0.85]}, ["a"])
+    second = pd.DataFrame({"value": [0.5], "ci_low": [0.4], "ci_high": [0.6]}, ["a"])
+    row = code.difference(first, second).loc["a"]
+    expected = [0.3, 0.3 - np.hypot(0.1, 0.1), 0.3 + np.hypot(0.05, 0.1)]
+    assert row[["value", *BOUNDS]].tolist() == pytest.approx(expected)
+
+
 def test_mean_has_the_interval_of_a_t_test_over_groups(code):
     values = np.random.default_rng(0).normal(size=(9, 4))
     for each in (1, 4):  # images in a group
