@@ -229,9 +229,9 @@ def _spread(parts: Sequence[_Drawn]) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
-    Where all or nothing was seen, no resample differs: then the bound is that of Clopper and
-    Pearson (1934) for no event in as many independent draws as there are groups (of the scarcer
-    class). Two groups tell nothing: their interval is all of [0, 1].
+    Where no resample differs (all or nothing was seen, or all scores are equal), the value may be
+    off by the bound of Clopper and Pearson (1934) for no event in as many independent draws as
+    there are groups (of the scarcer class). Two groups tell nothing: their interval is [0, 1].
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
@@ -245,9 +245,8 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     if num_groups < 3:  # too few for resamples to show a spread
         low[fraction], high[fraction] = 0, 1
         return low, high
-    unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & ~inside
-    low[edge] = np.where(value >= 1, 1 - unseen, 0)[edge]
-    high[edge] = np.where(value >= 1, 1, unseen)[edge]
+    unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & (~inside | (error < 1e-12))
+    low[edge], high[edge] = (value - unseen).clip(0)[edge], (value + unseen).clip(max=1)[edge]
     return low, high
 
 

@@ -19,14 +19,19 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_interval_of_the_auc_agrees_with_a_jackknife,
     ),
     "all or nothing without doubt": (
-        "unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & ~inside",
-        "unseen, edge = 0.0, fraction & ~inside",
+        "unseen, edge = 1 - 0.025 ** (1 / num_groups), ",
+        "unseen, edge = 0.0, ",
         checks.test_where_all_or_nothing_is_seen_the_bound_is_that_of_clopper_and_pearson,
     ),
     "the larger class counts": (
         "scarcer = min(",
         "scarcer = max(",
         checks.test_where_all_or_nothing_is_seen_the_bound_is_that_of_clopper_and_pearson,
+    ),
+    "no doubt about a constant": (
+        "(~inside | (error < 1e-12))",
+        "~inside",
+        checks.test_equal_scores_have_the_bound_of_what_no_resample_shows,
     ),
     "two groups taken seriously": (
         "if num_groups < 3:",

@@ -80,6 +80,15 @@ def test_where_all_or_nothing_is_seen_the_bound_is_that_of_clopper_and_pearson(c
     assert row["ci_low"] == pytest.approx(stats.binomtest(4, 4).proportion_ci().low)
 
 
+def test_equal_scores_have_the_bound_of_what_no_resample_shows(code):
+    for num_groups in (3, 9, 100):
+        labels, groups = np.repeat([0, 1], num_groups), np.tile(np.arange(num_groups), 2)
+        row = code.estimate(labels, np.full(len(labels), 0.7), groups, names=["auc"]).iloc[0]
+        bound = stats.binomtest(0, num_groups).proportion_ci().high
+        assert row["value"] == 0.5
+        assert row[BOUNDS].tolist() == pytest.approx([max(0.5 - bound, 0), min(0.5 + bound, 1)])
+
+
 def test_two_groups_tell_nothing(code):
     labels, groups = [0, 1, 0, 1], [0, 0, 1, 1]
     table = code.estimate(labels, [0.2, 0.6, 0.4, 0.8], groups, names=["auc", "accuracy", "brier"])
