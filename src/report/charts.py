@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 
 from ..config import LABELS
+from ..evaluation.results import ALL_SEEDS
 from . import style
 from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
 
@@ -347,17 +348,17 @@ def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
     sets = rows["test_set"].unique()
     figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(sets) + 0.4, 1.2, title)
     looks = {
-        "by_group": ("by group: its photographs are new", "white", -0.12),
-        "by_picture": ("by picture: the split leaks", FAKE, 0.12),
-        "on_training": ("the training pictures themselves", GREY, 0.3),
+        "by_group": ("split by group", "white", -0.12),
+        "by_picture": ("split by picture", FAKE, 0.12),
+        "on_training": ("on training pictures", GREY, 0.3),
     }
-    means = rows[rows["seed"] == -1].pivot(index="test_set", columns="model", values="value")
+    means = rows[rows["seed"] == ALL_SEEDS].pivot(index="test_set", columns="model", values="value")
     pair = [f"Matrix_{name}" for name in ("by_group", "by_picture")]
     axis.hlines(range(len(sets)), *means.reindex(index=sets, columns=pair).T.to_numpy(), color=GREY)
     for name, (label, face, shift) in looks.items():
         own = rows[rows["model"] == f"Matrix_{name}"]
         places = pd.Series(range(len(sets)), sets)[own["test_set"]].to_numpy() + shift
-        mean, look = (own["seed"] == -1).to_numpy(), {"edgecolors": FAKE, "zorder": 3}
+        mean, look = (own["seed"] == ALL_SEEDS).to_numpy(), {"edgecolors": FAKE, "zorder": 3}
         axis.scatter(own["value"][~mean], places[~mean], 12, facecolors=face, **look)
         axis.hlines(places[mean], own["ci_low"][mean], own["ci_high"][mean], color=FAKE)
         axis.scatter(own["value"][mean], places[mean] - shift, 70, facecolors=face, **look)

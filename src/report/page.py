@@ -33,7 +33,7 @@ MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larg
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
 # Figures without people, by name. Of real people, the page has only these.
 SHOWS_NOBODY = re.compile(
-    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|pca_.*|curves.*|confusion|roc|loss"
+    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|leak_worth|pca_.*|curves.*|confusion|roc|loss"
     "|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc_.*|differences|reliability"
     r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
 )
