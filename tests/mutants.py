@@ -18,7 +18,7 @@ import pytest
 from src import config
 
 ROOMS = {"metrics": "evaluation", "results": "evaluation", "comparisons": "evaluation"}
-ROOMS |= {"robustness": "detectors"}
+ROOMS |= {"intervals": "evaluation", "robustness": "detectors"}
 
 
 def tables():

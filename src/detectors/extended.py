@@ -1,20 +1,24 @@
-"""What takes longer than a first run: the generator matrix.
+"""What takes longer than a first run: the generator matrix, a leaking split.
 
-`python -m src.detectors.extended`, after the notebooks 01 to 05; notebook 06 shows the results.
-What is done is read back, and an interrupted run goes on where it was.
+`python -m src.detectors.extended` (`leak`: the leaking split alone), after the notebooks 01 to 05;
+notebook 06 shows the results. What is done is read back, and an interrupted run goes on.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+import keras
+import numpy as np
 import pandas as pd
 
 from src import setup
 
 from ..config import Study
 from ..data import catalog
-from . import scoring
+from ..evaluation.results import write_seed_means
+from . import models, scoring
 from .seeds import train
 
 
@@ -44,12 +48,67 @@ def generator_matrix(study: Study, records: pd.DataFrame) -> None:
             train(replace(network, epochs=epochs), pictures.retrained(train_set=train_set), records)
 
 
+def leak_worth(study: Study, records: pd.DataFrame) -> None:
+    """What a split by picture is worth: `study.matrix[0]` under `report`, by group and by picture.
+
+    Each is trained with `study.seed` and `extra_seeds` on as many pictures, and tested on pictures
+    that it did not train on. `Matrix_by_picture` may have trained on their photograph, their fake
+    or their swap partner; `Matrix_by_group` has not. `Matrix_on_training` is `Matrix_by_group`,
+    tested on its own training pictures. Only the mean over seeds says what the leak is worth.
+    """
+    study = replace(study, foreign_reals={}, unseen_reals=())
+    network = replace(study.matrix[0], name="Matrix_by_group")
+    by_group = scoring.prepare(study, records, "report", network.approach, view=network.view)
+    by_picture = replace(by_group, table=split_by_picture(by_group.table, study))
+    by_picture = replace(by_picture, fingerprint=by_picture.identity)
+    tested, home = by_group.table, by_group.table["task"].isin(study.train_sets)
+    moved = tested["split"].where(~home, tested["split"].map({"train": "test", "valid": "valid"}))
+    on_training = replace(by_group, table=tested.assign(split=moved)[home & moved.notna()])
+    for pictures, name in ((by_group, network.name), (by_picture, "Matrix_by_picture")):
+        for seed in dict.fromkeys((study.seed, *study.extra_seeds)):
+            own = pictures if seed == study.seed else pictures.retrained(seed=seed)
+            keras.utils.set_random_seed(seed)
+            model = models.build(network, pictures.pixels.shape[1])
+            model, _ = scoring.fit(model, replace(network, name=name), own)
+            scoring.score(model, replace(network, name=name), own)
+            if pictures is by_group:
+                again = replace(own, table=on_training.table)
+                scoring.score(model, replace(network, name="Matrix_on_training"), again)
+            keras.backend.clear_session()
+    for name in ("Matrix_by_group", "Matrix_by_picture", "Matrix_on_training"):
+        write_seed_means(study, network.approach, name, "report")
+
+
+def split_by_picture(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """`Pictures.table` with the splits of the training task's files shuffled within each class.
+
+    The other tasks keep their fakes, and their photographs unless these are files of the training
+    task: then they get its test photographs instead. Only test rows keep their group, for the
+    intervals: it lies in several splits.
+    """
+    home, columns = table["task"].isin(study.train_sets), ["task", "test_set", "real_source"]
+    draw = np.random.default_rng(study.seed).permutation
+    own = table[home].copy()
+    own["split"] = own.groupby(["task", "label"])["split"].transform(draw)
+    tested = own[(own["split"] == "test") & (own["label"] == "real")]
+    parts = [own.assign(group=own["group"].where(own["split"] == "test", "file " + own["path"]))]
+    for task, rows in table[~home].groupby(columns, sort=False):
+        kept = rows[~rows["path"].isin(own["path"])]
+        shared = tested.assign(**dict(zip(columns, task))) if len(kept) < len(rows) else None
+        parts.append(pd.concat([shared, kept]))
+    return pd.concat(parts, ignore_index=True)
+
+
 def main() -> None:
     """Trains and scores what is not done yet, for the study named in `STUDY`."""
     study = setup(os.environ.get("STUDY", "demo"))
     records = catalog.load(study)
+    if sys.argv[1:] == ["leak"]:
+        return leak_worth(study, records)
     print("Every generator in turn, and all but one", flush=True)
     generator_matrix(study, records)
+    print("A split by picture against the split by group", flush=True)
+    leak_worth(study, records)
     print("Done. Notebook 06 shows it.")
 
 

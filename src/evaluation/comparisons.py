@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from scipy import stats
 
 from ..config import Study
 from ..data import catalog, readers
@@ -45,6 +46,36 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     scaled = p_values[order] * np.arange(len(p_values), 0, -1)
     adjusted[order] = np.maximum.accumulate(scaled).clip(max=1)
     return adjusted
+
+
+def rank_agreement(values: pd.DataFrame, num_permutations: int = 9999) -> dict[str, float]:
+    """Whether test sets rank detectors alike: Kendall's W, and the p-value of Friedman's test.
+
+    W is Friedman's statistic (corrected for ties) over its largest value: 1 where all test sets
+    rank alike, about 1 / `num_test_sets` where ranks are chance. The p-value is of ranks permuted
+    within each test set: the chi-square approximation needs more sets than a study has.
+
+    Friedman (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith
+    (1939), "The problem of m rankings".
+
+    Args:
+        values: Detectors × test sets, for example of AUC; detectors with a NaN are left out.
+        num_permutations: Random ones, always with the same seed.
+
+    Returns:
+        `w, p_value, num_detectors, num_test_sets`; `w` and `p_value` are NaN with fewer than three
+        detectors or two test sets, or where no test set tells two detectors apart.
+    """
+    values = values.dropna()
+    num_detectors, num_sets = values.shape
+    counts = {"num_detectors": num_detectors, "num_test_sets": num_sets}
+    ranks = stats.rankdata(values.to_numpy(float), axis=0).reshape(values.shape)
+    if num_detectors < 3 or num_sets < 2 or not ranks.var(axis=0).any():
+        return {"w": np.nan, "p_value": np.nan, **counts}
+    draws = np.random.default_rng(0).permuted(np.tile(ranks, (num_permutations, 1, 1)), axis=1)
+    spread = np.append(ranks.mean(axis=1)[None], draws.mean(axis=2), axis=0).var(axis=1)
+    p_value = np.mean(spread >= spread[0] - 1e-9)
+    return {"w": spread[0] / ranks.var(axis=0).mean(), "p_value": p_value, **counts}
 
 
 def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:

@@ -92,6 +92,26 @@ def compare(
     return table.assign(p_value=np.where(error == 0, certain, p_value))
 
 
+def difference(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The difference of estimates on different images, with the interval that both give.
+
+    Zou and Donner (2008), "Construction of confidence limits about effect measures: a general
+    approach". It takes the two as independent: of partly the same images it is too wide.
+
+    Args:
+        first: `value, ci_low, ci_high`, with an index that `second` has as well.
+        second: The same.
+
+    Returns:
+        The same columns, of the difference.
+    """
+    value = first["value"] - second["value"]
+    below = [part["value"] - part["ci_low"] for part in (first, second)]
+    above = [part["ci_high"] - part["value"] for part in (first, second)]
+    low, high = value - np.hypot(below[0], above[1]), value + np.hypot(above[0], below[1])
+    return pd.DataFrame({"value": value, "ci_low": low, "ci_high": high})
+
+
 def mean(values, groups) -> dict[str, float]:
     """The mean of values, with an interval by Student's t over groups.
 
@@ -209,9 +229,9 @@ def _spread(parts: Sequence[_Drawn]) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
-    Where all or nothing was seen, no resample differs: then the bound is that of Clopper and
-    Pearson (1934) for no event in as many independent draws as there are groups (of the scarcer
-    class). Two groups tell nothing: their interval is all of [0, 1].
+    Where no resample differs (all or nothing was seen, or all scores are equal), the value may be
+    off by the bound of Clopper and Pearson (1934) for no event in as many independent draws as
+    there are groups (of the scarcer class). Two groups tell nothing: their interval is [0, 1].
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
@@ -225,9 +245,8 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     if num_groups < 3:  # too few for resamples to show a spread
         low[fraction], high[fraction] = 0, 1
         return low, high
-    unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & ~inside
-    low[edge] = np.where(value >= 1, 1 - unseen, 0)[edge]
-    high[edge] = np.where(value >= 1, 1, unseen)[edge]
+    unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & (~inside | (error < 1e-12))
+    low[edge], high[edge] = (value - unseen).clip(0)[edge], (value + unseen).clip(max=1)[edge]
     return low, high
 
 

@@ -346,7 +346,7 @@ def score_baseline(
         probability: Of fake, `(num_rows,)`, one for each row of `table`; NaN where there is none.
         approach: `"metadata"`, `"pixels"`, `"geometry"`, `"pca"` or another.
         name: Of the baseline. One that ends in `_own` was fitted on each test set, out of fold: its
-            threshold is 0.5, its `train_set` the test set.
+            threshold is 0.5, its `train_set` the test set, and it has no calibrated metrics.
         protocol: `"report"` or `"controlled"`.
 
     Returns:
@@ -359,10 +359,10 @@ def score_baseline(
     who = {"approach": approach, "model": name, "protocol": protocol}
     if name.endswith(OWN):
         fixed = {"seed": study.seed, "threshold": 0.5, "slope": 1.0, "intercept": 0.0}
-        parts = scores.groupby("test_set", sort=False)
+        names = [name for name in _DETECTOR_METRICS if not name.endswith("_calibrated")]
         rows = [
-            result_rows(study, part, **who, card={"train_set": test_set, **fixed})
-            for test_set, part in parts
+            result_rows(study, part, **who, card={"train_set": test_set, **fixed}, names=names)
+            for test_set, part in scores.groupby("test_set", sort=False)
         ]
         rows = pd.concat(rows, ignore_index=True)
     else:

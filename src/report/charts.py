@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from ..config import LABELS
+from ..evaluation.results import ALL_SEEDS
 from . import style
 from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
 
@@ -365,3 +366,34 @@ def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
         axis.set_xlabel("strength of the trace")
     plt.setp(axes[:, 0], ylabel="AUC", ylim=(min(0.3, rows["ci_low"].min() - 0.02), 1.02))
     return figure
+
+
+@plt.rc_context(STYLE)
+def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
+    """AUC with a split by group (○) and by picture (●), a small mark for each seed.
+
+    Args:
+        rows: From `tables.leak_worth`.
+    """
+    sets = rows["test_set"].unique()
+    figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(sets) + 0.4, 1.2, title)
+    looks = {
+        "by_group": ("split by group", "white", -0.12),
+        "by_picture": ("split by picture", FAKE, 0.12),
+        "on_training": ("on training pictures", GREY, 0.3),
+    }
+    means = rows[rows["seed"] == ALL_SEEDS].pivot(index="test_set", columns="model", values="value")
+    pair = [f"Matrix_{name}" for name in ("by_group", "by_picture")]
+    axis.hlines(range(len(sets)), *means.reindex(index=sets, columns=pair).T.to_numpy(), color=GREY)
+    for name, (label, face, shift) in looks.items():
+        own = rows[rows["model"] == f"Matrix_{name}"]
+        places = pd.Series(range(len(sets)), sets)[own["test_set"]].to_numpy() + shift
+        mean, look = (own["seed"] == ALL_SEEDS).to_numpy(), {"edgecolors": FAKE, "zorder": 3}
+        axis.scatter(own["value"][~mean], places[~mean], 12, facecolors=face, **look)
+        axis.hlines(places[mean], own["ci_low"][mean], own["ci_high"][mean], color=FAKE)
+        axis.scatter(own["value"][mean], places[mean] - shift, 70, facecolors=face, **look)
+        axis.scatter([], [], facecolors=face, edgecolors=FAKE, label=label)
+    axis.axvline(0.5, color=GREY, linewidth=1)
+    axis.set_yticks(range(len(sets)), sets)
+    axis.set(ylim=(len(sets) - 0.4, -0.6), xlabel="AUC (large: mean over seeds, 95 % interval)")
+    return legend_below(figure)

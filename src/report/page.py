@@ -33,7 +33,7 @@ MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larg
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
 # Figures without people, by name. Of real people, the page has only these.
 SHOWS_NOBODY = re.compile(
-    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|pca_.*|curves.*|confusion|roc|loss"
+    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|leak_worth|pca_.*|curves.*|confusion|roc|loss"
     "|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc_.*|differences|reliability"
     r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
 )
@@ -253,6 +253,8 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         at_a_glance=_figure(AT_A_GLANCE) if (study.figures / AT_A_GLANCE).is_file() else "",
         numbers=numbers,
         leak=_leak(study, scores, records),
+        leak_worth=tables.leak_in_words(tables.leak_differences(tables.leak_worth(study, results))),
+        agreement=[tables.rank_agreement_in_words(study, results, name) for name in PROTOCOLS],
         seen=[row for row in auc.itertuples() if row.approach in tables.NETWORKS],
         verdicts=_verdicts(study, auc),
         sizes=sizes,

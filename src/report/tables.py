@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import PROTOCOLS, ROOT, STRENGTHS, Study
+from ..evaluation.intervals import difference
 from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import parse
 
@@ -73,7 +74,11 @@ def interval_table(
     value: str = "value",
     decimals: int = 3,
 ) -> pd.DataFrame:
-    """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`."""
+    """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`.
+
+    Networks that did not learn have a † if the AUC at home is among the rows: see `with_daggers`.
+    """
+    rows = _with_own_daggers(rows)
     numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
     return wide(rows, index, columns, [interval(*row, decimals) for row in numbers]).fillna("–")
 
@@ -90,7 +95,8 @@ def difference_table(
 
 
 def metric_table(rows: pd.DataFrame, index: str | list[str]) -> pd.DataFrame:
-    """Accuracy, precision, recall, F1 and AUC as columns, from rows of `results.csv`."""
+    """Accuracy, precision, recall, F1 and AUC as columns; † as in `interval_table`."""
+    rows = _with_own_daggers(rows)
     table = wide(rows, index, "metric", "value")
     return table.reindex(columns=["accuracy", "precision", "recall", "f1", "auc"])
 
@@ -158,6 +164,13 @@ def with_daggers(rows: pd.DataFrame, auc: pd.DataFrame) -> pd.DataFrame:
     found = pd.MultiIndex.from_frame(auc.loc[unlearned(auc), keys])
     failed = pd.MultiIndex.from_frame(rows[keys]).isin(found)
     return rows.assign(model=rows["model"].mask(failed, rows["model"] + " †"))
+
+
+def _with_own_daggers(rows: pd.DataFrame) -> pd.DataFrame:
+    """`with_daggers` by the AUC among the rows, if they are of `results.csv`."""
+    if not {*DETECTOR_KEYS, "test_set", "metric"} <= set(rows):
+        return rows
+    return with_daggers(rows, rows[rows["metric"] == "auc"])
 
 
 def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
@@ -303,6 +316,68 @@ def matrix(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     )
     names = [*sorted(rows["approach"].unique()), *words.values()]
     return _sorted(rows, ["approach", "train_set"], names)
+
+
+def learned_networks(study: Study, results: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """AUC, networks × test sets, under one protocol, of those that learned: see `unlearned`."""
+    auc = headline(study, results).query("metric == 'auc' and protocol == @protocol")
+    auc = auc[auc["approach"].isin(NETWORKS) & (auc["model"] != "Autoencoder_error")]
+    return wide(auc[~unlearned(auc)], "model", "test_set", "value")
+
+
+def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) -> str:
+    """One sentence on `comparisons.rank_agreement` of `learned_networks`."""
+    from ..evaluation.comparisons import rank_agreement  # imports Keras, which takes seconds
+
+    found = rank_agreement(learned_networks(study, results, protocol))
+    where = (
+        f"{found['num_detectors']} networks that learned at home and {found['num_test_sets']} "
+        f"test sets under {protocol}"
+    )
+    if np.isnan(found["w"]):
+        return f"With {where} there are too few ranks to compare."
+    alike = "more alike than by chance" if found["p_value"] < 0.05 else "not shown to agree"
+    return (
+        f"Over {where}, ranks by AUC are {alike}: Kendall's W = {found['w']:.2f} "
+        f"(1: all sets rank alike), p = {found['p_value']:.2g} by permutation."
+    )
+
+
+def leak_worth(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """AUC under `report` with a split by group, by picture, and on the training pictures.
+
+    Returns:
+        The rows of `extended.leak_worth`, of every seed and of their mean, in the study's order.
+    """
+    rows = results[results["model"].str.match("Matrix_(by|on)_") & (results["metric"] == "auc")]
+    rows = rows[rows["test_set"].map(study.test_sets) == rows["real_source"]]
+    return _sorted(rows, ["test_set", "model"], [*study.test_sets])
+
+
+def leak_differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the split by picture adds in AUC, by test set: from the means in `leak_worth`."""
+    rows = rows[rows["seed"] == ALL_SEEDS].set_index("test_set")
+    groups, pictures = (
+        rows[rows["model"] == name] for name in ("Matrix_by_group", "Matrix_by_picture")
+    )
+    found = difference(pictures, groups.reindex(pictures.index))
+    return found.reset_index().assign(num_seeds=pictures["num_seeds"].to_numpy())
+
+
+def leak_in_words(differences: pd.DataFrame) -> str:
+    """One sentence on `leak_differences`; empty without rows."""
+    if differences.empty:
+        return ""
+    texts = [
+        f"{row.value:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}] on {row.test_set}"
+        for row in differences.itertuples()
+    ]
+    shown = (differences["ci_low"] > 0) | (differences["ci_high"] < 0)
+    return (
+        f"A split by picture instead of by group changes the AUC under report by "
+        f"{', '.join(texts)} (mean of {differences['num_seeds'].min()} trainings each): "
+        f"{shown.sum()} of {len(shown)} intervals exclude 0."
+    )
 
 
 def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from src.detectors import extended, training
-from src.evaluation.results import read_results, read_scores
+from src.detectors import extended, scoring, training
+from src.evaluation.results import ALL_SEEDS, read_results, read_scores
 
 
 @pytest.fixture
@@ -31,3 +31,25 @@ def test_the_matrix_trains_on_each_and_tests_on_all(few, records, monkeypatch):
     assert card["train_set"] == "inpainting+text2img" and 0 <= card["threshold"] <= 1
     scores = read_scores(three, "Matrix_direct-controlled-gan140k")
     assert set(scores.query("test_set == 'inpainting'")["split"]) == {"valid", "test"}
+
+
+def test_a_split_by_picture_has_the_same_sizes_and_leaks(few, records):
+    extended.leak_worth(few, records)
+    rows = read_results(few).query("metric == 'auc' and protocol == 'report'")
+    rows = rows[rows["model"].str.match("Matrix_(by|on)_")]
+    means = rows[rows["seed"] == ALL_SEEDS].groupby("model")["test_set"].agg(set)
+    assert means["Matrix_by_group"] == means["Matrix_by_picture"] == set(few.test_sets)
+    assert means["Matrix_on_training"] == {few.train_set}
+    assert set(rows["seed"]) == {few.seed, *few.extra_seeds, ALL_SEEDS}
+    table = scoring.prepare(few, records, "report", "direct").table
+    shuffled = extended.split_by_picture(table, few)
+    home = [part[part["task"] == few.train_set] for part in (table, shuffled)]
+    sizes = [part.groupby(["label", "split"]).size().to_dict() for part in home]
+    assert sizes[0] == sizes[1]
+    groups = table.drop_duplicates("path").set_index("path")["group"]
+    trained = set(groups[home[1].query("split == 'train'")["path"]])
+    assert trained & set(home[1].query("split == 'test'")["group"])
+    seen = set(home[1].query("split != 'test'")["path"])
+    assert not seen & set(shuffled.query("split == 'test'")["path"])
+    scores = read_scores(few, "Matrix_on_training-report").query("split == 'test'")
+    assert set(scores["path"]) == set(home[0].query("split == 'train'")["path"])

@@ -80,6 +80,15 @@ def test_where_all_or_nothing_is_seen_the_bound_is_that_of_clopper_and_pearson(c
     assert row["ci_low"] == pytest.approx(stats.binomtest(4, 4).proportion_ci().low)
 
 
+def test_equal_scores_have_the_bound_of_what_no_resample_shows(code):
+    for num_groups in (3, 9, 100):
+        labels, groups = np.repeat([0, 1], num_groups), np.tile(np.arange(num_groups), 2)
+        row = code.estimate(labels, np.full(len(labels), 0.7), groups, names=["auc"]).iloc[0]
+        bound = stats.binomtest(0, num_groups).proportion_ci().high
+        assert row["value"] == 0.5
+        assert row[BOUNDS].tolist() == pytest.approx([max(0.5 - bound, 0), min(0.5 + bound, 1)])
+
+
 def test_two_groups_tell_nothing(code):
     labels, groups = [0, 1, 0, 1], [0, 0, 1, 1]
     table = code.estimate(labels, [0.2, 0.6, 0.4, 0.8], groups, names=["auc", "accuracy", "brier"])
@@ -226,6 +235,14 @@ def test_nineteen_in_twenty_intervals_hold_the_truth(code):
         held.append([row["ci_low"][0] <= truth <= row["ci_high"][0] for row, truth in rows])
     for hits in np.sum(held, axis=0):
         assert stats.binomtest(int(hits), number, 0.95).pvalue > 0.01
+
+
+def test_difference_of_estimates_on_different_images(code):
+    first = pd.DataFrame({"value": [0.8], "ci_low": [0.7], "ci_high": [0.85]}, ["a"])
+    second = pd.DataFrame({"value": [0.5], "ci_low": [0.4], "ci_high": [0.6]}, ["a"])
+    row = code.difference(first, second).loc["a"]
+    expected = [0.3, 0.3 - np.hypot(0.1, 0.1), 0.3 + np.hypot(0.05, 0.1)]
+    assert row[["value", *BOUNDS]].tolist() == pytest.approx(expected)
 
 
 def test_mean_has_the_interval_of_a_t_test_over_groups(code):

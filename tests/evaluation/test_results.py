@@ -378,6 +378,7 @@ def test_own_baselines_are_at_home_on_each_test_set(code, study):
     assert (rows["train_set"] == study.train_set).all()
     own = code.score_baseline(study, table, probability, name="A_own", **who)
     assert (own["train_set"] == own["test_set"]).all() and own["test_set"].nunique() == 2
+    assert not own["metric"].str.endswith("_calibrated").any()
     back = code.read_results(study)
     assert back.groupby("model").size().to_dict() == {"A": len(rows), "A_own": len(own)}
     assert code.read_scores(study, "A_own-report")["score"].notna().all()

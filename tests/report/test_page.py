@@ -443,7 +443,7 @@ def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
     for words in (
         "**Is there a leak between training and test?** Not of pictures: of the 15 groups",
         "0 reach into validation and 0 reach into training. Of 45 persons whom the sources name, "
-        "0 are in training and in test. **Is there a shortcut?**",
+        "0 are in training and in test. **Do the test sets agree",
         "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals",
         "1 of 1 cards hold what is found again",
         "| VGG16_V3-controlled | ImageNet | 0 |",

@@ -38,7 +38,7 @@ def test_against_chance(low, high, words):
 
 
 def test_metric_table_has_the_five_metrics():
-    rows = made_rows(metric=["auc", "f1", "ece"], value=[0.1, 0.2, 0.3])
+    rows = made_rows(metric=["auc", "f1", "ece"], value=[0.1, 0.2, 0.3], ci_low=0.6)
     table = tables.metric_table(rows, "model")
     assert table.columns.tolist() == ["accuracy", "precision", "recall", "f1", "auc"]
     assert table.loc["VGG16_V3", ["f1", "auc"]].tolist() == [0.2, 0.1]
@@ -284,3 +284,21 @@ def test_strengths_and_from_which_on_the_trace_is_seen(study):
     assert seen["sees"] == 1 and np.isnan(seen["blind"]) and seen["by luck"] == 2
     assert tables.strengths(study, made_rows()).empty
     assert "strength_1" not in tables.headline(study, pd.concat(others))["test_set"].tolist()
+
+
+def test_networks_that_did_not_learn_have_a_dagger_in_every_table():
+    rows = made_rows(model=["a", "b"], test_set="inpainting", ci_low=[0.4, 0.6])
+    rows = rows.assign(train_set="inpainting", approach="direct", metric="auc")
+    assert tables.interval_table(rows, "model", "test_set").index.tolist() == ["a †", "b"]
+    assert tables.metric_table(rows, "model").index.tolist() == ["a †", "b"]
+
+
+def test_a_leak_is_worth_the_difference_of_the_means(study):
+    names = ["Matrix_by_group", "Matrix_by_picture"]
+    value, low, high = [0.6, 0.9], [0.5, 0.8], [0.7, 1.0]
+    rows = made_rows(model=names, test_set="inpainting", value=value, ci_low=low, ci_high=high)
+    rows = rows.assign(real_source="wiki", metric="auc", seed=ALL_SEEDS, num_seeds=3)
+    found = tables.leak_differences(tables.leak_worth(study, rows))
+    assert found["value"].item() == pytest.approx(0.3)
+    assert "+0.30 [+0.16, +0.44] on inpainting" in tables.leak_in_words(found)
+    assert tables.leak_in_words(tables.leak_differences(tables.leak_worth(study, rows[:0]))) == ""
