@@ -29,21 +29,17 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
         month_and_day = (1930, 1986), (1, 13), (1, 29)
         born = datetime.date(*(int(rng.integers(*limits)) for limits in month_and_day))
         year = born.year + int(rng.integers(18, min(75, 2015 - born.year)))
-        folder = folders[index % num_folders]
-        number = (index // num_folders + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
+        # Two in a row exchange faces, as in DeepFakeFace: of one folder and gender (assumed).
+        folder, other = folders[index // 2 % num_folders], index ^ 1
+        number = (index + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
         path = f"{folder:02d}/{number}_{born.isoformat()}_{year}.jpg"
-        gender = "male" if rng.random() < 0.55 else "female"
+        if index % 2 == 0:
+            gender = "male" if rng.random() < 0.55 else "female"
         facts = dict(index=index, folder=folder, path=path, gender=gender, born=born, year=year)
+        facts["background"] = other if other < count else 0
         portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **facts))
     for position, index in enumerate(rng.permutation(count)[: min(3 + count // 300, count // 4)]):
         portraits[index].damage = ("truncated", "empty", "not an image")[position % 3]
-    # Assumed: a swap's background is of the same folder and gender if there is one (files were
-    # processed folder by folder), so the groups that swaps tie together stay small.
-    for portrait in portraits:
-        near = [p for p in portraits if not p.damage and p is not portrait] or [portrait]
-        near = [p for p in near if p.gender == portrait.gender] or near
-        near = [p for p in near if p.folder == portrait.folder] or near
-        portrait.background = near[int(rng.integers(len(near)))].index
     return portraits
 
 
