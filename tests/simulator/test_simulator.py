@@ -27,6 +27,7 @@ from simulator.server import serve
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 12, 7, 10
 COUNTS = {"num_photographs": NUM_PHOTOGRAPHS, "num_gan": NUM_GAN, "num_celeba": NUM_CELEBA}
+COUNTS["num_trace"] = 3
 FORGED = ("inpainting", "text2img", "insight")
 SIDES = ["left", "top", "right", "bottom"]
 AXES = [f"{point}_{axis}" for point in POINTS for axis in "xy"]
