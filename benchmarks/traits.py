@@ -5,8 +5,8 @@ For each simulated generator and the real one that it stands for: how well each 
 alone, and all together out of fold, tell fake from real (AUC), at 256 × 256 after both classes had
 the same treatment. FOLDER holds a `manifest.csv` (and `flux2/manifest.csv`) of real photographs
 and of StyleGAN, DFDC face swaps, Stable Diffusion 2.1 and decodings by FLUX.2; without it only the
-simulated columns are printed. The last row is one number of a spectrum: its peaks at the frequencies of replicas.
-NUM pictures a class are drawn (default 150), which takes about three minutes on two cores.
+simulated rows are printed. The last column is one number of a spectrum: how far it stands out at
+the frequencies of replicas. NUM pictures a class are drawn (default 150): a minute on two cores.
 """
 
 import sys

@@ -35,7 +35,12 @@ from simulator.drawing import (
 )
 
 ARCHIVES = {name: f"{name}.zip" for name in ("wiki", "inpainting", "text2img", "insight")}
-ARCHIVES |= {"wiki_crop": "wiki_crop.tar", "gan140k": "gan140k.zip", "celeba": "celeba.zip", "trace": "trace.zip"}
+ARCHIVES |= {
+    "wiki_crop": "wiki_crop.tar",
+    "gan140k": "gan140k.zip",
+    "celeba": "celeba.zip",
+    "trace": "trace.zip",
+}
 
 
 NUM_OTHERS = 10**6  # photographs of `trace` are numbered from here on

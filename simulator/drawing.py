@@ -10,7 +10,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from simulator import people
-from simulator.cameras import clean, decode, draw_camera, jpeg, photograph, resize
+from simulator.cameras import decode, draw_camera, jpeg, photograph, resize
 from simulator.generators import GAN, INPAINTING, TEXT2IMG, imagine, inpaint, network, swap
 from simulator.people import Scene, draw_scene, draw_somebody, face_box, generator_for
 from simulator.portraits import render

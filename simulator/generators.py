@@ -1,6 +1,7 @@
 """Generators of fakes, each by the mechanism of the real one.
 
-Parameters were set from the sources named here, once, and not from any detector's results.
+Parameters come from the sources named here and from traits of real files that were measured
+(`benchmarks/traits.py`), never from a detector's results.
 """
 
 import functools
@@ -171,7 +172,9 @@ def imagine(gender: str, side: int, codec: Network, rng: Generator) -> Forgery:
     scene = draw_scene(rng, draw_somebody(rng, (20, 70), gender), side, side)
     size = 2 * (int(2 ** rng.uniform(np.log2(230), np.log2(640))),)  # of what it was trained on
     image = resize(photograph(render(scene, size), draw_camera(rng, "web"), rng), side, side)
-    image = np.clip(0.93 * (image - 128.0) + 132, 0, 255)  # brighter, flatter: as measured on SD 2.1
+    image = np.clip(
+        0.93 * (image - 128.0) + 132, 0, 255
+    )  # brighter, flatter: as measured on SD 2.1
     return codec.decode(codec.encode(image), rng), scene, (0, 0, 1, 1)
 
 
