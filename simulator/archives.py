@@ -25,10 +25,25 @@ from scipy.io import savemat
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from simulator.drawing import make_celeba, make_forgeries, make_gan, make_photograph, plan
+from simulator.drawing import (
+    make_celeba,
+    make_forgeries,
+    make_gan,
+    make_photograph,
+    make_trace,
+    plan,
+)
 
 ARCHIVES = {name: f"{name}.zip" for name in ("wiki", "inpainting", "text2img", "insight")}
-ARCHIVES |= {"wiki_crop": "wiki_crop.tar", "gan140k": "gan140k.zip", "celeba": "celeba.zip"}
+ARCHIVES |= {
+    "wiki_crop": "wiki_crop.tar",
+    "gan140k": "gan140k.zip",
+    "celeba": "celeba.zip",
+    "trace": "trace.zip",
+}
+
+
+NUM_OTHERS = 10**6  # photographs of `trace` are numbered from here on
 
 
 def wiki_mat(rows: list[dict]) -> bytes:
@@ -63,13 +78,13 @@ def _start_worker() -> None:
 
 
 def _draw(
-    counts: tuple[int, int, int], side: int, seed: int, num_workers: int
+    counts: tuple[int, int, int, int], side: int, seed: int, num_workers: int
 ) -> tuple[dict, list]:
     """What the archives hold, by path `<dataset>/<name in the archive>`; rows of the truth."""
-    num_photographs, num_gan, num_celeba = counts
+    num_photographs, num_gan, num_celeba, num_trace = counts
     files, facts = {}, []
     # A fork of a process that runs TensorFlow can hang.
-    spawn, total = multiprocessing.get_context("spawn"), 2 * num_photographs + num_gan + num_celeba
+    spawn, total = multiprocessing.get_context("spawn"), sum(counts) + num_photographs
     look = {"unit": "picture", "file": sys.stdout, "leave": False, "dynamic_ncols": True}
     with (
         ProcessPoolExecutor(num_workers, spawn, _start_worker) as pool,
@@ -91,6 +106,11 @@ def _draw(
         others = [portraits[portrait.background] for portrait in portraits]
         behind = [contents[other.index] for other in others]
         draw(make_forgeries, portraits, contents, others, behind)
+
+        traced = plan(seed, num_trace, side)
+        for portrait in traced:  # persons and scenes of their own
+            portrait.index, portrait.damage = portrait.index + NUM_OTHERS, ""
+        draw(make_trace, traced)
 
         first, last = round(num_gan * 5 / 7), round(num_gan * 6 / 7)
         splits = ["train"] * first + ["valid"] * (last - first) + ["test"] * (num_gan - last)
@@ -127,6 +147,7 @@ def make_archives(
     num_photographs: int,
     num_gan: int,
     num_celeba: int,
+    num_trace: int = 60,
     square_size: int = 256,
     seed: int = 0,
     num_workers: int = 2,
@@ -141,6 +162,7 @@ def make_archives(
         num_photographs: Photographs, each of which gets three fakes.
         num_gan: Pictures of each class of `gan140k`, half as large as `square_size`.
         num_celeba: Faces of `celeba`.
+        num_trace: Photographs of `trace`, which are in no other archive, each with decodings.
         square_size: Side of the fakes of the first three generators: a multiple of 16, from 64 on.
         seed: The same seed gives the same bytes, however many workers draw.
         num_workers: Processes that draw.
@@ -152,6 +174,7 @@ def make_archives(
         ValueError: If a size or a count is out of range.
     """
     counts = {"num_photographs": num_photographs, "num_gan": num_gan, "num_celeba": num_celeba}
+    counts["num_trace"] = num_trace
     if square_size < 64 or square_size % 16:
         raise ValueError(f"square_size must be 64 or more, in steps of 16; received {square_size}.")
     if min(*counts.values(), num_workers) < 1:

@@ -4,18 +4,20 @@ import datetime
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
 from simulator import people
-from simulator.cameras import clean, decode, draw_camera, jpeg, photograph, resize
-from simulator.generators import imagine, inpaint, networks, swap
+from simulator.cameras import decode, draw_camera, jpeg, photograph, resize
+from simulator.generators import GAN, INPAINTING, TEXT2IMG, imagine, inpaint, network, swap
 from simulator.people import Scene, draw_scene, draw_somebody, face_box, generator_for
 from simulator.portraits import render
 
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")  # left as seen, as in MTCNN
 _CELEBA_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+STRENGTHS = (0, 0.25, 0.5, 1, 2)  # of the trace, in the archive `trace`
 _ORIENTATIONS = {0: 1, 1: 6, 2: 3, -1: 8}  # EXIF: how to turn the stored picture upright
 
 
@@ -29,21 +31,17 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
         month_and_day = (1930, 1986), (1, 13), (1, 29)
         born = datetime.date(*(int(rng.integers(*limits)) for limits in month_and_day))
         year = born.year + int(rng.integers(18, min(75, 2015 - born.year)))
-        folder = folders[index % num_folders]
-        number = (index // num_folders + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
+        # Two in a row exchange faces, as in DeepFakeFace: of one folder and gender (assumed).
+        folder, other = folders[index // 2 % num_folders], index ^ 1
+        number = (index + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
         path = f"{folder:02d}/{number}_{born.isoformat()}_{year}.jpg"
-        gender = "male" if rng.random() < 0.55 else "female"
+        if index % 2 == 0:
+            gender = "male" if rng.random() < 0.55 else "female"
         facts = dict(index=index, folder=folder, path=path, gender=gender, born=born, year=year)
+        facts["background"] = other if other < count else 0
         portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **facts))
     for position, index in enumerate(rng.permutation(count)[: min(3 + count // 300, count // 4)]):
         portraits[index].damage = ("truncated", "empty", "not an image")[position % 3]
-    # Assumed: a swap's background is of the same folder and gender if there is one (files were
-    # processed folder by folder), so the groups that swaps tie together stay small.
-    for portrait in portraits:
-        near = [p for p in portraits if not p.damage and p is not portrait] or [portrait]
-        near = [p for p in near if p.gender == portrait.gender] or near
-        near = [p for p in near if p.folder == portrait.folder] or near
-        portrait.background = near[int(rng.integers(len(near)))].index
     return portraits
 
 
@@ -128,12 +126,12 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
 
 def make_forgeries(portrait, content: bytes, other, behind: bytes) -> tuple[dict, list, None]:
     """The three fakes of a photograph's name; `other` is the photograph its swap is set into."""
-    side, codec = portrait.side, networks(portrait.seed)[0]
-    rng = generator_for(portrait.seed, "forgeries", portrait.index)
+    side, rng = portrait.side, generator_for(portrait.seed, "forgeries", portrait.index)
+    codec, held_out = (network(portrait.seed, rng.choice(part)) for part in (INPAINTING, TEXT2IMG))
     source, background = f"wiki/wiki/{portrait.path}", f"wiki/wiki/{other.path}"
     made = {
         "inpainting": (source, inpaint(scene_of(portrait)[0], content, side, codec, rng)),
-        "text2img": ("", imagine(portrait.gender, side, codec, rng)),
+        "text2img": ("", imagine(portrait.gender, side, held_out, rng)),
         "insight": (background, swap(scene_of(other)[0], behind, side, identity_of(portrait))),
     }
     files, facts = {}, []
@@ -151,14 +149,13 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         rng, name = generator_for(seed, "gan140k", label, index), f"{index:05d}"
         who = draw_somebody(rng, (18, 75))
         scene = draw_scene(rng, who, side, side, "ffhq")
-        light = render(scene, (side, side))
-        if label == "real":
-            generator, altered, source = "real", None, "real_vs_fake/resized"
-            camera = generator_for(seed, "camera ffhq", int(rng.integers(60)))
-            image = photograph(light, draw_camera(camera, "ffhq"), rng)
-        else:
+        camera = draw_camera(generator_for(seed, "camera ffhq", int(rng.integers(60))), "ffhq")
+        image = photograph(render(scene, (side, side)), camera, rng)
+        generator, altered, source = "real", None, "real_vs_fake/resized"
+        if label == "fake":  # its training photographs were of such cameras
             generator, altered, source = "gan140k", (0, 0, 1, 1), "fake"
-            image = networks(seed)[1].synthesise(clean(light), rng)
+            codec = network(seed, rng.choice(GAN))
+            image = codec.decode(codec.encode(image), rng)
             letters = list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
             name = "".join(generator_for(seed, "gan name", index).choice(letters, 6))
             name += f"{index:04d}"
@@ -169,6 +166,37 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         files[path] = jpeg(resize(image, side // 2, side // 2, Image.Resampling.LANCZOS))
         facts.append(fact_of(path, generator, who.gender, scene, altered))
     return files, facts, rows
+
+
+def make_trace(portrait: SimpleNamespace) -> tuple[dict, list, None]:
+    """A photograph and decodings of it with rising strength of the trace; a face inpainted in it.
+
+    At strength 0 the pixels are the photograph's, at 1 they are what the codec makes of them.
+    """
+    _, _, (content, _) = make_photograph(portrait)
+    side, rng = portrait.side, generator_for(portrait.seed, "trace", portrait.index)
+    scene, codec = scene_of(portrait)[0], network(portrait.seed, rng.choice(INPAINTING))
+    image = decode(jpeg(resize(decode(content), side, side))).astype(np.float32)
+    change, whole = codec.decode(codec.encode(image), rng) - image, (0, 0, 1, 1)
+    made = {f"strength_{s:g}": (image + s * change, scene, whole) for s in STRENGTHS}
+    forged, altered, box = inpaint(scene, content, side, codec, rng)
+    made["inpainting_local"] = (image + _inside(box, side) * (forged - image), altered, box)
+    name = f"{portrait.index}.jpg"
+    source = f"trace/photograph/{name}"
+    files, facts = {source: content}, [fact_of(source, "real", portrait.gender, scene)]
+    for kind, (image, shown, box) in made.items():
+        path = f"trace/{kind}/{name}"
+        files[path] = jpeg(np.uint8(np.clip(np.round(image), 0, 255)))
+        facts.append(fact_of(path, kind, portrait.gender, shown, box, background=source))
+    return files, facts, None
+
+
+def _inside(box: np.ndarray, side: int) -> np.ndarray:
+    """1 in the box, 0 outside, with a soft edge within: `(S, S, 1)`."""
+    left, top, right, bottom = np.round(np.asarray(box) * side).astype(int)
+    mask, edge = np.zeros((side, side), np.float32), max(side // 64, 1)
+    mask[top + edge : bottom - edge, left + edge : right - edge] = 1
+    return cv2.blur(mask, (2 * edge + 1, 2 * edge + 1))[..., None]
 
 
 def make_celeba(seed: int, index: int) -> tuple[dict, list, dict]:

@@ -1,6 +1,7 @@
 """Generators of fakes, each by the mechanism of the real one.
 
-Parameters were set from the sources named here, once, and not from any detector's results.
+Parameters come from the sources named here and from traits of real files that were measured
+(`benchmarks/traits.py`), never from a detector's results.
 """
 
 import functools
@@ -30,128 +31,129 @@ def _unfold(x: np.ndarray) -> np.ndarray:
     return x.reshape(h, w, 2, 2, c // 4).swapaxes(1, 2).reshape(2 * h, 2 * w, c // 4)
 
 
-def _neighbours(x: np.ndarray) -> np.ndarray:
-    """Each pixel's 3 x 3 neighbourhood: `(H, W, C)` to `(H, W, 9C)`."""
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    windows = sliding_window_view(padded, (3, 3), (0, 1))
+def _neighbours(x: np.ndarray, kernel: int) -> np.ndarray:
+    """Each pixel's neighbourhood, `kernel` wide: `(H, W, C)` to `(H, W, kernel * kernel * C)`."""
+    margin = kernel // 2
+    padded = np.pad(x, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    windows = sliding_window_view(padded, (kernel, kernel), (0, 1))
     return windows.transpose(0, 1, 3, 4, 2).reshape(*x.shape[:2], -1)
 
 
 def _samples(maps: list[np.ndarray]) -> np.ndarray:
-    """Feature vectors of many pictures, evenly thinned out to about 12,000: `(N, C)`."""
-    step = max(sum(len(x) * x.shape[1] for x in maps) // 12000, 1) | 1
+    """Feature vectors of many pictures, evenly thinned out to about 6,000: `(N, C)`."""
+    step = max(sum(len(x) * x.shape[1] for x in maps) // 6000, 1) | 1
     return np.concatenate([x.reshape(-1, x.shape[-1])[::step] for x in maps])
 
 
-def _ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Least-squares weights with a small ridge, in closed form."""
-    gram = (inputs.T @ inputs).astype(np.float64)
-    ridge = 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram))
-    return np.linalg.solve(gram + ridge, (inputs.T @ targets).astype(np.float64)).astype(np.float32)
+def _root(flat: np.ndarray) -> np.ndarray:
+    """A matrix that gives white noise the covariance of `flat`."""
+    values, vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64) / len(flat))
+    return np.float32(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
 
 
-def _to_uint8(x: np.ndarray) -> np.ndarray:
-    return np.uint8(np.clip(np.round((x + 0.5) * 255), 0, 255))
+class Network:
+    """An encoder and a decoder, both linear and fitted; every level halves or doubles the size.
 
-
-class _Encoder:
-    """A pyramid of principal components: a level folds 2 x 2 pixels, keeps the strongest."""
-
-    def __init__(self, images: np.ndarray, channels: tuple[int, ...]):
-        self.bases: list[np.ndarray] = []
-        for count in channels:
-            flat = _samples([_fold(self.levels(image)[-1]) for image in images])
-            vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64))[1][:, ::-1][:, :count]
-            vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(count)])
-            self.bases.append(vectors.astype(np.float32))
-
-    def levels(self, image: np.ndarray) -> list[np.ndarray]:
-        """The picture and its features at 1/2, 1/4, ... of the size."""
-        levels = [image]
-        for basis in self.bases:
-            levels.append(_fold(levels[-1]) @ basis)
-        return levels
-
-    def encode(self, image: np.ndarray) -> np.ndarray:
-        """`uint8 (S, S, 3)` to latents `(S/8, S/8, C)`."""
-        return self.levels(image.astype(np.float32) / 255 - 0.5)[-1]
-
-
-class LatentCodec(_Encoder):
-    """A linear encoder to 1/8 and three fitted up-convolutions, as in latent diffusion.
-
-    A decoder layer is a transposed convolution of stride 2: 3 x 3 coarse neighbours to 2 x 2 fine
-    pixels. Its four phases err differently: checkerboards and spectral replicas (Odena et al. 2016;
-    Zhang et al. 2019, "Detecting and simulating artifacts in GAN fake images"; Durall et al. 2020).
-    Layout: Rombach et al. 2022. It keeps about 32 dB, the kl-f8 autoencoder 23.4 on COCO 2017.
+    The encoder folds 2 x 2 pixels and keeps the strongest principal components. A layer of the
+    decoder is a transposed convolution, from coarse neighbours to 2 x 2 fine pixels, as in latent
+    diffusion (Rombach et al. 2022) and in StyleGAN's fused up-sampling (Karras et al. 2019). What a
+    layer cannot restore, it draws: noise of the lost detail's covariance, as strong as the detail
+    was at each place. Weights a little off, as training leaves them, make the 2 x 2 phases differ:
+    checkerboards and spectral replicas (Odena et al. 2016; Durall et al. 2020).
     """
 
-    RESIDUAL = 0.04  # noise that sampling leaves in the latents, in standard deviations (assumed)
+    def __init__(self, images: list[np.ndarray], rng: Generator, levels: int):
+        self.size, self.kernel = 2**levels, int(rng.choice((3, 5)))
+        self.offset = rng.integers(self.size, size=2)
+        self.bases, self.layers, maps = [], [], [[image] for image in images]
+        for low, high in ((6, 9), (10, 17), (14, 25), (20, 33))[:levels]:
+            flat = _samples([_fold(x[-1]) for x in maps])
+            vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64))[1][:, ::-1]
+            vectors = vectors[:, : rng.integers(low, high)]
+            vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])
+            self.bases.append(vectors.astype(np.float32))
+            for x in maps:
+                x.append(_fold(x[-1]) @ self.bases[-1])
+        ridge, error = 10 ** rng.uniform(-5, -3), ERROR * 2 ** rng.uniform(-1, 1) / levels**2
+        for n in range(levels, 0, -1):
+            inputs = _samples([_neighbours(x[n], self.kernel) for x in maps])
+            targets = _samples([_fold(x[n - 1]) for x in maps])
+            gram = (inputs.T @ inputs).astype(np.float64)
+            gram += ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
+            layer = np.linalg.solve(gram, (inputs.T @ targets).astype(np.float64))
+            layer = layer.astype(np.float32)
+            root = _root(targets - inputs @ layer)
+            off = layer * (1 + np.float32(error) * normal(rng, 1, layer.shape[1]))
+            self.layers.append((layer, root, off))
 
-    def __init__(self, images: np.ndarray):
-        super().__init__(images, (6, 12, 16))
-        levels, self.layers = [self.levels(image) for image in images], []
-        for n in (3, 2, 1):
-            inputs = _samples([_neighbours(x[n]) for x in levels])
-            self.layers.append(_ridge(inputs, _samples([_fold(x[n - 1]) for x in levels])))
-        self.spread = np.stack([x[3] for x in levels]).std((0, 1, 2))
+    def to_latents(self, mask: np.ndarray) -> np.ndarray:
+        """A map `(S, S)` at the size of the latents, `(S', S', 1)`."""
+        size = tuple(n // self.size for n in self._pad(mask).shape[::-1])
+        return cv2.resize(self._pad(mask), size, interpolation=cv2.INTER_AREA)[..., None]
+
+    def _pad(self, image: np.ndarray) -> np.ndarray:
+        """The grid of the latents need not start in the picture's corner."""
+        margins = [(n, (self.size - n) % self.size) for n in map(int, self.offset)]
+        return np.pad(image, margins + [(0, 0)] * (image.ndim - 2), mode="edge")
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """`uint8 (S, S, 3)` to latents: the code, then how strong each level's lost detail is."""
+        maps = [self._pad(image).astype(np.float32) / 255 - 0.5]
+        for basis in self.bases:
+            maps.append(_fold(maps[-1]) @ basis)
+        latents = [maps[-1]]
+        for n, (layer, root, _) in zip(range(len(self.bases), 0, -1), self.layers):
+            lost = _fold(maps[n - 1]) - _neighbours(maps[n], self.kernel) @ layer
+            energy = (lost**2).mean(2) / np.float32((root**2).sum(0).mean())
+            size = maps[-1].shape[1::-1]
+            energy = cv2.resize(energy, size, interpolation=cv2.INTER_AREA)
+            latents.append(np.sqrt(energy)[..., None])
+        return np.concatenate(latents, 2)
 
     def decode(self, latents: np.ndarray, rng: Generator) -> np.ndarray:
         """The picture of a latent code."""
-        x = latents + np.float32(self.RESIDUAL) * self.spread * normal(rng, *latents.shape)
-        for layer in self.layers:
-            x = _unfold(_neighbours(x) @ layer)
-        return _to_uint8(x)
+        x, strengths = np.split(latents, [-len(self.layers)], 2)
+        for position, (_, root, layer) in enumerate(self.layers):
+            strength = cv2.resize(strengths[..., position], x.shape[1::-1])[..., None]
+            lost = DETAIL * strength * (normal(rng, *x.shape[:2], len(root)) @ root)
+            x = _unfold(_neighbours(x, self.kernel) @ layer + lost)
+        (top, left), size = self.offset, self.size
+        bottom, right = (n - (size - o) % size for n, o in zip(x.shape, self.offset))
+        x = x[top:bottom, left:right]
+        return np.uint8(np.clip(np.round((x + 0.5) * 255), 0, 255))
 
 
-class NoisePyramid(_Encoder):
-    """A style-based GAN's synthesis network (Karras et al. 2019, 2020): noise at every size.
-
-    Bilinear up-sampling, a convolution and one noise image per resolution, which follows the first
-    principal component of what the convolution leaves unexplained: the detail it stands in for.
-    """
-
-    def __init__(self, images: np.ndarray):
-        super().__init__(images, (8, 16, 24))
-        levels, self.layers = [self.levels(image) for image in images], []
-        for n in (3, 2, 1):
-            inputs = _samples([_neighbours(cv2.resize(x[n], None, fx=2, fy=2)) for x in levels])
-            targets = _samples([x[n - 1] for x in levels])
-            layer = _ridge(inputs, targets)
-            left = targets - inputs @ layer
-            direction = np.linalg.eigh(np.cov(left.T.astype(np.float64)))[1][:, -1]
-            direction *= np.sign(direction.sum() or 1)
-            # The median, not the mean square: noise stands in for pores and strands, not for edges.
-            strength = np.median(np.abs(left @ direction)) / 0.6745
-            self.layers.append((layer, (strength * direction).astype(np.float32)))
-
-    def synthesise(self, image: np.ndarray, rng: Generator) -> np.ndarray:
-        """Draws the content of `image` again, from its coarsest features up."""
-        x = self.encode(image)
-        for layer, noise in self.layers:
-            x = _neighbours(cv2.resize(x, None, fx=2, fy=2)) @ layer
-            x += normal(rng, *x.shape[:2], 1) * noise
-        return _to_uint8(x)
+ERROR = 0.25  # of the weights of a decoder, relative: the strength of the trace
+DETAIL = np.float32(0.45)  # of the lost detail that is drawn: measured on real decodings
+INPAINTING, TEXT2IMG, GAN = range(14), range(14, 20), range(20, 23)  # members of the family
 
 
 @functools.lru_cache(maxsize=2)
-def networks(seed: int) -> tuple[LatentCodec, NoisePyramid]:
-    """Both generators' networks, fitted to photographs that are in no archive."""
+def _held_out(seed: int) -> np.ndarray:
+    """Photographs that are in no archive."""
     photographs = []
-    for index in range(14):
+    for index in range(20):
         rng = generator_for(seed, "held out", index)
         who = draw_somebody(rng, (18, 70), ("male", "female")[index % 2])
         scene = draw_scene(rng, who, 256, 256, "ffhq" if index % 2 else "")
         photographs.append(photograph(render(scene, (256, 256)), draw_camera(rng, "ffhq"), rng))
-    images = np.stack(photographs).astype(np.float32) / 255 - 0.5
-    return LatentCodec(images), NoisePyramid(images)
+    return np.stack(photographs).astype(np.float32) / 255 - 0.5
+
+
+@functools.lru_cache(maxsize=64)
+def network(seed: int, member: int) -> Network:
+    """A member of the family, fitted to ten of the photographs that are in no archive."""
+    rng = generator_for(seed, "network", member)
+    images = _held_out(seed)[rng.choice(20, 10, replace=False)]
+    # The autoencoders of latent diffusion reduce a side to a quarter or an eighth.
+    return Network(list(images), rng, 4 if member in GAN else int(rng.choice((2, 3))))
 
 
 # A forgery is a picture, the scene it shows and the altered box, in fractions of the picture.
 Forgery = tuple[np.ndarray, Scene, np.ndarray]
 
 
-def inpaint(scene: Scene, content: bytes, side: int, codec: LatentCodec, rng: Generator) -> Forgery:
+def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Generator) -> Forgery:
     """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.12)
     who = scene.people[-1].who
@@ -160,16 +162,20 @@ def inpaint(scene: Scene, content: bytes, side: int, codec: LatentCodec, rng: Ge
     drawn = clean(render(altered, image[window].shape[1::-1], crop))
     filled, mask = image.copy(), np.zeros((side, side), np.float32)
     filled[window], mask[window] = np.uint8(_match_colours(drawn, image[window])), 1
-    mask = cv2.resize(mask, (side // 8, side // 8), interpolation=cv2.INTER_AREA)[..., None]
+    mask = codec.to_latents(mask)
     latents = (1 - mask) * codec.encode(image) + mask * codec.encode(filled)
     return codec.decode(latents, rng), altered, box
 
 
-def imagine(gender: str, side: int, codec: LatentCodec, rng: Generator) -> Forgery:
+def imagine(gender: str, side: int, codec: Network, rng: Generator) -> Forgery:
     """Nothing of a photograph but the name in the prompt, hence the gender."""
     scene = draw_scene(rng, draw_somebody(rng, (20, 70), gender), side, side)
-    latents = codec.encode(clean(render(scene, (side, side))))
-    return codec.decode(latents, rng), scene, (0, 0, 1, 1)
+    size = 2 * (int(2 ** rng.uniform(np.log2(230), np.log2(640))),)  # of what it was trained on
+    image = resize(photograph(render(scene, size), draw_camera(rng, "web"), rng), side, side)
+    image = np.clip(
+        0.93 * (image - 128.0) + 132, 0, 255
+    )  # brighter, flatter: as measured on SD 2.1
+    return codec.decode(codec.encode(image), rng), scene, (0, 0, 1, 1)
 
 
 def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> Forgery:

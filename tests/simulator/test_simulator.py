@@ -21,12 +21,13 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from simulator import archives, cameras, generators, people
 from simulator.archives import ARCHIVES, make_archives
 from simulator.archives import truth as read_truth
-from simulator.drawing import POINTS, plan, scene_of
+from simulator.drawing import POINTS, STRENGTHS, plan, scene_of
 from simulator.portraits import render
 from simulator.server import serve
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 12, 7, 10
 COUNTS = {"num_photographs": NUM_PHOTOGRAPHS, "num_gan": NUM_GAN, "num_celeba": NUM_CELEBA}
+COUNTS["num_trace"] = 3
 FORGED = ("inpainting", "text2img", "insight")
 SIDES = ["left", "top", "right", "bottom"]
 AXES = [f"{point}_{axis}" for point in POINTS for axis in "xy"]
@@ -81,7 +82,9 @@ def test_truth_lists_every_picture_once(members, truth):
     pictures = sorted(p for p in members if p.endswith(".jpg") and not p.startswith("wiki_crop"))
     assert pictures == sorted(truth.path) and truth.index.is_unique
     fakes = {"gan140k": NUM_GAN, **dict.fromkeys(FORGED, NUM_PHOTOGRAPHS)}
-    reals = NUM_PHOTOGRAPHS + NUM_GAN + NUM_CELEBA
+    aligned = [*(f"strength_{strength:g}" for strength in STRENGTHS), "inpainting_local"]
+    fakes |= dict.fromkeys(aligned, COUNTS["num_trace"])
+    reals = NUM_PHOTOGRAPHS + NUM_GAN + NUM_CELEBA + COUNTS["num_trace"]
     assert truth.generator.value_counts().to_dict() == {"real": reals, **fakes}
 
 
@@ -123,8 +126,10 @@ def test_sources_of_a_fake(truth):
     swaps = truth[truth.generator == "insight"]
     sources = truth.loc[swaps.background]
     assert (sources.gender.to_numpy() == swaps.gender.to_numpy()).all()
-    names = (column.str.split("/", n=2).str[2] for column in (swaps.background, swaps.path))
-    assert (sources.damage == "").all() and np.not_equal(*names).all()
+    names = [column.str.split("/", n=2).str[2] for column in (swaps.path, swaps.background)]
+    assert np.not_equal(*names).all()
+    behind = dict(zip(*names))
+    assert all(behind[behind[name]] == name for name in behind)  # faces are exchanged in pairs
     imagined = truth[truth.generator == "text2img"]
     assert (imagined.altered_left == 0).all() and (imagined.altered_right == 1).all()
 
@@ -132,6 +137,8 @@ def test_sources_of_a_fake(truth):
 def test_altered_region_is_where_a_swap_differs(members, truth):
     """Elsewhere a swap is the background photograph, squashed and compressed twice."""
     for _, row in truth[truth.generator == "insight"].iterrows():
+        if truth.damage[row.background]:
+            continue
         background = opened(members[row.background]).convert("RGB").resize((64, 64))
         difference = np.asarray(opened(members[row.path]), float) - np.asarray(background, float)
         altered = row[[f"altered_{side}" for side in SIDES]].to_numpy(float)
@@ -273,15 +280,48 @@ def test_every_colour_filter_array_keeps_colours(pattern):
     assert red > green > blue
 
 
-def test_latent_codec_blurs_but_keeps_the_picture():
-    codec, pyramid = generators.networks(0)
-    rng = people.generator_for("codec")
+@pytest.mark.parametrize("member", [0, generators.TEXT2IMG[0], generators.GAN[0]])
+def test_every_network_keeps_the_picture_and_leaves_a_trace(member):
+    network, rng = generators.network(0, member), people.generator_for("codec")
     scene = people.draw_scene(rng, people.draw_identity(rng, "female", 30), 128, 128)
     image = cameras.clean(render(scene, (128, 128)))
-    for made in (codec.decode(codec.encode(image), rng), pyramid.synthesise(image, rng)):
-        assert made.shape == image.shape and made.dtype == np.uint8
-        error = np.mean((made.astype(float) - image) ** 2)
-        assert 20 < 10 * np.log10(255**2 / error) < 45
+    made = network.decode(network.encode(image), rng)
+    assert made.shape == image.shape and made.dtype == np.uint8
+    assert 20 < 10 * np.log10(255**2 / np.mean((made.astype(float) - image) ** 2)) < 45
+
+
+def test_text2img_has_networks_of_its_own():
+    assert not set(generators.INPAINTING) & set(generators.TEXT2IMG)
+    first, second = (generators.network(0, part[0]) for part in (range(14), generators.TEXT2IMG))
+    assert first.layers[-1][2].shape != second.layers[-1][2].shape or not np.allclose(
+        first.layers[-1][2], second.layers[-1][2]
+    )
+
+
+def test_the_trace_grows_with_its_strength_and_nothing_else_changes(members, truth):
+    for name in (name for name in members if name.startswith("trace/photograph/")):
+        photograph = cameras.resize(cameras.decode(members[name]), 64, 64)
+        twice = cameras.decode(cameras.jpeg(cameras.decode(cameras.jpeg(photograph))))
+        path = name.replace("photograph", "strength_{}").format
+        apart = [
+            np.abs(cameras.decode(members[path(f"{strength:g}")]).astype(float) - twice).mean()
+            for strength in STRENGTHS
+        ]
+        assert apart[0] == 0 and (np.diff(apart) > 0).all()
+        assert truth.loc[path("1"), "background"] == name
+
+
+def test_inpainting_with_the_background_restored_changes_its_box_alone(members, truth):
+    rows = truth[truth.generator == "inpainting_local"]
+    assert len(rows) == COUNTS["num_trace"]
+    for row in rows.itertuples():
+        whole = cameras.decode(members[row.path.replace("inpainting_local", "strength_0")])
+        change = np.abs(cameras.decode(members[row.path]).astype(float) - whole).max(2)
+        left, top, right, bottom = (int(round(getattr(row, f"altered_{s}") * 64)) for s in SIDES)
+        inside = change[top:bottom, left:right].mean()
+        margin = 16  # blocks of JPEG reach beyond the box
+        change[max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin] = 0
+        assert change.max() <= 3 and inside > 1
 
 
 def test_fold_and_unfold_are_inverse():
