@@ -145,9 +145,8 @@ def truth(study: Study) -> pd.DataFrame:
 
 
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
-    """Where the generator changed each picture: known of swaps in simulated data.
-
-    Inpainting has no such place: its decoder draws the whole picture anew.
+    """Where the generator changed each picture, in simulated data: of swaps, and of inpainting
+    with the background restored. The decoder of `inpainting` draws the whole picture anew.
 
     Args:
         study: Gives the side of the fakes.
@@ -157,7 +156,7 @@ def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
         `(N, 4)`: left, top, right, bottom as fractions of what is shown; NaN where it is not known.
     """
     columns = [f"altered_{side}" for side in BOX]
-    partly = table["generator"] == "insight"
+    partly = table["generator"].isin(["insight", "inpainting_local"])
     known = truth(study).set_index("path")
     boxes = known.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
     side = table["steps"].str.extract(r"centre:(\d+)").fillna(study.square_size).to_numpy(float)
