@@ -145,8 +145,10 @@ def truth(study: Study) -> pd.DataFrame:
 
 
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
-    """Where the generator changed each picture, in simulated data: of swaps, and of inpainting
-    with the background restored. The decoder of `inpainting` draws the whole picture anew.
+    """Where the generator changed each picture, known of some simulated ones.
+
+    Of swaps, and of inpainting with the background restored; the decoder of `inpainting` draws the
+    whole picture anew.
 
     Args:
         study: Gives the side of the fakes.
