@@ -113,6 +113,7 @@ class Study:
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
+    shares: tuple[float, ...] = (0.8, 0.1, 0.1)  # of the splits, where a source has none of its own
     aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
     unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
     from_manifest: bool = False  # the pictures are those of a manifest.csv in the folder FACES
@@ -212,15 +213,15 @@ _DEMO_DIRECT = _direct(
     {
         "VGG16_V1": dict(head=64, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, **_SMALL_VGG),
-        "VGG16_V3": dict(learning_rate=2e-3, batch_norm_momentum=0.97, epochs=5, **_SMALL_VGG),
+        "VGG16_V3": dict(learning_rate=2e-3, batch_norm_momentum=0.97, epochs=8, **_SMALL_VGG),
         # As the study shows pictures; all others see every pixel of the middle.
         "DenseNet_V1": dict(epochs=6, view="resize", **_SMALL_DENSENET),
-        "DenseNet_V2": dict(epochs=3, first_stride=1, **_SMALL_DENSENET),
+        "DenseNet_V2": dict(epochs=5, first_stride=1, **_SMALL_DENSENET),
     },
     **dict(_SMALL, view="centre"),
 )
 _DEMO_EFFICIENTNET = replace(_EFFICIENTNET, batch_size=16, epochs=3, decay=True, view="centre")
-_DEMO_FOURIER = replace(_FOURIER, epochs=3, **_SMALL, **_SMALL_DENSENET)
+_DEMO_FOURIER = replace(_FOURIER, epochs=6, **_SMALL, **_SMALL_DENSENET)
 # Generators of the simulated set `trace`: the same pictures at rising strength of the trace.
 STRENGTHS = {f"strength_{value:g}": value for value in (0, 0.25, 0.5, 1, 2)}
 _DEMO = replace(
@@ -228,12 +229,14 @@ _DEMO = replace(
     name="demo",
     description="simulated data, demo-scale networks",
     simulation=Simulation(),
+    shares=(0.5, 0.2, 0.3),  # intervals of a few test groups would say nothing
     aligned=dict.fromkeys([*STRENGTHS, "inpainting_local"], "trace"),
     image_size=96,
     square_size=256,
     num_resamples=1000,
     paired_batches=True,
     num_jobs=2,
+    headline=("EfficientNet_Lite0", "Fourier_DenseNet", "Autoencoder_classifier"),
     direct=(*_DEMO_DIRECT, _DEMO_EFFICIENTNET),
     probe=replace(_PROBE, view="centre"),
     fourier=_DEMO_FOURIER,

@@ -21,7 +21,6 @@ from ..pictures.steps import protocol_steps
 from . import readers
 from .archives import MARKER, replacing
 
-_SHARES = (0.8, 0.1, 0.1)
 _NOTEBOOK = "Run notebooks/01_data_download.ipynb"
 
 # Their fakes are photographs squashed to a square. All others' were squares from the start.
@@ -141,15 +140,17 @@ def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
     return chosen.sort_values(["rank", "source"], kind="stable", ignore_index=True)
 
 
-def assign_splits(records: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Gives every record its split: the source's own where it has one, else 80/10/10 by group.
+def assign_splits(
+    records: pd.DataFrame, seed: int, shares: tuple[float, ...] = (0.8, 0.1, 0.1)
+) -> pd.DataFrame:
+    """Gives every record its split: the source's own where it has one, else `shares` by group.
 
     The split of a group is a pure function of its name and the seed, so adding files moves no other
     file. A group that holds a file with a split of its source's follows it.
     """
     groups = records["group"].unique()
     places = [_unit_interval(f"{seed}/{group}") for group in groups]
-    numbers = np.searchsorted(np.cumsum(_SHARES), places, side="right")
+    numbers = np.searchsorted(np.cumsum(shares), places, side="right")
     split_of = {group: SPLITS[number] for group, number in zip(groups, numbers)}
     split_of |= records[records["split"] != ""].groupby("group")["split"].first().to_dict()
     return records.assign(split=records["group"].map(split_of))
