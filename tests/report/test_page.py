@@ -268,7 +268,7 @@ def test_one_training_is_not_called_a_mean_and_a_mean_is(study):
 def test_the_decoder_that_inpainting_and_text2img_share(study):
     for name in ("VGG16_V1", "VGG16_V3"):
         _history(study, name, [0.9, 0.9])
-    rows, words = _headline(), "text2img comes from the decoder of inpainting, so that part of"
+    rows, words = _headline(), "text2img comes from other networks of the family that made"
     assert words in _answers(study, rows)[2]
     assert "decoder" not in _answers(study, rows.query("test_set != 'text2img'"))[2]
 
