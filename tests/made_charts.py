@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from made_results import made_rows
 
 from src.report import charts, data_charts
 
@@ -75,6 +76,14 @@ def auc_rows(values):
     return pd.concat([table.assign(model="A"), table.assign(model="B", value=0.5, num_real=29)])
 
 
+def both_protocols():
+    """Rows of AUC: a baseline, a network that learned under `report`, one under `controlled`."""
+    names = {"model": list("XVVV"), "approach": ["pixels", *["direct"] * 3]}
+    names["protocol"] = ["report", "report", "controlled", "controlled"]
+    names["test_set"] = ["inpainting"] * 3 + ["insight"]
+    return made_rows(**names, value=[0.9, 0.8, 0.5, 0.7])
+
+
 def made_figures():
     """Each figure, and some of its words."""
     random = np.random.default_rng(0)
@@ -109,6 +118,7 @@ def made_figures():
             charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}),
             {"VGG16_V3, report\nthreshold 0.40"},
         ),
+        (charts.auc_dumbbells(both_protocols(), **title), {"X", "V", "did not learn at home"}),
         (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–", "AUC"}),
         (charts.trait_bars(panels, **title), {"file size", "controlled, again"}),
         (charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from ..config import LABELS
 from ..evaluation.results import ALL_SEEDS
-from . import style
+from . import style, tables
 from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
 
 _DEGRADED = {  # family → what its levels are
@@ -112,6 +112,46 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns=5) -> Figu
         axis.set_aspect("equal")
     plt.setp(axes[:, 0], ylabel="in truth")
     return figure
+
+
+@plt.rc_context(STYLE)
+def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
+    """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
+
+    Baselines stand above the networks; networks that did not learn at home are grey.
+
+    Args:
+        auc: Rows of `results.csv` in reading order, one for each detector, protocol and test set.
+    """
+    auc = auc.assign(network=auc["approach"].isin(tables.NETWORKS))
+    firsts = auc.sort_values(["network", "protocol"]).drop_duplicates("model").set_index("model")
+    places = np.arange(len(firsts)) + 0.7 * firsts["network"]
+    colors = np.where(tables.unlearned(auc), "#b0b0b0", "black")
+    at = places[auc["model"]].to_numpy() + np.where(auc["protocol"] == "report", -0.17, 0.17)
+    sets = auc.assign(color=colors, at=at).groupby("test_set", sort=False)
+    trained, titles = set(firsts.loc[firsts["network"], "train_set"]), []
+    for name, *counts in sets[["num_real", "num_fake", "num_groups"]].max().itertuples():
+        name += " (trained on)" * (name in trained)
+        titles.append(name + "\n{:,} real + {:,} fake\nin {:,} groups".format(*counts))
+    figure, [axes] = new_axes(titles, 2.6, 0.34 * len(places), 1.9, title, sharey=True)
+    for axis, (_, rows) in zip(axes, sets):
+        axis.axvline(0.5, color=GREY, linewidth=1, label="chance")
+        for _, pair in rows.groupby("model"):
+            axis.plot(pair["value"], pair["at"], color="#cccccc", linewidth=3)
+        axis.hlines(rows["at"], rows["ci_low"], rows["ci_high"], rows["color"], linewidth=1.5)
+        faces = rows["color"].where(rows["protocol"] != "report", "white")
+        axis.scatter(rows["value"], rows["at"], 42, faces, edgecolors=rows["color"], zorder=3)
+        axis.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1), xlabel="AUC (95 % interval)")
+        axis.grid(False, axis="y")
+    axes[0].set_yticks(places, places.index)
+    axes[0].set_ylim(places.iloc[-1] + 0.7, -0.7)
+    for label, face, edge in (
+        ("report", "white", "black"),
+        ("controlled", "black", "black"),
+        ("did not learn at home", "#b0b0b0", "#b0b0b0"),
+    ):
+        axes[0].scatter([], [], 42, face, edgecolors=edge, label=label)
+    return legend_below(figure)
 
 
 @plt.rc_context(STYLE)

@@ -2,7 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from made_charts import MATRIX, alarms, auc_rows, bins, history, rings, scored, texts, words
+from made_charts import (
+    MATRIX,
+    alarms,
+    auc_rows,
+    bins,
+    both_protocols,
+    history,
+    rings,
+    scored,
+    texts,
+    words,
+)
 
 from src.report import charts
 
@@ -45,6 +56,19 @@ def test_confusion_matrices_count_and_share(labels, scores, cells):
 def test_the_curve_of_one_class_alone_is_drawn():
     figure = charts.roc_curves({"A": {"insight": ([1, 1, 1], [0.2, 0.6, 0.7])}})
     assert "0 reals, 3 fakes a set" in texts(figure)
+
+
+def test_auc_dumbbells_join_the_protocols_and_set_baselines_apart():
+    first, second = charts.auc_dumbbells(both_protocols(), title="").axes
+    titles = [axis.get_title() for axis in (first, second)]
+    assert titles[0] == "inpainting (trained on)\n30 real + 28 fake\nin 20 groups"
+    assert titles[1].startswith("insight\n") and words(first.get_yticklabels()) == ["X", "V"]
+    dots = first.collections[1]
+    np.testing.assert_allclose(dots.get_offsets().T[0], [0.9, 0.8, 0.5])
+    white, black, grey = (1, 1, 1, 1), (0, 0, 0, 1), (0xB0 / 255,) * 3 + (1,)
+    np.testing.assert_allclose(dots.get_facecolors(), [white, white, grey])
+    np.testing.assert_allclose(dots.get_edgecolors(), [black, black, grey])
+    assert [0.8, 0.5] in [list(line.get_xdata()) for line in first.lines]
 
 
 def test_heat_map_writes_each_value_in_its_cell():
