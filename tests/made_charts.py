@@ -124,7 +124,7 @@ def made_figures():
         (charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),
         (charts.probe_curves({"report": probe}, **title), {"5", "shuffled labels (90 %)"}),
         (charts.ring_curve(rings(), **title), {"1/8", "1/4", "corners", "drop in AUC (from 0.90)"}),
-        (charts.reliability_diagrams({KEY: bins()}, **title), {"VGG16_V3\nreport\nshare of fakes"}),
+        (charts.reliability_diagrams({"A": bins()}, {"insight": "wiki"}, **title), {"A"}),
         (charts.false_alarm_bars({"A": alarms(), "B": alarms()}, **title), {"on validation", "B"}),
         (
             charts.subgroup_dots(auc_rows({"gender:male": 0.6}), **title),

@@ -13,7 +13,7 @@ from sklearn import metrics
 from ..config import LABELS
 from ..evaluation.results import ALL_SEEDS
 from . import style, tables
-from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
+from .style import FAKE, GREY, STYLE, draw_band, legend_below, new_axes, words
 
 _DEGRADED = {  # family → what its levels are
     "chroma": "colour kept (factor)",
@@ -266,43 +266,28 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
 
 
 @plt.rc_context(STYLE)
-def reliability_diagrams(panels: dict, *, title) -> Figure:
-    """Share of fakes among the images with a score around x, before and after calibration.
-
-    The area of a dot grows with its number of images. The expected calibration error (ECE) is the
-    mean length of the lines from the diagonal, weighted by that number.
+def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
+    """Share of fakes among the pictures with a calibrated score around x; a panel a test set.
 
     Args:
-        panels: Detector → bins of `comparisons.reliability`: a row for each detector.
+        bins: Detector → table of `comparisons.reliability`; a dot grows with its pictures.
+        test_sets: Test set → the source of its photographs.
     """
-    keys, titles = ["test_set", "real_source"], []
-    tests = pd.concat(panels.values()).groupby(keys, sort=False)["in_domain"].any()
-    sets = [test_set for test_set, _ in tests.index]
-    for (test_set, source), in_domain in tests.items():
-        against = f"\nagainst {source}" if sets.count(test_set) > 1 else ""
-        titles.append(f"{test_set}{' (in-domain)' if in_domain else ''}{against}")
-    shared = {"num_rows": len(panels), "sharex": True, "sharey": True}
-    figure, axes = new_axes(titles, 2.9, 2.75, 0.9, title, **shared)
-    looks = {False: ("before calibration", GREY, "none"), True: ("after", REAL, REAL)}
-    for row, (detector, bins) in zip(axes, panels.items()):
-        for axis, key in zip(row, tests.index):
-            axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
-            errors = []
-            for calibrated, part in bins[(bins[keys] == key).all(axis=1)].groupby("calibrated"):
-                label, color, face = looks[calibrated]
-                share = part["num_images"] / part["num_images"].sum()
-                x, y = part["mean_score"], part["share_fake"]
-                axis.vlines(x, x, y, color=color, linewidth=1, alpha=0.5)
-                look = {"facecolors": face, "edgecolors": color, "alpha": 0.8, "label": label}
-                axis.scatter(x, y, 12 + 400 * share, **look)
-                errors.append(f"{(share * (x - y).abs()).sum():.2f}")
-            corner = {"transform": axis.transAxes, "va": "top", "fontsize": 10}
-            count = f"\n{part['num_images'].sum():,} pictures"
-            axis.text(0.03, 0.97, "ECE " + " → ".join(errors) + count, **corner)
-        row[0].set_ylabel(words(detector, "\n") + "\nshare of fakes")
-    limits = {"xlim": (-0.04, 1.04), "ylim": (-0.06, 1.38), "aspect": "equal"}
-    plt.setp(axes, **limits, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    plt.setp(axes[-1], xlabel="mean score")
+    figure, [axes] = new_axes(test_sets, 3.1, 2.7, 1.7, title, sharey=True)
+    palette = style.detector_colors(bins)
+    for axis, own in zip(axes, test_sets.items()):
+        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="as scored")
+        counts = []
+        for (detector, table), marker in zip(bins.items(), style.MARKERS):
+            part = table.set_index(["test_set", "real_source"]).loc[[own]].query("calibrated")
+            look, counts = {"color": palette[detector]}, [*counts, part["num_images"].sum()]
+            dots = {"s": 15 + 300 * part["num_images"] / counts[-1], "marker": marker}
+            axis.plot(part["mean_score"], part["share_fake"], linewidth=1, **look)
+            axis.scatter(part["mean_score"], part["share_fake"], label=detector, **dots, **look)
+        where = " (trained on)" if part["in_domain"].all() else ""
+        axis.set_title(f"{own[0]}{where}\n{style.span(counts)} pictures")
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.06, 1.06), xlabel="calibrated score")
+    axes[0].set_ylabel("share of fakes")
     return legend_below(figure)
 
 

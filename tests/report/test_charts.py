@@ -87,21 +87,17 @@ def test_ring_curve_is_a_stair_over_frequency():
     assert axis.get_ylim()[0] < -0.02 and axis.get_ylim()[1] > 0.2
 
 
-def test_reliability_diagrams_place_each_bin_and_state_the_error():
-    other = bins().query("test_set == 'insight'").assign(real_source="celeba")
-    figure = charts.reliability_diagrams({"A": bins(), "B": pd.concat([bins(), other])}, title="")
-    titles = [axis.get_title() for axis in figure.axes]
-    assert titles[:3] == [
-        "inpainting (in-domain)",
-        "insight\nagainst wiki",
-        "insight\nagainst celeba",
-    ]
-    assert texts(figure).count("ECE 0.20 → 0.25\n4 pictures") == 5
-    drawn = figure.axes[0].collections
-    dots = [item for item in drawn if len(item.get_offsets()) == 2]
-    places = [[[0.2, 0.0], [0.8, 1.0]], [[0.3, 0.0], [0.9, 1.0]]]
-    np.testing.assert_allclose([dot.get_offsets() for dot in dots], places)
-    assert dots[0].get_sizes()[0] > dots[0].get_sizes()[1]
+def test_reliability_diagrams_place_each_bin_of_calibrated_scores():
+    other = bins().query("test_set == 'insight'").assign(real_source="celeba", mean_score=0)
+    tested = {"A": bins(), "B": pd.concat([bins(), other])}
+    test_sets = {"inpainting": "wiki", "insight": "wiki"}
+    axes = charts.reliability_diagrams(tested, test_sets, title="").axes
+    titles = [axis.get_title() for axis in axes]
+    assert titles == ["inpainting (trained on)\n4 pictures", "insight\n4 pictures"]
+    for axis in axes:
+        dots = axis.collections
+        np.testing.assert_allclose([dot.get_offsets() for dot in dots], [[[0.3, 0], [0.9, 1]]] * 2)
+        assert dots[0].get_sizes()[0] > dots[0].get_sizes()[1]
 
 
 def test_false_alarm_bars_are_percent_and_name_every_source():
