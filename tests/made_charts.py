@@ -102,6 +102,10 @@ def made_figures():
     curves, reported = {KEY: history(2)}, {KEY: history(3)}
     return [
         (data_charts.image_grid([picture], **title), {"T"}),
+        (
+            data_charts.reconstructions(picture[None], picture[None] + 0.5, ["a"], **title),
+            {"a", "0.2500", "reconstruction"},
+        ),
         (data_charts.heat_overlays(picture[None], heats, box, **title), {"picture"}),
         (data_charts.mean_spectra(means, **title), {"report: fake − real"}),
         (data_charts.radial_profiles(profiles, **title), {"real: wiki (5)", "insight (4)"}),

@@ -27,12 +27,15 @@ _DEGRADED = {  # family → what its levels are
 
 
 @plt.rc_context(STYLE)
-def training_curves(histories: dict, *, reference: dict | None = None, title="") -> Figure:
+def training_curves(
+    histories: dict, *, reference: dict | None = None, mean_face=None, title=""
+) -> Figure:
     """Loss, on a log axis, and AUC over the epochs; a row for each model, with axes of its own.
 
     Args:
         histories: Model → columns `epoch`, `loss`, `val_loss` and `auc`, `val_auc`.
         reference: Model → the report's history; it may lack models.
+        mean_face: Loss of the answer that is always the mean face.
     """
     names = [
         name for name in ("loss", "auc") if any(name in history for history in histories.values())
@@ -55,6 +58,8 @@ def training_curves(histories: dict, *, reference: dict | None = None, title="")
                 if column in table:
                     axis.plot(table["epoch"], table[column], look, color=color, label=label)
             axis.xaxis.get_major_locator().set_params(integer=True)
+        if mean_face is not None:
+            row[0].axhline(mean_face, color=FAKE, linewidth=1.2, label="the mean face")
         row[0].set(yscale="log", ylabel=words(model, "\n"))
         row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
         row[0].minorticks_off()

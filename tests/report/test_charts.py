@@ -21,9 +21,10 @@ from src.report import charts
 def test_training_curves_mark_the_epoch_of_least_validation_loss():
     losses = history(5).assign(val_loss=[0.9, 0.5, 0.2, 0.4, 0.6])
     both = {"A": losses, "B": history(2, ["loss"])}
-    figure = charts.training_curves(both, reference={"A": history(5)})
+    figure = charts.training_curves(both, reference={"A": history(5)}, mean_face=0.7)
     lines = figure.axes[0].lines
-    assert [line.get_linestyle() for line in lines] == ["--", "-", "None", ":"]
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "None", ":", "-"]
+    assert set(lines[4].get_ydata()) == {0.7}
     assert lines[2].get_xydata().tolist() == [[3, 0.2]]
     assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
     with pytest.raises(ValueError, match="'loss'"):
