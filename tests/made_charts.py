@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from made_results import made_rows
 
 from src.report import charts, data_charts
 
@@ -75,6 +76,14 @@ def auc_rows(values):
     return pd.concat([table.assign(model="A"), table.assign(model="B", value=0.5, num_real=29)])
 
 
+def both_protocols():
+    """Rows of AUC: a baseline, a network that learned under `report`, one under `controlled`."""
+    names = {"model": list("XVVV"), "approach": ["pixels", *["direct"] * 3]}
+    names["protocol"] = ["report", "report", "controlled", "controlled"]
+    names["test_set"] = ["inpainting"] * 3 + ["insight"]
+    return made_rows(**names, value=[0.9, 0.8, 0.5, 0.7])
+
+
 def made_figures():
     """Each figure, and some of its words."""
     random = np.random.default_rng(0)
@@ -93,6 +102,10 @@ def made_figures():
     curves, reported = {KEY: history(2)}, {KEY: history(3)}
     return [
         (data_charts.image_grid([picture], **title), {"T"}),
+        (
+            data_charts.reconstructions(picture[None], picture[None] + 0.5, ["a"], **title),
+            {"a", "0.2500", "reconstruction"},
+        ),
         (data_charts.heat_overlays(picture[None], heats, box, **title), {"picture"}),
         (data_charts.mean_spectra(means, **title), {"report: fake − real"}),
         (data_charts.radial_profiles(profiles, **title), {"real: wiki (5)", "insight (4)"}),
@@ -109,12 +122,13 @@ def made_figures():
             charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}),
             {"VGG16_V3, report\nthreshold 0.40"},
         ),
+        (charts.auc_dumbbells(both_protocols(), **title), {"X", "V", "did not learn at home"}),
         (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–", "AUC"}),
         (charts.trait_bars(panels, **title), {"file size", "controlled, again"}),
         (charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),
         (charts.probe_curves({"report": probe}, **title), {"5", "shuffled labels (90 %)"}),
         (charts.ring_curve(rings(), **title), {"1/8", "1/4", "corners", "drop in AUC (from 0.90)"}),
-        (charts.reliability_diagrams({KEY: bins()}, **title), {"VGG16_V3\nreport\nshare of fakes"}),
+        (charts.reliability_diagrams({"A": bins()}, {"insight": "wiki"}, **title), {"A"}),
         (charts.false_alarm_bars({"A": alarms(), "B": alarms()}, **title), {"on validation", "B"}),
         (
             charts.subgroup_dots(auc_rows({"gender:male": 0.6}), **title),

@@ -12,8 +12,8 @@ from sklearn import metrics
 
 from ..config import LABELS
 from ..evaluation.results import ALL_SEEDS
-from . import style
-from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
+from . import style, tables
+from .style import FAKE, GREY, STYLE, draw_band, legend_below, new_axes, words
 
 _DEGRADED = {  # family → what its levels are
     "chroma": "colour kept (factor)",
@@ -27,12 +27,15 @@ _DEGRADED = {  # family → what its levels are
 
 
 @plt.rc_context(STYLE)
-def training_curves(histories: dict, *, reference: dict | None = None, title="") -> Figure:
+def training_curves(
+    histories: dict, *, reference: dict | None = None, mean_face=None, title=""
+) -> Figure:
     """Loss, on a log axis, and AUC over the epochs; a row for each model, with axes of its own.
 
     Args:
         histories: Model → columns `epoch`, `loss`, `val_loss` and `auc`, `val_auc`.
         reference: Model → the report's history; it may lack models.
+        mean_face: Loss of the answer that is always the mean face.
     """
     names = [
         name for name in ("loss", "auc") if any(name in history for history in histories.values())
@@ -55,6 +58,8 @@ def training_curves(histories: dict, *, reference: dict | None = None, title="")
                 if column in table:
                     axis.plot(table["epoch"], table[column], look, color=color, label=label)
             axis.xaxis.get_major_locator().set_params(integer=True)
+        if mean_face is not None:
+            row[0].axhline(mean_face, color=FAKE, linewidth=1.2, label="the mean face")
         row[0].set(yscale="log", ylabel=words(model, "\n"))
         row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
         row[0].minorticks_off()
@@ -112,6 +117,46 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns=5) -> Figu
         axis.set_aspect("equal")
     plt.setp(axes[:, 0], ylabel="in truth")
     return figure
+
+
+@plt.rc_context(STYLE)
+def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
+    """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
+
+    Baselines stand above the networks; networks that did not learn at home are grey.
+
+    Args:
+        auc: Rows of `results.csv` in reading order, one for each detector, protocol and test set.
+    """
+    auc = auc.assign(network=auc["approach"].isin(tables.NETWORKS))
+    firsts = auc.sort_values(["network", "protocol"]).drop_duplicates("model").set_index("model")
+    places = np.arange(len(firsts)) + 0.7 * firsts["network"]
+    colors = np.where(tables.unlearned(auc), "#b0b0b0", "black")
+    at = places[auc["model"]].to_numpy() + np.where(auc["protocol"] == "report", -0.17, 0.17)
+    sets = auc.assign(color=colors, at=at).groupby("test_set", sort=False)
+    trained, titles = set(firsts.loc[firsts["network"], "train_set"]), []
+    for name, *counts in sets[["num_real", "num_fake", "num_groups"]].max().itertuples():
+        name += " (trained on)" * (name in trained)
+        titles.append(name + "\n{:,} real + {:,} fake\nin {:,} groups".format(*counts))
+    figure, [axes] = new_axes(titles, 2.6, 0.34 * len(places), 1.9, title, sharey=True)
+    for axis, (_, rows) in zip(axes, sets):
+        axis.axvline(0.5, color=GREY, linewidth=1, label="chance")
+        for _, pair in rows.groupby("model"):
+            axis.plot(pair["value"], pair["at"], color="#cccccc", linewidth=3)
+        axis.hlines(rows["at"], rows["ci_low"], rows["ci_high"], rows["color"], linewidth=1.5)
+        faces = rows["color"].where(rows["protocol"] != "report", "white")
+        axis.scatter(rows["value"], rows["at"], 42, faces, edgecolors=rows["color"], zorder=3)
+        axis.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1), xlabel="AUC (95 % interval)")
+        axis.grid(False, axis="y")
+    axes[0].set_yticks(places, places.index)
+    axes[0].set_ylim(places.iloc[-1] + 0.7, -0.7)
+    for label, face, edge in (
+        ("report", "white", "black"),
+        ("controlled", "black", "black"),
+        ("did not learn at home", "#b0b0b0", "#b0b0b0"),
+    ):
+        axes[0].scatter([], [], 42, face, edgecolors=edge, label=label)
+    return legend_below(figure)
 
 
 @plt.rc_context(STYLE)
@@ -226,43 +271,28 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
 
 
 @plt.rc_context(STYLE)
-def reliability_diagrams(panels: dict, *, title) -> Figure:
-    """Share of fakes among the images with a score around x, before and after calibration.
-
-    The area of a dot grows with its number of images. The expected calibration error (ECE) is the
-    mean length of the lines from the diagonal, weighted by that number.
+def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
+    """Share of fakes among the pictures with a calibrated score around x; a panel a test set.
 
     Args:
-        panels: Detector → bins of `comparisons.reliability`: a row for each detector.
+        bins: Detector → table of `comparisons.reliability`; a dot grows with its pictures.
+        test_sets: Test set → the source of its photographs.
     """
-    keys, titles = ["test_set", "real_source"], []
-    tests = pd.concat(panels.values()).groupby(keys, sort=False)["in_domain"].any()
-    sets = [test_set for test_set, _ in tests.index]
-    for (test_set, source), in_domain in tests.items():
-        against = f"\nagainst {source}" if sets.count(test_set) > 1 else ""
-        titles.append(f"{test_set}{' (in-domain)' if in_domain else ''}{against}")
-    shared = {"num_rows": len(panels), "sharex": True, "sharey": True}
-    figure, axes = new_axes(titles, 2.9, 2.75, 0.9, title, **shared)
-    looks = {False: ("before calibration", GREY, "none"), True: ("after", REAL, REAL)}
-    for row, (detector, bins) in zip(axes, panels.items()):
-        for axis, key in zip(row, tests.index):
-            axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
-            errors = []
-            for calibrated, part in bins[(bins[keys] == key).all(axis=1)].groupby("calibrated"):
-                label, color, face = looks[calibrated]
-                share = part["num_images"] / part["num_images"].sum()
-                x, y = part["mean_score"], part["share_fake"]
-                axis.vlines(x, x, y, color=color, linewidth=1, alpha=0.5)
-                look = {"facecolors": face, "edgecolors": color, "alpha": 0.8, "label": label}
-                axis.scatter(x, y, 12 + 400 * share, **look)
-                errors.append(f"{(share * (x - y).abs()).sum():.2f}")
-            corner = {"transform": axis.transAxes, "va": "top", "fontsize": 10}
-            count = f"\n{part['num_images'].sum():,} pictures"
-            axis.text(0.03, 0.97, "ECE " + " → ".join(errors) + count, **corner)
-        row[0].set_ylabel(words(detector, "\n") + "\nshare of fakes")
-    limits = {"xlim": (-0.04, 1.04), "ylim": (-0.06, 1.38), "aspect": "equal"}
-    plt.setp(axes, **limits, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    plt.setp(axes[-1], xlabel="mean score")
+    figure, [axes] = new_axes(test_sets, 3.1, 2.7, 1.7, title, sharey=True)
+    palette = style.detector_colors(bins)
+    for axis, own in zip(axes, test_sets.items()):
+        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="as scored")
+        counts = []
+        for (detector, table), marker in zip(bins.items(), style.MARKERS):
+            part = table.set_index(["test_set", "real_source"]).loc[[own]].query("calibrated")
+            look, counts = {"color": palette[detector]}, [*counts, part["num_images"].sum()]
+            dots = {"s": 15 + 300 * part["num_images"] / counts[-1], "marker": marker}
+            axis.plot(part["mean_score"], part["share_fake"], linewidth=1, **look)
+            axis.scatter(part["mean_score"], part["share_fake"], label=detector, **dots, **look)
+        where = " (trained on)" if part["in_domain"].all() else ""
+        axis.set_title(f"{own[0]}{where}\n{style.span(counts)} pictures")
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.06, 1.06), xlabel="calibrated score")
+    axes[0].set_ylabel("share of fakes")
     return legend_below(figure)
 
 

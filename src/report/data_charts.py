@@ -44,10 +44,29 @@ def image_grid(
     return figure
 
 
-def heat(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Maps `(H, W)` of values from 0 on as colours `(H, W, 3)` `uint8`, all on one scale."""
-    limit, shades = max(values.max() for values in maps), plt.get_cmap("magma")
-    return [(shades(values / limit)[..., :3] * 255).astype(np.uint8) for values in maps]
+@plt.rc_context(STYLE)
+def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
+    """Faces, what the autoencoder makes of them, and where it errs, with the mean squared errors.
+
+    Args:
+        originals: `(N, H, W, 3)`, `uint8`.
+        reconstructed: The same in `[0, 1]`.
+        titles: Above each face.
+    """
+    difference = reconstructed - originals / 255
+    maps, errors = np.abs(difference).mean(axis=-1), (difference**2).mean(axis=(1, 2, 3))
+    figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, num_rows=3)
+    for column, error, *images in zip(axes.T, errors, originals, reconstructed, maps):
+        for axis, image in zip(column, images):
+            shown = axis.imshow(image, cmap="magma", vmin=0, vmax=maps.max())
+            axis.set(xticks=[], yticks=[])
+            style.remove_frame(axis)
+        axis.set_xlabel(f"{error:.4f}")
+    for axis, text in zip(axes[:, 0], ("original", "reconstruction", "error")):
+        axis.set_ylabel(text)
+    bar = figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
+    bar.outline.set_visible(False)
+    return figure
 
 
 @plt.rc_context(STYLE)
@@ -227,15 +246,19 @@ def _percent_histogram(axis, values, bins, label) -> None:
 
 
 @plt.rc_context(STYLE)
-def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=()) -> Figure:
+def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
     """Two components of each picture, coloured by class or generator.
 
     Args:
         panels: Title → points `(N, 2)`.
         names: `(N,)`, `"real"`, `"fake"` or generators.
         shares: Of the variance, for each component of the first panel: shown at its axes.
+        twins: `(N,)`; in the first panel a line joins the points that have one value.
     """
     figure, [axes] = new_axes(panels, 5.8, 5.2)
+    for twin in np.unique(twins):
+        joined = next(iter(panels.values()))[twins == twin]
+        axes[0].plot(*joined.T, color="#bbbbbb", linewidth=0.9, zorder=0)
     for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
         _scatter(axis, points, names, known)
     return legend_below(figure, 4)

@@ -2,7 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from made_charts import MATRIX, alarms, auc_rows, bins, history, rings, scored, texts, words
+from made_charts import (
+    MATRIX,
+    alarms,
+    auc_rows,
+    bins,
+    both_protocols,
+    history,
+    rings,
+    scored,
+    texts,
+    words,
+)
 
 from src.report import charts
 
@@ -10,9 +21,10 @@ from src.report import charts
 def test_training_curves_mark_the_epoch_of_least_validation_loss():
     losses = history(5).assign(val_loss=[0.9, 0.5, 0.2, 0.4, 0.6])
     both = {"A": losses, "B": history(2, ["loss"])}
-    figure = charts.training_curves(both, reference={"A": history(5)})
+    figure = charts.training_curves(both, reference={"A": history(5)}, mean_face=0.7)
     lines = figure.axes[0].lines
-    assert [line.get_linestyle() for line in lines] == ["--", "-", "None", ":"]
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "None", ":", "-"]
+    assert set(lines[4].get_ydata()) == {0.7}
     assert lines[2].get_xydata().tolist() == [[3, 0.2]]
     assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
     with pytest.raises(ValueError, match="'loss'"):
@@ -47,6 +59,19 @@ def test_the_curve_of_one_class_alone_is_drawn():
     assert "0 reals, 3 fakes a set" in texts(figure)
 
 
+def test_auc_dumbbells_join_the_protocols_and_set_baselines_apart():
+    first, second = charts.auc_dumbbells(both_protocols(), title="").axes
+    titles = [axis.get_title() for axis in (first, second)]
+    assert titles[0] == "inpainting (trained on)\n30 real + 28 fake\nin 20 groups"
+    assert titles[1].startswith("insight\n") and words(first.get_yticklabels()) == ["X", "V"]
+    dots = first.collections[1]
+    np.testing.assert_allclose(dots.get_offsets().T[0], [0.9, 0.8, 0.5])
+    white, black, grey = (1, 1, 1, 1), (0, 0, 0, 1), (0xB0 / 255,) * 3 + (1,)
+    np.testing.assert_allclose(dots.get_facecolors(), [white, white, grey])
+    np.testing.assert_allclose(dots.get_edgecolors(), [black, black, grey])
+    assert [0.8, 0.5] in [list(line.get_xdata()) for line in first.lines]
+
+
 def test_heat_map_writes_each_value_in_its_cell():
     text = MATRIX.map("±{:.1f}".format)
     figure = charts.heat_map(MATRIX, text.iloc[::-1], outline=[("B", "x")])
@@ -63,21 +88,17 @@ def test_ring_curve_is_a_stair_over_frequency():
     assert axis.get_ylim()[0] < -0.02 and axis.get_ylim()[1] > 0.2
 
 
-def test_reliability_diagrams_place_each_bin_and_state_the_error():
-    other = bins().query("test_set == 'insight'").assign(real_source="celeba")
-    figure = charts.reliability_diagrams({"A": bins(), "B": pd.concat([bins(), other])}, title="")
-    titles = [axis.get_title() for axis in figure.axes]
-    assert titles[:3] == [
-        "inpainting (in-domain)",
-        "insight\nagainst wiki",
-        "insight\nagainst celeba",
-    ]
-    assert texts(figure).count("ECE 0.20 → 0.25\n4 pictures") == 5
-    drawn = figure.axes[0].collections
-    dots = [item for item in drawn if len(item.get_offsets()) == 2]
-    places = [[[0.2, 0.0], [0.8, 1.0]], [[0.3, 0.0], [0.9, 1.0]]]
-    np.testing.assert_allclose([dot.get_offsets() for dot in dots], places)
-    assert dots[0].get_sizes()[0] > dots[0].get_sizes()[1]
+def test_reliability_diagrams_place_each_bin_of_calibrated_scores():
+    other = bins().query("test_set == 'insight'").assign(real_source="celeba", mean_score=0)
+    tested = {"A": bins(), "B": pd.concat([bins(), other])}
+    test_sets = {"inpainting": "wiki", "insight": "wiki"}
+    axes = charts.reliability_diagrams(tested, test_sets, title="").axes
+    titles = [axis.get_title() for axis in axes]
+    assert titles == ["inpainting (trained on)\n4 pictures", "insight\n4 pictures"]
+    for axis in axes:
+        dots = axis.collections
+        np.testing.assert_allclose([dot.get_offsets() for dot in dots], [[[0.3, 0], [0.9, 1]]] * 2)
+        assert dots[0].get_sizes()[0] > dots[0].get_sizes()[1]
 
 
 def test_false_alarm_bars_are_percent_and_name_every_source():

@@ -20,9 +20,16 @@ def test_image_grid_shows_the_pixels_in_order():
             data_charts.image_grid(*given)
 
 
-def test_heat_is_on_one_scale():
-    low, high = data_charts.heat([np.zeros((2, 3)), np.full((2, 3), 0.2)])
-    assert low.dtype == np.uint8 and low.shape == (2, 3, 3) and high.sum() > 10 * low.sum()
+def test_reconstructions_have_one_scale_of_errors_and_state_them():
+    originals = np.full((2, 4, 4, 3), 51, np.uint8)
+    reconstructed = np.full((2, 4, 4, 3), 0.2)
+    reconstructed[1, 0, 0] = 0.6
+    axes = data_charts.reconstructions(originals, reconstructed, ["a", "b"], title="T").axes
+    assert [axis.get_title() for axis in axes[:2]] == ["a", "b"]
+    assert [axis.get_xlabel() for axis in axes[4:6]] == ["0.0000", "0.0100"]
+    for axis, highest in zip(axes[4:6], (0, 0.4)):
+        assert axis.images[0].get_array().max() == pytest.approx(highest, abs=1e-9)
+        assert axis.images[0].get_clim() == (0, pytest.approx(0.4))
 
 
 def test_heat_overlays_show_where_and_which_region_was_altered():
@@ -51,8 +58,15 @@ def test_heat_overlays_show_where_and_which_region_was_altered():
 def test_scatter_draws_every_point_and_counts_them():
     points, names = np.random.default_rng(0).normal(size=(50, 3)), np.array(["real", "fake"] * 25)
     flat = data_charts.scatter_2d(
-        {"all": points[:, :2], "again": points[:, 1:]}, names, shares=[0.5, 0.25]
+        {"all": points[:, :2], "again": points[:, 1:]},
+        names,
+        shares=[0.5, 0.25],
+        twins=np.repeat(range(25), 2),
     )
+    assert [line.get_xydata().tolist() for line in flat.axes[0].lines[:1]] == [
+        points[:2, :2].tolist()
+    ]
+    assert len(flat.axes[0].lines) == 25 and not flat.axes[1].lines
     pairs = data_charts.scatter_pairs(points, names, shares=[0.5, 0.25, 0.125])
     for figure, num_panels in ((flat, 2), (pairs, 3)):
         assert figure.axes[0].get_ylabel() == "component 2 (25 % of the variance)"

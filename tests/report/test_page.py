@@ -157,21 +157,21 @@ def test_a_whole_page(study):
 def test_html_refers_to_nothing_outside_itself(study):
     strange = made_rows(model="<script>x</script>", value=0.6)
     write_results(study, pd.concat([_headline(), strange]))
-    _draw(study, "03_a [b](c) <i>", "06_auc_controlled", "07_100% “ü” & $x")
+    _draw(study, "03_a [b](c) <i>", "06_auc", "07_100% “ü” & $x")
     text, web = _written(study)
     assert "<script" not in web and "<i>" not in web and "http" not in web
     outline = _Outline(web)
     assert not outline.attributes("script") and not outline.attributes("link")
     images, links = outline.attributes("img"), outline.attributes("a")
     names = [image["alt"] for image in images]
-    assert sorted(names) == ["100% “ü” & $x", "a [b](c) <i>", "auc controlled"]
+    assert sorted(names) == ["100% “ü” & $x", "a [b](c) <i>", "auc"]
     for image in images:
         start, data = image["src"].split(",", 1)
         assert re.fullmatch("data:image/(png|jpeg);base64", start)
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (40, 30)
     ids = {f"#{attrs['id']}" for attrs in outline.attributes("h2")}
     assert links and {link["href"] for link in links} == ids
-    assert text.count("](06_auc_controlled.png)") == 1  # shown at the top, and only there
+    assert text.count("](06_auc.png)") == 1  # shown at the top, and only there
 
 
 def test_real_people_stay_where_they_are(study):
@@ -182,10 +182,10 @@ def test_real_people_stay_where_they_are(study):
     people += "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
     plots = """02_pca_scree 03_curves 03_curves_report 04_mean_spectra 05_error_histograms
         06_matrix_direct""".split()
-    _draw(study, *people, *plots, "06_auc_controlled")
+    _draw(study, *people, *plots, "06_auc")
     text, web = _written(replace(study, simulation=None, description="photographs"))
     found = [image["alt"] for image in _Outline(web).attributes("img")]
-    assert found == ["auc controlled", *(name[3:].replace("_", " ") for name in plots)]
+    assert found == ["auc", *(name[3:].replace("_", " ") for name in plots)]
     assert "![" not in text and "*In `summary.html`: curves*" in text
     left_out = text[text.index("Left out, since they show people, or may: ") :].split("\n")[0]
     assert all(f" {name}.png" in left_out for name in people)
@@ -197,7 +197,7 @@ def test_real_people_stay_where_they_are(study):
 def test_figures_of_the_notebooks_that_show_nobody():
     stems = """02_shortcut 02_file_traits 02_pixel_statistics 02_leaks 02_pca_2d
         02_pca_scree 03_confusion 03_curves_controlled 04_mean_spectra 04_radial_profiles
-        04_rings 05_loss 05_curves 05_embeddings 05_error_histograms 06_auc_report 06_roc
+        04_rings 05_loss 05_curves 05_embeddings 05_error_histograms 06_auc 06_roc
         06_differences 06_reliability 06_matrix_direct 06_matrix_fourier 06_false_alarms
         06_robustness 06_subgroups""".split()
     assert all(page.SHOWS_NOBODY.fullmatch(f"{stem}.png") for stem in stems)
