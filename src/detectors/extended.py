@@ -53,17 +53,14 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
 
     Each is trained with `study.seed` and `extra_seeds` on as many pictures, and tested on pictures
     that it did not train on. `Matrix_by_picture` may have trained on their photograph, their fake
-    or their swap partner; `Matrix_by_group` has not. `Matrix_on_training` is `Matrix_by_group`,
-    tested on its own training pictures. Only the mean over seeds says what the leak is worth.
+    or their swap partner; `Matrix_by_group` has not. Only the mean over seeds says what a leak is
+    worth.
     """
-    study = replace(study, foreign_reals={}, unseen_reals=())
+    study = replace(study, foreign_reals={}, aligned={}, unseen_reals=())
     network = replace(study.matrix[0], name="Matrix_by_group")
     by_group = scoring.prepare(study, records, "report", network.approach, view=network.view)
     by_picture = replace(by_group, table=split_by_picture(by_group.table, study))
     by_picture = replace(by_picture, fingerprint=by_picture.identity)
-    tested, home = by_group.table, by_group.table["task"].isin(study.train_sets)
-    moved = tested["split"].where(~home, tested["split"].map({"train": "test", "valid": "valid"}))
-    on_training = replace(by_group, table=tested.assign(split=moved)[home & moved.notna()])
     for pictures, name in ((by_group, network.name), (by_picture, "Matrix_by_picture")):
         for seed in dict.fromkeys((study.seed, *study.extra_seeds)):
             own = pictures if seed == study.seed else pictures.retrained(seed=seed)
@@ -71,11 +68,8 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
             model = models.build(network, pictures.pixels.shape[1])
             model, _ = scoring.fit(model, replace(network, name=name), own)
             scoring.score(model, replace(network, name=name), own)
-            if pictures is by_group:
-                again = replace(own, table=on_training.table)
-                scoring.score(model, replace(network, name="Matrix_on_training"), again)
             keras.backend.clear_session()
-    for name in ("Matrix_by_group", "Matrix_by_picture", "Matrix_on_training"):
+    for name in ("Matrix_by_group", "Matrix_by_picture"):
         write_seed_means(study, network.approach, name, "report")
 
 

@@ -410,7 +410,6 @@ def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
     looks = {
         "by_group": ("split by group", "white", -0.12),
         "by_picture": ("split by picture", FAKE, 0.12),
-        "on_training": ("on training pictures", GREY, 0.3),
     }
     means = rows[rows["seed"] == ALL_SEEDS].pivot(index="test_set", columns="model", values="value")
     pair = [f"Matrix_{name}" for name in ("by_group", "by_picture")]
