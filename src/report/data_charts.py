@@ -45,6 +45,20 @@ def image_grid(
 
 
 @plt.rc_context(STYLE)
+def spectra(pictures: Sequence[np.ndarray], recorded, titles, *, title) -> Figure:
+    """Pictures above their recorded spectra; rings mark a quarter of the sampling rate.
+
+    There and at the edges, two doublings of the size can leave copies of the spectrum's middle.
+    """
+    rows = {"titles": [*titles, *[""] * len(titles)], "row_titles": ("picture", "spectrum")}
+    figure = image_grid([*pictures, *recorded], num_columns=len(titles), title=title, **rows)
+    x, y = np.delete(np.indices((3, 3)).reshape(2, -1) / 4 + 0.25, 4, axis=1)  # but the centre
+    for axis in figure.axes[len(titles) :]:
+        axis.scatter(x, y, 90, "none", edgecolors=FAKE, transform=axis.transAxes)
+    return figure
+
+
+@plt.rc_context(STYLE)
 def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
     """Faces, what the autoencoder makes of them, and where it errs, with the mean squared errors.
 
