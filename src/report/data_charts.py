@@ -270,9 +270,9 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) 
         twins: `(N,)`; in the first panel a line joins the points that have one value.
     """
     figure, [axes] = new_axes(panels, 5.8, 5.2)
+    first = next(iter(panels.values()))
     for twin in np.unique(twins):
-        joined = next(iter(panels.values()))[twins == twin]
-        axes[0].plot(*joined.T, color="#bbbbbb", linewidth=0.9, zorder=0)
+        axes[0].plot(*first[twins == twin].T, color="#bbbbbb", linewidth=0.9, zorder=0)
     for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
         _scatter(axis, points, names, known)
     return legend_below(figure, 4)
