@@ -102,7 +102,6 @@ def made_figures():
     curves, reported = {KEY: history(2)}, {KEY: history(3)}
     return [
         (data_charts.image_grid([picture], **title), {"T"}),
-        (data_charts.spectra([picture], [picture[..., 0]], ["a"], **title), {"a", "spectrum"}),
         (
             data_charts.reconstructions(picture[None], picture[None] + 0.5, ["a"], **title),
             {"a", "0.2500", "reconstruction"},

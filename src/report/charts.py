@@ -37,12 +37,8 @@ def training_curves(
         reference: Model → the report's history; it may lack models.
         mean_face: Loss of the answer that is always the mean face.
     """
-    names = [
-        name for name in ("loss", "auc") if any(name in history for history in histories.values())
-    ]
-    if not names:
-        raise ValueError(f"Expected histories with a column 'loss', received {list(histories)}.")
-    titles = [{"loss": "Loss (log axis)", "auc": "AUC"}[name] for name in names]
+    names = [name for name in ("loss", "auc") if any(name in table for table in histories.values())]
+    titles = ["Loss (log axis)", "AUC"][: len(names)]
     figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, num_rows=len(histories))
     for row, (model, history) in zip(axes, histories.items()):
         kept = history.loc[[history["val_loss"].idxmin()]]

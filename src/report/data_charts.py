@@ -28,9 +28,6 @@ def image_grid(
         titles: Above each picture.
         row_titles: Left of each row.
     """
-    if not len(images) or len(titles) not in (0, len(images)):
-        received = f"received {len(images)} images and {len(titles)} titles"
-        raise ValueError(f"Expected images, with a title for each or none; {received}.")
     size = (1.9, 2.05 if len(titles) else 1.85, 0.4 * bool(title))
     titles = titles if len(titles) else [""] * len(images)
     figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
@@ -41,20 +38,6 @@ def image_grid(
         style.remove_frame(axis)
     for axis, text in zip(axes[:, 0], row_titles):
         axis.set_ylabel(text)
-    return figure
-
-
-@plt.rc_context(STYLE)
-def spectra(pictures: Sequence[np.ndarray], recorded, titles, *, title) -> Figure:
-    """Pictures above their recorded spectra; rings mark a quarter of the sampling rate.
-
-    There and at the edges, two doublings of the size can leave copies of the spectrum's middle.
-    """
-    rows = {"titles": [*titles, *[""] * len(titles)], "row_titles": ("picture", "spectrum")}
-    figure = image_grid([*pictures, *recorded], num_columns=len(titles), title=title, **rows)
-    x, y = np.delete(np.indices((3, 3)).reshape(2, -1) / 4 + 0.25, 4, axis=1)  # but the centre
-    for axis in figure.axes[len(titles) :]:
-        axis.scatter(x, y, 90, "none", edgecolors=FAKE, transform=axis.transAxes)
     return figure
 
 
@@ -95,11 +78,8 @@ def heat_overlays(
             with negative values the colours have two sides.
         boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
-    count, lengths = len(pictures), {len(given) for given in (*heats.values(), boxes)}
-    if lengths != {count}:
-        raise ValueError(f"Expected heat and boxes of {count} pictures, received {lengths}.")
-    size = (1.75 + 1.5 / count, 1.75, 0.7)
-    figure, axes = new_axes([""] * count, *size, title, num_rows=1 + len(heats))
+    size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
+    figure, axes = new_axes([""] * len(pictures), *size, title, num_rows=1 + len(heats))
     for axis, picture in zip(axes[0], pictures):
         axis.imshow(picture)
     axes[0, 0].set_ylabel("picture")
@@ -185,11 +165,8 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
             look = {"linestyle": datasets[dataset], "label": f"real: {dataset} ({len(reals)})"}
             draw(left, real, real_variance, REAL, **look)
     right.axhline(0, color=GREY, linewidth=1)
-    for at in (1 / 8, 1 / 4):
-        left.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
-        right.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
-    left.set(xlabel="cycles per pixel", ylabel="20·ln|F|, averaged around the centre")
-    right.set(xlabel="cycles per pixel", ylabel="difference in 20·ln|F|")
+    for axis, name in ((left, "20·ln|F|, averaged around the centre"), (right, "difference")):
+        axis.set(xlabel="cycles per pixel", ylabel=name, xticks=(0, 1 / 8, 1 / 4, 1 / 2))
     left.legend(fontsize=9)
     return figure
 
@@ -237,7 +214,9 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
             own = traits[np.asarray(labels) == LABELS.index(label)]
             look = look | {"color": style.LABEL_COLORS[label], "linewidths": 0, "zorder": 3}
             sizes.scatter(own["width"], own["height"], label=f"{label} ({len(own)})", **look)
-            _percent_histogram(compression, own["luminance_table"], bins, label)
+            known = own["luminance_table"].dropna()
+            look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
+            compression.hist(known, bins, weights=np.full(len(known), 100 / len(own)), **look)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
         sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
@@ -249,14 +228,6 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
         joint.set(xlim=(0.3, 1.06), xlabel="AUC of a classifier on file headers alone")
     axes[0, 0].legend(loc="upper left", handletextpad=0.1)
     return figure
-
-
-def _percent_histogram(axis, values, bins, label) -> None:
-    """Percent of all values in each bin; NaN is counted but not drawn."""
-    known = values.dropna()
-    weights = np.full(len(known), 100 / max(len(values), 1))
-    look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
-    axis.hist(known, bins, weights=weights, label=f"{label} ({len(values)})", **look)
 
 
 @plt.rc_context(STYLE)
