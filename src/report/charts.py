@@ -37,12 +37,8 @@ def training_curves(
         reference: Model → the report's history; it may lack models.
         mean_face: Loss of the answer that is always the mean face.
     """
-    names = [
-        name for name in ("loss", "auc") if any(name in history for history in histories.values())
-    ]
-    if not names:
-        raise ValueError(f"Expected histories with a column 'loss', received {list(histories)}.")
-    titles = [{"loss": "Loss (log axis)", "auc": "AUC"}[name] for name in names]
+    names = [name for name in ("loss", "auc") if any(name in table for table in histories.values())]
+    titles = ["Loss (log axis)", "AUC"][: len(names)]
     figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, num_rows=len(histories))
     for row, (model, history) in zip(axes, histories.items()):
         kept = history.loc[[history["val_loss"].idxmin()]]
@@ -131,7 +127,8 @@ def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
     auc = auc.assign(network=auc["approach"].isin(tables.NETWORKS))
     firsts = auc.sort_values(["network", "protocol"]).drop_duplicates("model").set_index("model")
     places = np.arange(len(firsts)) + 0.7 * firsts["network"]
-    colors = np.where(tables.unlearned(auc), "#b0b0b0", "black")
+    pale = "#b0b0b0"
+    colors = np.where(tables.unlearned(auc), pale, "black")
     at = places[auc["model"]].to_numpy() + np.where(auc["protocol"] == "report", -0.17, 0.17)
     sets = auc.assign(color=colors, at=at).groupby("test_set", sort=False)
     trained, titles = set(firsts.loc[firsts["network"], "train_set"]), []
@@ -144,17 +141,14 @@ def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
         for _, pair in rows.groupby("model"):
             axis.plot(pair["value"], pair["at"], color="#cccccc", linewidth=3)
         axis.hlines(rows["at"], rows["ci_low"], rows["ci_high"], rows["color"], linewidth=1.5)
-        faces = rows["color"].where(rows["protocol"] != "report", "white")
+        faces = rows["color"].where(rows["protocol"] == "controlled", "white")
         axis.scatter(rows["value"], rows["at"], 42, faces, edgecolors=rows["color"], zorder=3)
         axis.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1), xlabel="AUC (95 % interval)")
         axis.grid(False, axis="y")
     axes[0].set_yticks(places, places.index)
     axes[0].set_ylim(places.iloc[-1] + 0.7, -0.7)
-    for label, face, edge in (
-        ("report", "white", "black"),
-        ("controlled", "black", "black"),
-        ("did not learn at home", "#b0b0b0", "#b0b0b0"),
-    ):
+    looks = {"report": "wk", "controlled": "kk", "did not learn at home": (pale, pale)}
+    for label, (face, edge) in looks.items():
         axes[0].scatter([], [], 42, face, edgecolors=edge, label=label)
     return legend_below(figure)
 

@@ -28,9 +28,6 @@ def image_grid(
         titles: Above each picture.
         row_titles: Left of each row.
     """
-    if not len(images) or len(titles) not in (0, len(images)):
-        received = f"received {len(images)} images and {len(titles)} titles"
-        raise ValueError(f"Expected images, with a title for each or none; {received}.")
     size = (1.9, 2.05 if len(titles) else 1.85, 0.4 * bool(title))
     titles = titles if len(titles) else [""] * len(images)
     figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
@@ -81,11 +78,8 @@ def heat_overlays(
             with negative values the colours have two sides.
         boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
-    count, lengths = len(pictures), {len(given) for given in (*heats.values(), boxes)}
-    if lengths != {count}:
-        raise ValueError(f"Expected heat and boxes of {count} pictures, received {lengths}.")
-    size = (1.75 + 1.5 / count, 1.75, 0.7)
-    figure, axes = new_axes([""] * count, *size, title, num_rows=1 + len(heats))
+    size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
+    figure, axes = new_axes([""] * len(pictures), *size, title, num_rows=1 + len(heats))
     for axis, picture in zip(axes[0], pictures):
         axis.imshow(picture)
     axes[0, 0].set_ylabel("picture")
@@ -171,11 +165,8 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
             look = {"linestyle": datasets[dataset], "label": f"real: {dataset} ({len(reals)})"}
             draw(left, real, real_variance, REAL, **look)
     right.axhline(0, color=GREY, linewidth=1)
-    for at in (1 / 8, 1 / 4):
-        left.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
-        right.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
-    left.set(xlabel="cycles per pixel", ylabel="20·ln|F|, averaged around the centre")
-    right.set(xlabel="cycles per pixel", ylabel="difference in 20·ln|F|")
+    for axis, name in ((left, "20·ln|F|, averaged around the centre"), (right, "difference")):
+        axis.set(xlabel="cycles per pixel", ylabel=name, xticks=(0, 1 / 8, 1 / 4, 1 / 2))
     left.legend(fontsize=9)
     return figure
 
@@ -223,7 +214,9 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
             own = traits[np.asarray(labels) == LABELS.index(label)]
             look = look | {"color": style.LABEL_COLORS[label], "linewidths": 0, "zorder": 3}
             sizes.scatter(own["width"], own["height"], label=f"{label} ({len(own)})", **look)
-            _percent_histogram(compression, own["luminance_table"], bins, label)
+            known = own["luminance_table"].dropna()
+            look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
+            compression.hist(known, bins, weights=np.full(len(known), 100 / len(own)), **look)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
         sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
@@ -237,14 +230,6 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     return figure
 
 
-def _percent_histogram(axis, values, bins, label) -> None:
-    """Percent of all values in each bin; NaN is counted but not drawn."""
-    known = values.dropna()
-    weights = np.full(len(known), 100 / max(len(values), 1))
-    look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
-    axis.hist(known, bins, weights=weights, label=f"{label} ({len(values)})", **look)
-
-
 @plt.rc_context(STYLE)
 def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
     """Two components of each picture, coloured by class or generator.
@@ -256,9 +241,9 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) 
         twins: `(N,)`; in the first panel a line joins the points that have one value.
     """
     figure, [axes] = new_axes(panels, 5.8, 5.2)
+    first = next(iter(panels.values()))
     for twin in np.unique(twins):
-        joined = next(iter(panels.values()))[twins == twin]
-        axes[0].plot(*joined.T, color="#bbbbbb", linewidth=0.9, zorder=0)
+        axes[0].plot(*first[twins == twin].T, color="#bbbbbb", linewidth=0.9, zorder=0)
     for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
         _scatter(axis, points, names, known)
     return legend_below(figure, 4)

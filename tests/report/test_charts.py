@@ -27,8 +27,6 @@ def test_training_curves_mark_the_epoch_of_least_validation_loss():
     assert set(lines[4].get_ydata()) == {0.7}
     assert lines[2].get_xydata().tolist() == [[3, 0.2]]
     assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
-    with pytest.raises(ValueError, match="'loss'"):
-        charts.training_curves({"A": pd.DataFrame({"epoch": [1]})})
 
 
 def test_roc_curves_state_the_area_and_the_numbers_of_images():
