@@ -254,8 +254,7 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0)
     band = {"fill": True, "alpha": 0.25, "label": "95 % interval"}
     axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], color=FAKE, **band)
-    line = {"linewidth": 2, "label": "one ring replaced"}
-    axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, **line)
+    axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, lw=2, label="one ring replaced")
     axis.legend()
     low, high = min(rings["ci_low"].min(), 0), max(rings["ci_high"].max(), 0.01)
     room = 0.06 * (high - low)

@@ -61,8 +61,7 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
         axis.set_xlabel(f"{error:.4f}")
     for axis, text in zip(axes[:, 0], ("original", "reconstruction", "error")):
         axis.set_ylabel(text)
-    bar = figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
-    bar.outline.set_visible(False)
+    figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
     return figure
 
 
@@ -87,7 +86,7 @@ def heat_overlays(
         cmap, lowest, labels = "magma", 0, ["0", "highest"]
         if heat.min() < 0:
             cmap, lowest, labels = "PuOr_r", -1, ["for real", "0", "for fake"]
-        for axis, picture, values in zip(row, pictures, heat):
+        for axis, picture, values in zip(row, pictures, heat, strict=True):
             axis.imshow(picture @ (0.299, 0.587, 0.114), cmap="gray", vmin=0, vmax=255)
             highest = np.abs(values).max()
             if highest > 0:
@@ -102,7 +101,7 @@ def heat_overlays(
         bar.outline.set_visible(False)
     look = {"fill": False, "edgecolor": "white", "linewidth": 1.8}
     look["path_effects"] = [withStroke(linewidth=3, foreground="black")]
-    for column, box in zip(axes.T, boxes):
+    for column, box in zip(axes.T, boxes, strict=True):
         left, top, right, bottom = box * np.tile(pictures.shape[2:0:-1], 2)
         for axis in column:
             corner = (left - 0.5, top - 0.5)  # pixel 0 is drawn from -0.5 to 0.5
@@ -189,8 +188,7 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
             axis.plot(own, percent, drawstyle="steps-post", **look)
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.legend(loc="lower right", fontsize=10)
-    limits = (0, table["error"].quantile(0.99))
-    plt.setp(axes, xlabel="mean squared error", xlim=limits)
+    plt.setp(axes, xlabel="mean squared error", xlim=(0, table["error"].quantile(0.99)))
     axes[0].set_ylabel("percent with at most this error")
     return figure
 
@@ -238,14 +236,13 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) 
         panels: Title → points `(N, 2)`.
         names: `(N,)`, `"real"`, `"fake"` or generators.
         shares: Of the variance, for each component of the first panel: shown at its axes.
-        twins: `(N,)`; in the first panel a line joins the points that have one value.
+        twins: `(N,)`; a line joins the points that have one value.
     """
     figure, [axes] = new_axes(panels, 5.8, 5.2)
-    first = next(iter(panels.values()))
-    for twin in np.unique(twins):
-        axes[0].plot(*first[twins == twin].T, color="#bbbbbb", linewidth=0.9, zorder=0)
     for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
         _scatter(axis, points, names, known)
+        for twin in np.unique(twins):
+            axis.plot(*points[twins == twin].T, color="#bbbbbb", linewidth=0.9, zorder=0)
     return legend_below(figure, 4)
 
 
@@ -261,8 +258,6 @@ def scatter_pairs(points: np.ndarray, names, *, shares) -> Figure:
 def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
     """Draws the points in random order, so that none hides another, and labels the axes."""
     names = np.asarray(names)
-    if len(names) != len(points):
-        raise ValueError(f"Expected {len(points)} names, one a point, received {len(names)}.")
     unique = sorted(set(names.tolist()), key=lambda name: (name != "real", name))
     palette, order = style.colors(unique), np.random.default_rng(0).permutation(len(points))
     size, alpha = (22, 0.75) if len(points) < 2000 else (7, 0.5)
