@@ -104,7 +104,7 @@ def test_all_archives_come_and_only_an_unexpected_number_is_remarked(outcome):
 
 def test_records_are_those_of_the_truth(outcome):
     truth, records = outcome.truth, outcome.records.set_index("path")
-    wanted = truth[(truth["damage"] == "") & ~truth.index.str.startswith("wiki_crop/")]
+    wanted = truth[(truth["damage"] == "") & ~truth.index.str.match("(wiki_crop|trace)/")]
     torn = outcome.rejected["reason"].str.contains("another split")
     assert set(records.index) == set(wanted.index) - set(outcome.rejected.loc[torn, "path"])
     for column in ("label", "generator"):
