@@ -24,7 +24,7 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def records(study):
     files = sources.remote_files(study)
-    assert len(files) == 7 and all("simulated" in file.licence for file in files)
+    assert len(files) == 8 and all("simulated" in file.licence for file in files)
     with sources.served(study):
         deliveries = fetch_archives(files, study.data / "archives", study.data / "raw")
     assert all(delivery.folder and not delivery.problem for delivery in deliveries)

@@ -13,7 +13,7 @@ def few(study):
     """Two generators, one small network an approach."""
     test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
     return dataclasses.replace(
-        study, test_sets=test_sets, foreign_reals={}, unseen_reals=(), num_resamples=5
+        study, test_sets=test_sets, foreign_reals={}, aligned={}, unseen_reals=(), num_resamples=5
     )
 
 

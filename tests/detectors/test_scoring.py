@@ -92,7 +92,7 @@ def test_fit_and_score_a_detector_and_reuse_it(study, pictures, frozen):
     shown = pictures["controlled"]
     model, network = trained(study.direct[0], shown, name=f"VGG_{frozen}", frozen=frozen)
     results = scoring.score(model, network, shown)
-    assert set(results["test_set"]) == set(study.test_sets)
+    assert set(results["test_set"]) == {*study.test_sets, *study.aligned}
     assert list(results) == list(RESULT_COLUMNS)
     stem = study.models / f"{network.name}-controlled"
     card, card_file = training.read_card(stem), stem.with_suffix(".json")
@@ -134,7 +134,10 @@ def test_heat_in_altered_regions_is_scored_per_detector_and_test_set(study, pict
     scoring.score(model, network, shown)
     rows = explain.score_regions(shown, {"regions": model})
     assert tuple(rows) == RESULT_COLUMNS and set(rows["model"]) <= {"regions"}
-    assert set(rows["test_set"]) <= {"insight"}  # the others altered every pixel
+    assert set(rows["test_set"]) <= {
+        "insight",
+        "inpainting_local",
+    }  # the others altered every pixel
     sentences = explain.region_sentences(rows)
     assert len(sentences) == rows["test_set"].nunique()
     assert all(sentence.startswith("regions on ") for sentence in sentences)
@@ -170,7 +173,9 @@ def test_metadata_baseline_before_and_after_control(study, records, protocol):
     rows = audit.score_metadata(study, records, protocol)
     assert set(rows["approach"]) == {"metadata"} and set(rows["protocol"]) == {protocol}
     of = rows.groupby("model")["test_set"].agg(set)
-    assert of.to_dict() == dict.fromkeys(["Metadata", "Metadata_own"], set(study.test_sets))
+    assert of.to_dict() == dict.fromkeys(
+        ["Metadata", "Metadata_own"], {*study.test_sets, *study.aligned}
+    )
     labels, task = (table["label"] == "fake").to_numpy(), table["task"] == study.train_set
     square = (traits["width"] == study.square_size) & (traits["height"] == study.square_size)
     square = square[table["task"].isin(["inpainting", "text2img", "insight"])]
@@ -186,7 +191,12 @@ def test_metadata_baseline_before_and_after_control(study, records, protocol):
 
 def test_tasks_beside_the_main_ones(study, records):
     table = catalog.tasks(records, study)
-    assert list(table["task"].unique()) == [*study.test_sets, "gan140k / wiki", "celeba"]
+    assert list(table["task"].unique()) == [
+        *study.test_sets,
+        *study.aligned,
+        "gan140k / wiki",
+        "celeba",
+    ]
     foreign, unseen = table[table["task"] == "gan140k / wiki"], table[table["task"] == "celeba"]
     assert set(foreign["split"]) == set(unseen["split"]) == {"test"}
     assert set(foreign.query("label == 'real'")["dataset"]) == {"wiki"}
@@ -299,7 +309,7 @@ def test_attributes_of_photographs(study, records, boxes):
 def test_altered_boxes(study, records):
     table = catalog.task_steps(study, records, "controlled")
     altered = sources.altered_boxes(study, table)
-    partly = (table["generator"] == "insight").to_numpy()  # the others altered every pixel
+    partly = table["generator"].isin(["insight", "inpainting_local"]).to_numpy()  # others: all
     assert np.isfinite(altered[partly]).all() and np.isnan(altered[~partly]).all()
     middle = table.assign(steps=table["steps"] + f" centre:{study.square_size // 2}")
     seen = sources.altered_boxes(study, middle)
