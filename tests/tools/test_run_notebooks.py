@@ -150,14 +150,18 @@ def test_a_run_is_compared_with_the_reference(project):
     row = {"protocol": "report", "train_set": "inpainting", "test_set": "insight"}
     row |= {"real_source": "wiki", "metric": "auc", "value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
     reference = pd.DataFrame([row] * 3)
-    reference = reference.assign(model=["VGG16_V3", "VGG16_V3", "PCA_probe"], seed=[0, 1, 0])
+    reference = reference.assign(
+        model=["Fourier_DenseNet", "Fourier_DenseNet", "PCA_probe"], seed=[0, 1, 0]
+    )
     study.figures.mkdir(parents=True)
     reference.to_csv(study.figures / "reference.csv", index=False)
     results = reference.assign(value=[0.75, 0.95, 0.1], ci_low=0.0, ci_high=1.0)
     results.to_csv(study.figures / "results.csv", index=False)
     summary, other = run_notebooks._compared_with_reference(study)
     assert "1 of 2 AUCs" in summary
-    expected = "VGG16_V3, report, insight against wiki, seed 1: 0.950, reference [0.700, 0.900]"
+    expected = (
+        "Fourier_DenseNet, report, insight against wiki, seed 1: 0.950, reference [0.700, 0.900]"
+    )
     assert other.strip() == expected
 
 
