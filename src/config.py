@@ -302,7 +302,7 @@ _REHEARSAL = replace(
     _FULL,
     name="rehearsal",
     description="the full networks, one epoch from random values, 40 simulated photographs",
-    simulation=Simulation(40, 40, 40, 0),
+    simulation=Simulation(40, 40, 40, 1),
     num_resamples=100,
     direct=_direct(weights=None, epochs=1),
     probe=replace(_PROBE, weights=None),

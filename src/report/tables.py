@@ -344,12 +344,12 @@ def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) 
 
 
 def leak_worth(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """AUC under `report` with a split by group, by picture, and on the training pictures.
+    """AUC under `report` with a split by group and with one by picture.
 
     Returns:
         The rows of `extended.leak_worth`, of every seed and of their mean, in the study's order.
     """
-    rows = results[results["model"].str.match("Matrix_(by|on)_") & (results["metric"] == "auc")]
+    rows = results[results["model"].str.match("Matrix_by_") & (results["metric"] == "auc")]
     rows = rows[rows["test_set"].map(study.test_sets) == rows["real_source"]]
     return _sorted(rows, ["test_set", "model"], [*study.test_sets])
 
