@@ -14,11 +14,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..config import Network
-from ..files import read_json, write_json
+from ..files import read_json, write_atomically, write_json
 from . import models, training
 from .scoring import Pictures
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1)  # scikit-learn's `C`: validation chooses one
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1)  # scikit-learn's `C`: validation chooses one
 
 
 def fit_probe(
@@ -32,7 +32,7 @@ def fit_probe(
         pictures: From `scoring.prepare`.
 
     Returns:
-        The model, saved as the other detectors are, and a row for each of `STRENGTHS`: `C`,
+        The model, saved as the other detectors are, and a row for each of `PENALTIES`: `C`,
         `val_loss`, `val_auc`. The one with the smallest loss is the probe.
     """
     study, stem = pictures.study, pictures.study.models / pictures.model_id(network.name)
@@ -43,7 +43,7 @@ def fit_probe(
         (features[rows], pictures.labels[rows]) for rows in map(pictures.rows, ("train", "valid"))
     )
     rows, fitted = [], []
-    for strength in STRENGTHS:
+    for strength in PENALTIES:
         regression = LogisticRegression(C=strength, max_iter=1000)
         fitted.append(make_pipeline(StandardScaler(), regression).fit(x, y))
         score = fitted[-1].predict_proba(valid_x)[:, 1]
@@ -52,7 +52,7 @@ def fit_probe(
     scaler, regression = fitted[found["val_loss"].idxmin()]
     kernel = regression.coef_.T / scaler.scale_[:, None]
     head.set_weights([kernel, regression.intercept_ - scaler.mean_ @ kernel])
-    model.save(f"{stem}.keras")
+    write_atomically(stem.with_name(f"{stem.name}.keras"), model.save)
     card = read_json(file := stem.with_name(f"{stem.name}.json")) or {}
     write_json(file, card | {"config": asdict(network), "num_parameters": model.count_params()})
     return model, found

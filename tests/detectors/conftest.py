@@ -46,3 +46,12 @@ def records(study):
     records, _ = ties.drop_torn_swaps(records, found)
     catalog.save(study, records, pd.DataFrame(columns=["path", "reason"]))
     return catalog.load(study)
+
+
+@pytest.fixture
+def few(study):
+    """Two generators, one small network an approach."""
+    test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
+    return dataclasses.replace(
+        study, test_sets=test_sets, foreign_reals={}, aligned={}, unseen_reals=(), num_resamples=5
+    )

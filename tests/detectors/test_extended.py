@@ -2,19 +2,8 @@
 
 import dataclasses
 
-import pytest
-
 from src.detectors import extended, scoring, training
 from src.evaluation.results import ALL_SEEDS, read_results, read_scores
-
-
-@pytest.fixture
-def few(study):
-    """Two generators, one small network an approach."""
-    test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
-    return dataclasses.replace(
-        study, test_sets=test_sets, foreign_reals={}, aligned={}, unseen_reals=(), num_resamples=5
-    )
 
 
 def test_the_matrix_trains_on_each_and_tests_on_all(few, records, monkeypatch):

@@ -331,7 +331,7 @@ def test_the_probe_is_its_regression(study, records):
     pictures = scoring.prepare(study, records, "controlled", "probe", view="centre")
     model = models.build(study.probe, study.image_size)
     model, losses = probe.fit_probe(model, study.probe, pictures)
-    assert losses["C"].tolist() == list(probe.STRENGTHS)
+    assert losses["C"].tolist() == list(probe.PENALTIES)
     rows, valid = pictures.rows("train"), pictures.rows("valid")
     extractor, _ = models.split_frozen(model)
     features = [extractor.predict(pictures.pixels[rows], verbose=0) for rows in (rows, valid)]

@@ -1,23 +1,11 @@
 """Several seeds of a detector, on a study smaller than any other."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
-import pytest
 
 from src.data import catalog, faces
 from src.detectors import seeds, training
 from src.evaluation.results import ALL_SEEDS, read_results, read_scores, write_scores
-
-
-@pytest.fixture
-def few(study):
-    """Two generators, one small network an approach."""
-    test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
-    return dataclasses.replace(
-        study, test_sets=test_sets, foreign_reals={}, aligned={}, unseen_reals=(), num_resamples=5
-    )
 
 
 def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):

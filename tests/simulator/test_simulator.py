@@ -24,6 +24,7 @@ from simulator.archives import truth as read_truth
 from simulator.drawing import POINTS, STRENGTHS, plan, scene_of
 from simulator.portraits import render
 from simulator.server import serve
+from src import config
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA = 12, 7, 10
 COUNTS = {"num_photographs": NUM_PHOTOGRAPHS, "num_gan": NUM_GAN, "num_celeba": NUM_CELEBA}
@@ -288,6 +289,10 @@ def test_every_network_keeps_the_picture_and_leaves_a_trace(member):
     made = network.decode(network.encode(image), rng)
     assert made.shape == image.shape and made.dtype == np.uint8
     assert 20 < 10 * np.log10(255**2 / np.mean((made.astype(float) - image) ** 2)) < 45
+
+
+def test_the_study_knows_the_strengths_that_are_drawn():
+    assert tuple(config.STRENGTHS.values()) == STRENGTHS
 
 
 def test_text2img_has_networks_of_its_own():
