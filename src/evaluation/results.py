@@ -401,6 +401,8 @@ def write_seed_means(study: Study, approach: str, model: str, protocol: str) -> 
         label, group = (rows.index.get_level_values(key) for key in ("label", "group"))
         if label.nunique() == 2:
             options = {"num_resamples": study.num_resamples, "seed": study.seed}
+            if task[0] in study.aligned:  # as in `result_rows`
+                options["names"] = ("auc",)
             table = estimate(label, rows.to_numpy().T, group, **options)
             tables.append(table.assign(**dict(zip(keys, task))))
     who = {"study": study.name, "approach": approach, "model": model, "protocol": protocol}
