@@ -246,6 +246,7 @@ def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
         rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
     optimizer = keras.optimizers.Adam(rate)
     model.compile(optimizer, settings.loss, metrics=metrics, jit_compile=False if plain else "auto")
+    optimizer.build(model.trainable_variables)  # left to the first step, it doubles the tracing
 
 
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:
@@ -273,7 +274,6 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
     """Restore the last full epoch of the same run, if there is one; returns its history."""
     saved = read_json(folder / "progress.json")
     if saved and saved["fingerprint"] == fingerprint:
-        model.optimizer.build(model.trainable_variables)
         model.load_weights(folder / saved["state"])
         return saved["rows"]
     shutil.rmtree(folder, ignore_errors=True)
