@@ -53,7 +53,7 @@ def test_a_finished_store_is_opened_without_reading_files(tmp_path, monkeypatch)
     monkeypatch.setattr(store, "read", None)
     moved = [shutil.copy(file, tmp_path / f"other {file.name}") for file in files]
     assert prepare(moved, STEPS, tmp_path / "out").folder == first.folder  # the same bytes
-    monkeypatch.setattr(store, "digest", None)
+    monkeypatch.setattr(store, "digest_of", None)
     monkeypatch.chdir(tmp_path)
     again = prepare([f"in/{index}.png" for index in range(5)], list(STEPS), tmp_path / "out")
     assert again.folder == first.folder and np.array_equal(again.pixels, first.pixels)
@@ -161,11 +161,10 @@ def test_names_with_spaces_and_accents_from_a_read_only_folder(tmp_path):
 def test_an_unreadable_file_is_named(tmp_path):
     files = make_files(tmp_path / "in", 3)
     files[1].write_bytes(files[1].read_bytes()[:200])
-    with pytest.raises(UnreadableImage, match=r"1\.png.*inspect_all"):
+    with pytest.raises(UnreadableImage, match=r"1\.png: .*truncated"):
         prepare(files, STEPS, tmp_path / "out")
-    for name, reason in (("none.png", "none.png: the file is missing"), ("in", "directory")):
-        with pytest.raises(UnreadableImage, match=reason):
-            prepare([tmp_path / name], STEPS, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="none.png"):
+        prepare([tmp_path / "none.png"], STEPS, tmp_path / "out")
 
 
 def test_a_small_disk_is_told_before_and_while_writing(tmp_path, monkeypatch):
@@ -186,26 +185,25 @@ def test_a_small_disk_is_told_before_and_while_writing(tmp_path, monkeypatch):
     assert_holds(prepare(files, STEPS, tmp_path / "out"), files)
 
 
-PARTLY = np.array([[0, 0, 1, 1], [np.nan] * 4])
+CROP = ("crop", "resize:8")
 
 
 @pytest.mark.parametrize(
     "steps, boxes, message",
     [
         ((), None, "resize:224"),
-        (("resize:8", "crop"), PARTLY, "many sizes"),
+        (("resize:8", "crop"), [[0, 0, 1, 1]] * 2, "many sizes"),
         ([("resize:8",), ("resize:9",)], None, "one shape"),
         ([("resize:8",), ("grey", "resize:8")], None, "one shape"),
-        ([("resize:8",)] * 3, None, "one for each of 2"),
-        (("crop", "resize:8"), None, "2 of 2 files"),
-        (("crop", "resize:8"), PARTLY, "1 of 2 files"),
-        (("resize:8",), PARTLY[:1], "shape"),
+        ([("resize:8",)] * 3, None, "2 files, 3 plans"),
+        (CROP, None, "needs a box"),
+        (CROP, [[0, 0, 1, 1], [np.nan] * 4], "needs a box"),
+        (CROP, [[0, 0, 1, 1]], "2 plans, 1 boxes"),
         (("resize:8", "sharpen"), None, "no step 'sharpen'"),
     ],
 )
 def test_steps_and_boxes_must_fit_the_files(tmp_path, steps, boxes, message):
     with pytest.raises(ValueError, match=message):
         prepare(make_files(tmp_path / "in", 2), steps, tmp_path / "out", boxes=boxes)
-    with pytest.raises(ValueError, match="no files"):
+    with pytest.raises(ValueError, match="0 files"):
         prepare([], STEPS, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
