@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -77,17 +77,11 @@ def prepare(
     plans = [tuple(steps)] * len(paths) if shared else [tuple(plan) for plan in steps]
     boxes = None if boxes is None else np.asarray(boxes, float)
     columns = [paths, plans, [None] * len(paths) if boxes is None else boxes]
-    shapes = {output_shape(plan) for plan in plans}
+    shapes = {output_shape(plan) for plan in set(plans)}
     if len(set(map(len, columns))) > 1 or len(shapes) != 1:
         expected = "Expected as many plans of steps (and boxes) as files, which end in one shape."
         received = "{} files, {} plans, {} boxes".format(*map(len, columns))
         raise ValueError(f"{expected} Received: {received}, shapes {shapes}.")
-    (shape,), rows = shapes, list(zip(*columns))
-
-    def prepared(row: tuple) -> np.ndarray:
-        path, plan, box = row
-        return np.asarray(run(read(path), plan, box)).reshape(shape)
-
     stats = zip(paths, map(os.stat, paths))
     stamps = [f"{path} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}" for path, now in stats]
     opened = f"opened-{_hash_of(stamps, plans, boxes)}"
@@ -100,7 +94,7 @@ def prepare(
         is_new = not ready.exists()
         if is_new:
             home.mkdir(exist_ok=True)
-            _fill(home, rows, prepared, shape, description)
+            _fill(home, list(zip(*columns)), *shapes, description)
         (home / opened).touch()
         pixels = np.load(ready, mmap_mode="r")
     if is_new:
@@ -116,7 +110,12 @@ def _hash_of(files: list[str], plans: list[tuple], boxes: np.ndarray | None) -> 
     return state.hexdigest()[:16]
 
 
-def _fill(home: Path, rows: list, prepared: Callable, shape: tuple, description: str) -> None:
+def _row(file: str, plan: tuple[str, ...], box: np.ndarray | None) -> bytes:
+    """The pixels of one file after its steps."""
+    return run(read(file), plan, box).tobytes()
+
+
+def _fill(home: Path, rows: list[tuple], shape: tuple[int, ...], description: str) -> None:
     """Writes the array in blocks of rows; `done` says how many are safely on the disk."""
     part, done, row_bytes = home / "pixels.npy.part", home / "done", math.prod(shape)
     num_safe = int(done.read_text()) if part.exists() and done.exists() else 0
@@ -133,8 +132,8 @@ def _fill(home: Path, rows: list, prepared: Callable, shape: tuple, description:
         stream.seek(offset + num_safe * row_bytes)
         for first in range(num_safe, len(rows), num_block):
             block = rows[first : first + num_block]
-            for row in pool.map(prepared, block):
-                stream.write(row)
+            for pixels in pool.map(_row, *zip(*block)):
+                stream.write(pixels)
                 bar.update()
             stream.flush()
             os.fsync(stream.fileno())
