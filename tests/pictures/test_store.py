@@ -4,11 +4,10 @@ import errno
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from src.pictures.decoding import UnreadableImage, decode, read
 from src.pictures.steps import apply
 from src.pictures.store import prepare
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("resize:8",)
 
 
@@ -39,12 +37,9 @@ def test_prepare_keeps_order_and_equals_apply(tmp_path):
     assert pixels.shape == (5, 16, 16, 3) and pixels.dtype == np.uint8
     for row, (file, plan, box) in enumerate(zip(files, plans, boxes)):
         assert np.array_equal(pixels[row], apply(decode(file), plan, box))
-
-
-@pytest.mark.parametrize("step", ["grey", "spectrum"])
-def test_one_channel_is_stored_as_one(tmp_path, step):
-    prepared = prepare(make_files(tmp_path / "in", 2), (step, "resize:16"), tmp_path / "out")
-    assert prepared.pixels.shape == (2, 16, 16, 1)
+    for step in ("grey", "spectrum"):
+        grey = prepare(files[:2], (step, "resize:16"), tmp_path / "out").pixels
+        assert np.array_equal(grey[0, ..., 0], apply(decode(files[0]), (step, "resize:16")))
 
 
 def test_a_finished_store_is_opened_without_reading_files(tmp_path, monkeypatch):
@@ -96,25 +91,26 @@ def test_a_store_that_no_call_opens_is_deleted_when_another_is_written(tmp_path)
     assert_holds(prepare(files[:1], STEPS, out), files[:1])
 
 
-SLOW = """
-import sys, time
-from pathlib import Path
-from src.pictures import store
-store._BLOCK_BYTES, read = 2 * 8 * 8 * 3, store.read
-store.read = lambda path: (time.sleep(0.1), read(path))[1]
-store.prepare(sorted(Path(sys.argv[1]).iterdir()), ("resize:8",), sys.argv[2])
-"""
+CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
+def _prepare_slowly(files, folder, seen, seconds):
+    store._BLOCK_BYTES = 2 * 8 * 8 * 3
+    store.read = lambda path: (time.sleep(seconds), seen.put(path), read(path))[2]
+    prepare(files, STEPS, folder)
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    files = sorted(make_files(tmp_path / "in", 40))
-    command = [sys.executable, "-c", SLOW, files[0].parent, tmp_path / "out"]
-    child = subprocess.Popen(command, cwd=ROOT)
+    files = make_files(tmp_path / "in", 40)
+    child = CONTEXT.Process(
+        target=_prepare_slowly, args=(files, tmp_path / "out", CONTEXT.SimpleQueue(), 0.05)
+    )
+    child.start()
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/*/done")) and time.monotonic() < deadline:
         time.sleep(0.02)
     child.kill()
-    child.wait()
+    child.join()
     (done,) = tmp_path.glob("out/*/done")
     num_done, decoded = int(done.read_text()), []
     monkeypatch.setattr(store, "read", lambda path: (decoded.append(path), read(path))[1])
@@ -125,17 +121,10 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert_holds(prepared, files)
 
 
-def _prepare_slowly(files, folder, queue):
-    store.read = lambda path: (time.sleep(0.02), queue.put(path), read(path))[2]
-    prepare(files, STEPS, folder)
-
-
 def test_of_two_processes_one_works_and_the_other_waits(tmp_path):
-    files = make_files(tmp_path / "in", 12)
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    queue = context.Queue()
-    arguments = (files, tmp_path / "out", queue)
-    workers = [context.Process(target=_prepare_slowly, args=arguments) for _ in range(2)]
+    files, queue = make_files(tmp_path / "in", 12), CONTEXT.Queue()
+    arguments = (files, tmp_path / "out", queue, 0.02)
+    workers = [CONTEXT.Process(target=_prepare_slowly, args=arguments) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -175,11 +164,8 @@ def test_a_small_disk_is_told_before_and_while_writing(tmp_path, monkeypatch):
             prepare(files, STEPS, tmp_path / "out")
     assert not list(tmp_path.glob("out/*/pixels*"))
 
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
         with pytest.raises(DiskFull, match="is full. Make room"):
             prepare(files, STEPS, tmp_path / "out")
     assert_holds(prepare(files, STEPS, tmp_path / "out"), files)
