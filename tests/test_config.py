@@ -9,14 +9,6 @@ from src import config
 from src.data import catalog
 
 
-@pytest.mark.parametrize("name", config.STUDIES)
-def test_every_study_is_named_and_frozen(name):
-    study = config.get_study(name)
-    assert study.name == name and study.train_set in study.test_sets
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        study.seed = 1
-
-
 def test_full_is_the_report_to_the_letter():
     study = config.get_study("full")
     fields = attrgetter("name", "frozen", "head", "learning_rate", "batch_size", "epochs")
