@@ -1,18 +1,15 @@
-"""Processor seconds for 2,000 bootstrap resamples of 10,000 scores, by group: python
-benchmarks/bootstrap.py
+"""Processor seconds for 2,000 bootstrap resamples of 10,000 scores, by group.
 
-Compared with the plain way, scikit-learn in a loop, measured on a few resamples and scaled up.
+python -m benchmarks.bootstrap compares with the plain way, scikit-learn in a loop, measured on a
+few resamples and scaled up.
 """
 
-import sys
-import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks import timed
 from src.evaluation.intervals import estimate
 from src.evaluation.metrics import METRICS
 
@@ -25,25 +22,18 @@ def main():
     scores = generator.beta(2 + labels, 3 - labels)
     groups = np.arange(NUM_IMAGES) // 2  # a real photograph and its fake
 
-    for names in (METRICS, ("auc",), ("accuracy", "f1")):
-        start = time.process_time()
-        estimate(labels, scores, groups, num_resamples=NUM_RESAMPLES, names=names)
-        seconds = time.process_time() - start
-        print(
-            f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all resamples "
-            "at once"
-        )
+    def loop():
+        for _ in range(NUM_LOOPED):
+            drawn = generator.integers(groups.max() + 1, size=groups.max() + 1)
+            rows = (drawn[:, None] * 2 + [0, 1]).ravel()
+            roc_auc_score(labels[rows], scores[rows])
 
-    start = time.process_time()
-    for _ in range(NUM_LOOPED):
-        drawn = generator.integers(groups.max() + 1, size=groups.max() + 1)
-        rows = (drawn[:, None] * 2 + [0, 1]).ravel()
-        roc_auc_score(labels[rows], scores[rows])
-    seconds = (time.process_time() - start) * NUM_RESAMPLES / NUM_LOOPED
-    print(
-        f"{seconds:6.2f} s  1 metric (auc), scikit-learn in a loop ({NUM_LOOPED} resamples, "
-        "scaled up)"
-    )
+    for names in (METRICS, ("auc",), ("accuracy", "f1")):
+        options = {"num_resamples": NUM_RESAMPLES, "names": names}
+        seconds = timed(partial(estimate, labels, scores, groups, **options))[2]
+        print(f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all at once")
+    seconds = timed(loop)[2] * NUM_RESAMPLES / NUM_LOOPED
+    print(f"{seconds:6.2f} s  auc, scikit-learn in a loop ({NUM_LOOPED} resamples, scaled up)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals hold the truth: `python benchmarks/coverage.py [simulations]`.
+"""How often the 95 % intervals hold the truth: `python -m benchmarks.coverage [simulations]`.
 
 A photograph and its fake are a group with one shared effect. Scores are normal, so the true AUC of
 a fake against the photograph of another group is known. Wanted: 93 to 97 % for 15, 30 and 100
@@ -7,21 +7,17 @@ groups.
 
 import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from scipy import special, stats
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.evaluation.intervals import compare, estimate
 
 NUM_SEEDS, SPREAD = 3, 0.3  # trainings, and the standard deviation of their shifts
 
 
-def draw(random: np.random.Generator, num_groups: int, auc: float, shared: float):
-    """Labels, logits and groups: the reals around 0, the fakes further by what gives `auc`."""
-    distance = np.sqrt(2) * stats.norm.ppf(auc)
+def draw(random: np.random.Generator, num_groups: int, distance: float, shared: float):
+    """Labels, logits and groups: the reals around 0, the fakes further by `distance`."""
     effect = np.sqrt(shared) * random.normal(size=num_groups)
     noise = np.sqrt(1 - shared) * random.normal(size=(2, num_groups))
     logits = effect + noise + [[0.0], [distance]]
@@ -34,21 +30,18 @@ def main() -> None:
     random, options = np.random.default_rng(0), {"num_resamples": 300, "names": ("auc",)}
     print("groups  AUC   shared   one training   difference   mean of three trainings")
     for num_groups, auc, shared in product((15, 30, 100), (0.5, 0.8, 0.97), (0.0, 0.5)):
-        held = np.zeros((number, 3))
+        held, distance = np.zeros((number, 3)), np.sqrt(2) * stats.norm.ppf(auc)
+        mean = stats.norm.cdf(distance / np.sqrt(2 + SPREAD**2))
         for row in held:
-            labels, logits, groups = draw(random, num_groups, auc, shared)
+            labels, logits, groups = draw(random, num_groups, distance, shared)
             other = 0.7 * logits + 0.714 * random.normal(size=len(logits))
-            other += 0.3 * labels * np.sqrt(2) * stats.norm.ppf(auc)  # as good as the first
+            other += 0.3 * labels * distance  # as good as the first
+            trainings = []
+            for _ in range(NUM_SEEDS):
+                noise, shift = random.normal(size=len(logits)), SPREAD * random.normal()
+                mixed = np.sqrt(0.5) * (logits - labels * distance + noise)
+                trainings.append(special.expit(mixed + labels * (distance + shift)))
             first, second = special.expit(logits), special.expit(other)
-            trainings = [
-                special.expit(
-                    np.sqrt(0.5) * (logits - labels * np.sqrt(2) * stats.norm.ppf(auc))
-                    + np.sqrt(0.5) * random.normal(size=len(logits))
-                    + labels * (np.sqrt(2) * stats.norm.ppf(auc) + SPREAD * random.normal())
-                )
-                for _ in range(NUM_SEEDS)
-            ]
-            mean = stats.norm.cdf(np.sqrt(2) * stats.norm.ppf(auc) / np.sqrt(2 + SPREAD**2))
             found = [
                 (estimate(labels, first, groups, **options), auc),
                 (compare(labels, first, second, groups, **options), 0.0),

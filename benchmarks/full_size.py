@@ -1,7 +1,6 @@
-"""Every network of the study `full` takes training steps, as large and with as many pictures a step
-as the report's.
+"""Every network of the study `full` takes training steps, at its own size and batch size.
 
-    python benchmarks/full_size.py [network ...]
+    python -m benchmarks.full_size [network ...]
 
 Each runs in a process of its own, one after the other. A step is a gradient step of
 `Model.train_on_batch`; with a frozen backbone, the features of one batch and a step of the head.
@@ -10,22 +9,16 @@ from ImageNet's. Pictures are eight simulated portraits, repeated. Peak memory i
 process, TensorFlow included. Needs 11 GB; about eight minutes on two CPU cores.
 """
 
-import json
-import os
 import resource
-import subprocess
 import sys
-import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from multiprocessing import get_context
 
 import keras
 import numpy as np
 
+from benchmarks import timed
 from simulator.cameras import clean
 from simulator.people import draw_identity, draw_scene, face_box, generator_for
 from simulator.portraits import render
@@ -36,112 +29,80 @@ from src.pictures.steps import apply
 
 NUM_PORTRAITS, NUM_LATER = 8, 2
 STUDY = get_study("full")
-NETWORKS = {
-    network.name: replace(network, weights=None) for network in (*STUDY.direct, STUDY.fourier)
-}
-NAMES = (*NETWORKS, "Autoencoder", "Autoencoder_classifier")
+AUTOENCODER, CLASSIFIER = STUDY.autoencoder, STUDY.autoencoder.classifier
+FACE_STEPS = ("crop", f"resize:{STUDY.face_size}")
+NETWORKS = {network.name: network for network in (*STUDY.direct, STUDY.fourier)}
 
 
 def draw(steps: tuple[str, ...], num_pictures: int) -> np.ndarray:
     """Simulated portraits after some steps, repeated: `(num_pictures, S, S, channels)` `uint8`."""
-    pictures = []
+    pictures, size = [], (STUDY.square_size, STUDY.square_size)
     for index in range(NUM_PORTRAITS):
         random = generator_for(0, "full size", index)
         identity = draw_identity(random, ("female", "male")[index % 2], 25 + 5 * index)
-        scene = draw_scene(random, identity, STUDY.square_size, STUDY.square_size)
-        light = render(scene, (STUDY.square_size, STUDY.square_size))
-        pictures.append(apply(clean(light), steps, face_box(scene)))
-    pictures = np.stack(pictures)
-    pictures = pictures[..., None] if pictures.ndim == 3 else pictures
-    return np.resize(pictures, (num_pictures, *pictures.shape[1:]))
+        scene = draw_scene(random, identity, *size)
+        picture = apply(clean(render(scene, size)), steps, face_box(scene))
+        pictures.append(picture.reshape(*picture.shape[:2], -1))
+    return np.resize(pictures, (num_pictures, *pictures[0].shape))
 
 
 def build(name: str) -> tuple[keras.Model, training.Settings, int, tuple[str, ...]]:
     """A network, how it is trained, its batch size, and the steps that its pictures go through."""
-    config, side = STUDY.autoencoder, STUDY.image_size
-    face_steps = ("crop", f"resize:{STUDY.face_size}")
     if name == "Autoencoder":
-        settings = training.Settings(config.learning_rate, config.epochs, STUDY.seed, loss="mse")
-        return (
-            build_autoencoder(config, STUDY.face_size),
-            settings,
-            config.batch_size,
-            face_steps,
-        )
-    if name == "Autoencoder_classifier":
-        network, steps = config.classifier, face_steps
-        encoder = build_autoencoder(config, STUDY.face_size).get_layer("encoder")
-        model = models.join(encoder, build_embedding_classifier(config.latent, config.head))
+        size = (AUTOENCODER.learning_rate, AUTOENCODER.epochs, STUDY.seed)
+        settings = training.Settings(*size, loss="mse")
+        model = build_autoencoder(AUTOENCODER, STUDY.face_size)
+        return model, settings, AUTOENCODER.batch_size, FACE_STEPS
+    if name == CLASSIFIER.name:
+        network, steps = CLASSIFIER, FACE_STEPS
+        encoder = build_autoencoder(AUTOENCODER, STUDY.face_size).get_layer("encoder")
+        head = build_embedding_classifier(AUTOENCODER.latent, AUTOENCODER.head)
+        model = models.join(encoder, head)
     else:
-        network, is_fourier = NETWORKS[name], name == STUDY.fourier.name
-        steps = ("spectrum", f"resize:{side}") if is_fourier else ("jpeg:75", f"resize:{side}")
-        model = models.build(network, side)
+        network = replace(NETWORKS[name], weights=None)
+        first = "spectrum" if network.approach == "fourier" else "jpeg:75"
+        steps = (first, f"resize:{STUDY.image_size}")
+        model = models.build(network, STUDY.image_size)
     settings = training.Settings(network.learning_rate, network.epochs, STUDY.seed)
     return model, settings, network.batch_size, steps
 
 
-def measure(name: str) -> dict:
-    """Builds a network and takes its steps."""
-    start = time.perf_counter()
+def measure(name: str) -> str:
+    """Builds a network and takes its steps; returns the row of the table."""
     keras.utils.set_random_seed(STUDY.seed)
-    model, settings, batch_size, steps = build(name)
-    row = {"network": name, "build": time.perf_counter() - start}
+    (model, settings, batch_size, steps), building, _ = timed(build, name)
     inputs = draw(steps, batch_size)
-    frozen = name == "Autoencoder_classifier" or name in NETWORKS and NETWORKS[name].frozen
-    extractor, trained = models.split_frozen(model) if frozen else (None, model)
+    is_frozen = name == CLASSIFIER.name or name in NETWORKS and NETWORKS[name].frozen
+    extractor, trained = models.split_frozen(model) if is_frozen else (None, model)
     training._compile(trained, settings, num_steps=1 + NUM_LATER)
-    targets = (
-        np.float32(np.arange(batch_size) % 2)[:, None]
-        if settings.loss != "mse"
-        else inputs / np.float32(255)
-    )
-    seconds, losses = [], []
-    for _ in range(1 + NUM_LATER):
-        start = time.perf_counter()
-        features = extractor.predict_on_batch(inputs) if frozen else inputs
-        losses.append(float(trained.train_on_batch(features, targets, return_dict=True)["loss"]))
-        seconds.append(time.perf_counter() - start)
+    targets = np.float32(np.arange(batch_size) % 2)[:, None]
+    if settings.loss == "mse":
+        targets = inputs / np.float32(255)
+
+    def step() -> float:
+        features = extractor.predict_on_batch(inputs) if is_frozen else inputs
+        return float(trained.train_on_batch(features, targets, return_dict=True)["loss"])
+
+    losses, (first, *later), _ = zip(*(timed(step) for _ in range(1 + NUM_LATER)))
     if not np.isfinite(losses).all():
         raise FloatingPointError(f"{name}: losses {losses}")
-    row |= {
-        "first": seconds[0],
-        "later": min(seconds[1:]),
-        "batch": batch_size,
-        "input": list(inputs.shape[1:]),
-    }
-    row |= {"parameters": model.count_params(), "loss": losses[-1]}
-    row["trainable"] = sum(int(np.prod(weight.shape)) for weight in trained.trainable_weights)
-    return row | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    num_trained = sum(int(np.prod(weight.shape)) for weight in trained.trainable_weights)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    shape = "x".join(map(str, inputs.shape[1:]))
+    seconds = f"{building:7.1f}  {first:7.1f}  {min(later):7.1f}  {batch_size / min(later):10.1f}"
+    sizes = f"{peak:7.1f}  {model.count_params():10,}, {num_trained:,} trained"
+    return f"{name:22}  {shape:11}  {batch_size:5}  {seconds}  {sizes}"
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(sys.argv[2])))
-        return
-    print(
-        f"{os.cpu_count()} cores, Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{training.device()}"
-    )
-    print(
-        "network                 input        batch  build s  first s  later s  pictures/s  peak "
-        "GB  parameters"
-    )
-    for name in sys.argv[1:] or NAMES:
-        command = [sys.executable, __file__, "--measure", name]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)
-        if child.returncode:
-            reason = (child.stderr.strip().splitlines() or ["nothing said"])[-1]
-            print(f"{name:23}  FAILED with status {child.returncode}: {reason}", flush=True)
-            continue
-        row = json.loads(child.stdout.splitlines()[-1])
-        rate = row["batch"] / row["later"]
-        seconds = "  ".join(f"{row[name]:7.1f}" for name in ("build", "first", "later"))
-        cells = f"{seconds}  {rate:10.1f}"
-        sizes = f"{row['peak']:7.1f}  {row['parameters']:10,}, {row['trainable']:,} trained"
-        print(
-            f"{name:22}  {'x'.join(map(str, row['input'])):11}  {row['batch']:5}  {cells}  {sizes}",
-            flush=True,
-        )
+    print(f"Keras {keras.__version__} on {keras.backend.backend()}, {training.device()}")
+    print("network                 input        batch  build s  first s  later s  ", end="")
+    print("pictures/s  peak GB  parameters")
+    for name in sys.argv[1:] or (*NETWORKS, "Autoencoder", CLASSIFIER.name):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            row = process.submit(measure, name)
+            failed = row.exception() and f"{name:22}  FAILED: {row.exception()!r}"
+            print(failed or row.result(), flush=True)
 
 
 if __name__ == "__main__":

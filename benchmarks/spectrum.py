@@ -1,41 +1,33 @@
-"""Recording spectra: the study's loop against ours, from the same JPEG files of 512x512 pixels, in
-the same run.
+"""Recording spectra: the study's loop beside ours, from the same JPEG files of 512x512 pixels.
 
-    python benchmarks/spectrum.py [number of pictures]
+    python -m benchmarks.spectrum [number of pictures]
 
 The study takes one picture at a time: grey levels, a complex transform in double precision, the
 zero frequency to the centre, 20 ln(|F| + 1e-8), a PNG through matplotlib. Ours is `prepare`, as
-notebook 4 calls it: decoding and a real transform in single precision, in two threads, 8-bit rows
-of a store on the disk. First at the study's 512x512, then also resized to 224x224, which the study
-does when it reads its PNGs, every time.
-
-All take turns; the best of each counts, and the range is shown. On a machine that others use
-compare the CPU time. Pictures are noise made smooth. About a minute on two CPU cores.
+notebook 4 calls it, in two threads: at the study's 512x512, then also resized to 224x224, which the
+study does when it reads its PNGs. They take turns; the best of each counts, and the slowest is
+shown. On a machine that others use compare the CPU time. About a minute on two CPU cores.
 """
 
-import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import cv2
 import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import timed
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 from src.pictures.store import prepare
 
+matplotlib.use("agg")
 NUM_TURNS, NUM_STUDY, SIDE = 6, 30, 512
 PLANS = {"ours, 512x512": ("spectrum", "resize:512"), "ours, 224x224": ("spectrum", "resize:224")}
 
 
 def make_pictures(folder: Path, num_pictures: int) -> list[Path]:
-    """JPEG files of quality 75."""
+    """Noise made smooth, as JPEG files of quality 75."""
     random = np.random.default_rng(0)
     files = [folder / f"{index:04d}.jpg" for index in range(num_pictures)]
     for file in files:
@@ -48,15 +40,8 @@ def study(files: list[Path]) -> None:
     """The study's way."""
     for file in files:
         grey = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2GRAY)
-        spectrum = np.fft.fftshift(np.fft.fft2(grey.astype(np.complex128)))
-        plt.imsave(file.with_suffix(".png"), 20 * np.log(np.abs(spectrum) + 1e-8), cmap="gray")
-
-
-def timed(function, *arguments) -> tuple[float, float]:
-    """Seconds, and seconds of the processor."""
-    wall, processor = time.perf_counter(), time.process_time()
-    function(*arguments)
-    return time.perf_counter() - wall, time.process_time() - processor
+        spectrum = 20 * np.log(np.abs(np.fft.fftshift(np.fft.fft2(grey))) + 1e-8)
+        matplotlib.image.imsave(file.with_suffix(".png"), spectrum, cmap="gray")
 
 
 def main() -> None:
@@ -70,24 +55,18 @@ def main() -> None:
         prepare(files[:2], PLANS["ours, 224x224"], folder / "warm")
         taken, size = {name: [] for name in ("study's loop", *PLANS)}, {}
         for turn in range(NUM_TURNS):
-            taken["study's loop"].append(np.divide(timed(study, some), len(some)))
+            taken["study's loop"].append(np.divide(timed(study, some)[1:], len(some)))
             for name, steps in PLANS.items():
-                taken[name].append(
-                    np.divide(timed(prepare, files, steps, folder / str(turn)), num_pictures)
-                )
+                store, *seconds = timed(prepare, files, steps, folder / str(turn))
+                taken[name].append(np.divide(seconds, num_pictures))
+                size[name] = store.pixels[0].nbytes
         size["study's loop"] = np.mean([file.with_suffix(".png").stat().st_size for file in some])
-        for name, steps in PLANS.items():
-            size[name] = prepare(files, steps, folder / "0").pixels[0].nbytes
-        jpeg = np.mean([file.stat().st_size for file in files])
         # The study rounds the grey levels first; given the same levels, the two must agree.
         written = cv2.imread(str(files[0].with_suffix(".png")), cv2.IMREAD_GRAYSCALE)
         grey = cv2.cvtColor(cv2.imread(str(files[0])), cv2.COLOR_BGR2GRAY)
         difference = np.abs(written.astype(int) - to_uint8(magnitude_spectrum(grey)))
-    print(
-        f"{num_pictures} JPEG files of {SIDE}x{SIDE}, {jpeg / 1000:.0f} kB each; "
-        f"{os.cpu_count()} cores"
-    )
     (base, base_processor), base_size = np.min(taken["study's loop"], axis=0), size["study's loop"]
+    print(f"{num_pictures} JPEG files of {SIDE}x{SIDE}")
     print("               pictures/s (slowest)   ratio  CPU ms  ratio   kB each  ratio")
     for name in taken:
         wall, processor = np.transpose(taken[name])

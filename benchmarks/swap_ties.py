@@ -1,28 +1,29 @@
 """The photograph behind every face-swap: recall, precision, and seconds at DeepFakeFace's size.
 
+    python -m benchmarks.swap_ties [number of thumbnails]
+
 First 300 photographs of many sizes are drawn, squashed, saved at quality 75, given another's face
 (an ellipse of 5 to 25 % of the picture, off the middle) and saved again; a fifth of the photographs
 is then withheld. Then 30,000 swaps are compared with 30,000 photographs, as thumbnails of noise:
 the time does not depend on the content. So are the hashes.
-Run: python benchmarks/swap_ties.py [number of thumbnails]
 """
 
-import os
 import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import timed
 from src.data.ties import GRID, find_swap_ties, match_backgrounds
 from src.evaluation.leaks import near_duplicates
+from src.pictures.decoding import read
+from src.pictures.steps import run
 
-NUM_DRAWN, SIDE = 300, 512
+NUM_DRAWN, NUM_DELIVERED, SIDE = 300, 240, 512
 
 
 def draw_photograph(random: np.random.Generator) -> Image.Image:
@@ -39,24 +40,17 @@ def draw_files(folder: Path) -> tuple[list[Path], list[Path], np.ndarray]:
     """Swaps, photographs, and which photograph lies behind each swap."""
     random = np.random.default_rng(0)
     photographs = [folder / f"photograph{index:03d}.jpg" for index in range(NUM_DRAWN)]
+    swaps = [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)]
     for file in photographs:
         draw_photograph(random).save(file, quality=int(random.integers(60, 96)))
-    swaps = [folder / f"swap{index:03d}.jpg" for index in range(NUM_DRAWN)]
     behind = random.permutation(NUM_DRAWN)
     for index, file in enumerate(swaps):
-        Image.open(photographs[behind[index]]).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
-            file, quality=75
-        )
-        picture, face = (
-            Image.open(file).convert("RGB"),
-            Image.open(photographs[index]).resize((SIDE, SIDE)),
-        )
+        picture = run(read(photographs[behind[index]]), (f"squash:{SIDE}", "jpeg:75"), None)
+        face, mask = read(photographs[index]).resize((SIDE, SIDE)), Image.new("L", (SIDE, SIDE))
         radius = SIDE * np.sqrt(random.uniform(0.05, 0.25) / np.pi)
         x, y = SIDE / 2 + random.uniform(-100, 100, 2)
-        mask = Image.new("L", picture.size)
-        ImageDraw.Draw(mask).ellipse(
-            (x - 0.85 * radius, y - radius / 0.85, x + 0.85 * radius, y + radius / 0.85), 255
-        )
+        wide, high = 0.85 * radius, radius / 0.85
+        ImageDraw.Draw(mask).ellipse((x - wide, y - high, x + wide, y + high), 255)
         picture.paste(face, (0, 0), mask)
         picture.save(file, quality=75)
     return swaps, photographs, behind
@@ -64,34 +58,25 @@ def draw_files(folder: Path) -> tuple[list[Path], list[Path], np.ndarray]:
 
 def main() -> None:
     num_thumbnails = int(sys.argv[1]) if len(sys.argv) > 1 else 30_000
-    print(f"{os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder:
         swaps, photographs, behind = draw_files(Path(folder))
-        delivered = NUM_DRAWN * 4 // 5
-        start = time.perf_counter()
-        paths = [file.name for file in photographs[:delivered] + swaps]
+        paths = [file.name for file in photographs[:NUM_DELIVERED] + swaps]
         records = pd.DataFrame({"path": paths, "generator": "real", "dataset": "wiki"})
-        records.loc[delivered:, ["generator", "dataset"]] = "insight"
-        ties = find_swap_ties(records, Path(folder)).set_index("path")["background"]
-        seconds = time.perf_counter() - start
-    found = [ties.get(file.name) for file in swaps]
-    tied = np.array([name is not None for name in found])
-    right = np.array([name == photographs[truth].name for name, truth in zip(found, behind)])
-    print(f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {delivered} drawn photographs")
-    recall, precision = right[behind < delivered].mean(), right[tied].mean()
+        records.loc[NUM_DELIVERED:, ["generator", "dataset"]] = "insight"
+        ties, seconds, _ = timed(find_swap_ties, records, Path(folder))
+    found = ties.set_index("path")["background"].reindex([file.name for file in swaps])
+    right = found.to_numpy() == [photographs[index].name for index in behind]
+    recall, precision = right[behind < NUM_DELIVERED].mean(), right[found.notna()].mean()
+    print(f"{seconds:7.2f} s  {NUM_DRAWN} drawn swaps against {NUM_DELIVERED} drawn photographs")
     print(f"           recall {recall:.4f}, precision {precision:.4f}")
 
-    random, shape = np.random.default_rng(0), (num_thumbnails, GRID, GRID)
-    swaps, photographs = (random.integers(0, 256, shape, dtype=np.uint8) for _ in range(2))
-    start = time.perf_counter()
-    match_backgrounds(swaps, photographs)
-    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak / 2**20:.2f} GiB")
-
+    random, shape = np.random.default_rng(0), (2, num_thumbnails, GRID, GRID)
+    seconds = timed(match_backgrounds, *random.integers(0, 256, shape, dtype=np.uint8))[1]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak:.2f} GiB")
     hashes = random.integers(0, 2**64, num_thumbnails, dtype=np.uint64)
-    start = time.perf_counter()
-    near_duplicates(hashes)
-    print(f"{time.perf_counter() - start:7.2f} s  near-duplicates among {num_thumbnails} hashes")
+    seconds = timed(near_duplicates, hashes)[1]
+    print(f"{seconds:7.2f} s  near-duplicates among {num_thumbnails} hashes")
 
 
 if __name__ == "__main__":

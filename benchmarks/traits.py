@@ -1,5 +1,6 @@
-"""Do simulated generators differ from photographs as real ones do? python benchmarks/traits.py
-[FOLDER] [NUM]
+"""Do simulated generators differ from photographs as real ones do?
+
+    python -m benchmarks.traits [FOLDER or -] [NUM]
 
 For each simulated generator and the real one that it stands for: how well each trait of pixels
 alone, and all together out of fold, tell fake from real (AUC), at 256 × 256 after both classes had
@@ -12,8 +13,6 @@ the frequencies of replicas. NUM pictures a class are drawn (default 150): a min
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np

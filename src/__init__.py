@@ -24,14 +24,10 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
     Args:
         name: The study's name. The environment variable `STUDY`, when set, wins.
         after: Numbers of the notebooks whose results this one reads, for example `["01"]`. Those
-            that have not been run are run first.
+            that have not been run are run first; if one stops, this is a `RuntimeError`.
 
     Returns:
-        The `Study`.
-
-    Raises:
-        ValueError: If there is no study of that name.
-        RuntimeError: If an earlier notebook stops.
+        The `Study`; a `ValueError` if there is none of that name.
     """
     # Jupyter's progress widget is not used: bars go to standard output.
     warnings.filterwarnings("ignore", message="IProgress not found")
@@ -52,15 +48,17 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
 def _run_missing(study, numbers: Sequence[str]) -> None:
     """Runs those of the notebooks whose results are not there, and shows what they print."""
     last = {"02": "Metadata", "03": study.probe.name, "04": study.fourier.name}
-    last |= {"05": study.autoencoder.classifier.name}
+    last["05"] = study.autoencoder.classifier.name
     results = {key: f"scores/{model}-controlled.parquet" for key, model in last.items()}
     results["01"] = "rejected.csv"
-    for number in (number for number in numbers if not (study.data / results[number]).exists()):
+    options = {"cwd": ROOT, "env": os.environ | {"STUDY": study.name}, "text": True}
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    for number in numbers:
+        if (study.data / results[number]).exists():
+            continue
         print(f"Notebook {number} has not been run on this machine. It runs first:", flush=True)
         command = [sys.executable, "-u", "-m", "tools.run_notebooks", number]
-        pipes = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        environment = os.environ | {"STUDY": study.name}
-        with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as run:
+        with subprocess.Popen(command, **options) as run:
             for line in run.stdout:
                 print(line, end="", flush=True)
         if run.returncode:

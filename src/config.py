@@ -24,23 +24,19 @@ class Network:
     learning_rate: float  # Adam's step size
     batch_size: int
     epochs: int
-    # What the backbone starts from: "imagenet" (fetched by Keras), the name of an installed package
-    # that carries pretrained weights, or None for random values.
+    # "imagenet" (fetched by Keras), an installed package of pretrained weights, or random values.
     weights: str | None = "imagenet"
     # "unit" scales pixels to [0, 1], as the study did; "imagenet" as the pretrained weights expect.
     scaling: str = "unit"
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # filters of VGG16's five blocks
     blocks: tuple[int, ...] = (6, 12, 24, 16)  # layers of DenseNet's four blocks
-    # Of DenseNet's first convolution; its own is 2. With 1 it looks at every pixel, and the pooling
-    # after it takes steps of 4 in place of 2: the grid is the same.
+    # Of DenseNet's first convolution. With 1 it looks at every pixel, and the pooling after it
+    # takes steps of 4 in place of 2: the grid is the same.
     first_stride: int = 2
-    # Of the moving averages; None keeps the backbone's own. In a short training, those of Keras'
-    # 0.99 have not settled at validation. With a value, VGG16 gets the batch normalisation that it
-    # lacks, without which its thirteen layers do not train from random values.
+    # Of the moving averages; None keeps the backbone's own, which a short training does not settle.
+    # With a value, VGG16 gets the batch normalisation that it needs to train from random values.
     batch_norm_momentum: float | None = None
-    # Whether the learning rate falls to zero along half a cosine; the study's is constant. In a
-    # short training, the moving averages then lag behind the weights.
-    decay: bool = False
+    decay: bool = False  # whether the learning rate falls to zero along half a cosine
     side: int | None = None  # to which the network resizes its input; None takes it as given
     # How a picture gets its size: "resize" shrinks all of it, as the study did, and the finest
     # detail is lost; "centre" cuts out its middle and leaves every pixel as it is.
@@ -79,15 +75,12 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Simulation:
-    """How much is drawn: photographs (three fakes each), GAN pictures a class, faces, aligned sets.
+    """How much is drawn."""
 
-    `num_trace` is of photographs, each with a decoding at every strength of the trace.
-    """
-
-    num_photographs: int = 600
-    num_gan: int = 600
+    num_photographs: int = 600  # with three fakes each
+    num_gan: int = 600  # pictures a class
     num_celeba: int = 600
-    num_trace: int = 60
+    num_trace: int = 60  # photographs, each with a decoding at every strength of the trace
 
 
 @dataclass(frozen=True)
@@ -117,8 +110,8 @@ class Study:
     aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
     unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
     from_manifest: bool = False  # the pictures are those of a manifest.csv in the folder FACES
-    # Whether a fake and the photograph it was made from share a training batch. The study's do not;
-    # a few hundred steps from random weights learn little without it.
+    # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
+    # steps from random weights learn little without it.
     paired_batches: bool = False
     num_jobs: int = 1  # notebooks that run at a time, where they do not need each other
 
@@ -151,8 +144,8 @@ class Study:
 def get_study(name: str) -> Study:
     """The named configuration; a `ValueError` that lists the valid names if there is none."""
     if name not in STUDIES:
-        names = ", ".join(STUDIES)
-        raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {names}.")
+        valid = ", ".join(STUDIES)
+        raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {valid}.")
     return STUDIES[name]
 
 
@@ -202,9 +195,9 @@ _FULL = Study(
     unseen_reals=("celeba",),
 )
 
-# Demo-scale networks: the same builders with fewer filters, layers and epochs. They start from
-# random values, and take some 60 steps an epoch where the full ones take a thousand: hence the
-# larger learning rate that falls to zero, and the faster moving averages.
+# Demo-scale networks: fewer filters, layers and epochs. They start from random values and take some
+# 60 steps an epoch where the full ones take a thousand: hence the larger learning rate that falls
+# to zero, and the faster moving averages.
 _SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9, decay=True)
 _SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
 _SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
@@ -257,7 +250,7 @@ _SAMPLE_DIRECT = _direct(
     batch_size=32,
     scaling="imagenet",
 )
-_SAMPLE_FOURIER = replace(_DEMO_FOURIER, epochs=6, side=112)
+_SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
 _SAMPLE = replace(
     _FULL,
     name="sample",

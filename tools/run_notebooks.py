@@ -54,15 +54,11 @@ class Screen:
     def write(self, name: str, text: str) -> None:
         """Shows a piece of what the notebook `name` prints, with or without the end of a line."""
         with self._lock:
-            whole, end, begun = (self._begun.pop(name, "") + text).rpartition("\n")
-            if settle(begun).strip():
-                self._begun[name] = settle(begun)
+            *finished, self._begun[name] = settle(self._begun.get(name, "") + text).split("\n")
             shown = "\r" + " " * self._drawn + "\r" if self._drawn else ""
-            if end:
-                lines = settle(whole).split("\n")
-                shown += "".join(f"{name} | {line.rstrip()}\n" for line in lines if line.strip())
-            width = shutil.get_terminal_size().columns // max(len(self._begun), 1) - 1
-            begun = [f"{name} | {begun}" for name, begun in sorted(self._begun.items())]
+            shown += "".join(f"{name} | {line.rstrip()}\n" for line in finished if line.strip())
+            begun = [f"{key} | {line}" for key, line in sorted(self._begun.items()) if line.strip()]
+            width = shutil.get_terminal_size().columns // max(len(begun), 1) - 1
             last = "".join(f"{line:{width}.{width}} " for line in begun)
             self._drawn = len(last)
             print(shown + last, end="", flush=True)
@@ -84,11 +80,10 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
         if output.output_type == "stream":
             output.text = settle(output.text)
-        encoded = output.get("data", {}).get("image/png", "")
-        if len(encoded) >= _LARGE_PNG:
-            with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-                image.thumbnail((_MAX_WIDTH, image.height))
-                kind, data = compressed(image)
+        elif len(encoded := output.get("data", {}).get("image/png", "")) >= _LARGE_PNG:
+            image = Image.open(io.BytesIO(base64.b64decode(encoded)))
+            image.thumbnail((_MAX_WIDTH, image.height))
+            kind, data = compressed(image)
             del output["data"]["image/png"]
             output["data"][f"image/{kind}"] = base64.b64encode(data).decode()
     notebook.metadata.pop("widgets", None)
@@ -102,14 +97,9 @@ def _run_notebook(path: Path, target: Path, write: Callable[[str], None]) -> flo
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     start = time.time()
-    client = _Client(
-        notebook,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        extra_arguments=["--log-level=ERROR"],
-        resources={"metadata": {"path": str(path.parent)}},
-    )
+    options = {"kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+    options |= {"resources": {"metadata": {"path": str(path.parent)}}}
+    client = _Client(notebook, extra_arguments=["--log-level=ERROR"], **options)
     client.write = write
     # The kernel's own messages as it closes; what cells print comes another way.
     with tempfile.TemporaryFile() as messages:

@@ -13,8 +13,8 @@ from filelock import FileLock
 from PIL import Image
 
 from ..config import Study
-from ..files import map_files, progress, write_atomically
-from ..pictures.decoding import digest, read
+from ..files import digest_of, map_files, progress, write_atomically
+from ..pictures.decoding import read
 from ..pictures.steps import run
 from . import catalog
 from .readers import BOX
@@ -109,7 +109,7 @@ def detect(
     keys = {
         "path": [Path(os.path.abspath(file)).relative_to(folder).as_posix() for file in files],
         "steps": steps or [""] * len(files),
-        "digest": map_files(digest, files, 2, "Reading"),
+        "digest": map_files(digest_of, files, 2, "Reading"),
         "detector": _DETECTOR,
     }
     keys = pd.DataFrame(keys).astype("str")

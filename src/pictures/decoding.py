@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ..files import digest_of, map_files
+from ..files import map_files
 
 MAX_PIXELS = 89_478_485  # Pillow's own mark of a decompression bomb: 256 MiB as RGB
 
@@ -41,7 +41,7 @@ def decode(file: Path | str) -> np.ndarray:
 
 
 def read(file: Path | str) -> Image.Image:
-    """`decode`, as a Pillow picture."""
+    """The same as `decode`, as a Pillow picture."""
     with _opened(file) as image:
         return _to_rgb(image)
 
@@ -56,10 +56,9 @@ def read_grey(file: Path | str, min_side: int) -> np.ndarray:
 def inspect_all(files: Sequence[Path]) -> pd.DataFrame:
     """What is known of pictures without their pixels, and whether they can be decoded to the end.
 
-    Returns:
-        One row a file, in their order: `width`, `height` (as stored), `mode`, `format` (Pillow's
-        names), `num_bytes`, `orientation` (EXIF, 1 to 8; missing if the metadata are damaged) and
-        `reason`: why it cannot be used, `None` for a sound picture.
+    One row a file, in order: `width`, `height` (as stored), `mode`, `format` (Pillow's names),
+    `num_bytes`, `orientation` (EXIF, 1 to 8; missing if the metadata are damaged) and `reason`: why
+    it cannot be used, `None` for a sound picture.
     """
     table = pd.DataFrame(map_files(inspect, files, 2, "Inspecting"), columns=_FACTS)
     return table.astype({name: "Int64" for name in ("width", "height", "num_bytes", "orientation")})
@@ -82,34 +81,22 @@ def inspect(file: Path | str) -> dict:
     return facts
 
 
-def digest(file: Path | str) -> str:
-    """The hash of a file's content."""
-    with name_in_errors(file):
-        return digest_of(file)
-
-
-@contextmanager
-def name_in_errors(file: Path | str):
-    """Whatever goes wrong with a file inside the block becomes an `UnreadableImage`."""
-    try:
-        yield
-    except MemoryError:  # says nothing of the file
-        raise
-    except Exception as error:  # decoders meet damaged data with errors of many kinds
-        raise UnreadableImage(file, reason_of(file, error)) from error
-
-
 @contextmanager
 def _opened(file: Path | str):
-    """A picture, not yet decoded; errors inside the block name its file."""
+    """A picture, not yet decoded; whatever goes wrong inside the block is an `UnreadableImage`."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise RuntimeError(
             "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True: truncated pictures pass. Set it to False."
         )
-    with name_in_errors(file), Image.open(file) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"more than {MAX_PIXELS:,} pixels")
-        yield image
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"more than {MAX_PIXELS:,} pixels")
+            yield image
+    except MemoryError:  # says nothing of the file
+        raise
+    except Exception as error:  # decoders meet damaged data with errors of many kinds
+        raise UnreadableImage(file, reason_of(file, error)) from error
 
 
 def reason_of(file: Path | str, error: Exception) -> str:

@@ -30,7 +30,6 @@ def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
         >>> magnitude_spectrum(np.full((4, 6), 10, "uint8"))[2, 3].round(2)  # 20 ln 240
         np.float32(109.61)
     """
-    image = np.asarray(image)
     if not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3) or image.size == 0:
         raise ValueError(f"Expected pixels (H, W, 3) or (H, W). Received: shape {image.shape}.")
     grey = image.astype(np.float32, order="C")
@@ -42,14 +41,8 @@ def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
     half[0, 0] = mean * grey.size
     half = 20 * np.log(half + np.float32(EPSILON))
     # The other half is a mirror: |F(-u, -v)| = |F(u, v)|.
-    (height, width), middle = grey.shape, grey.shape[1] // 2
-    first = 1 - height % 2  # of an even height, the first row mirrors itself
-    centred = np.roll(half, height // 2, axis=0)
-    full = np.empty((height, width), np.float32)
-    full[:, middle:] = centred[:, : width - middle]
-    full[first:, :middle] = centred[first:][::-1, middle:0:-1]
-    full[:first, :middle] = centred[:first, middle:0:-1]
-    return full
+    mirrored = half[-np.arange(grey.shape[0]), (grey.shape[1] - 1) // 2 : 0 : -1]
+    return np.fft.fftshift(np.hstack([half, mirrored]))
 
 
 def _half_magnitude(grey: np.ndarray) -> np.ndarray:

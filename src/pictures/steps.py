@@ -7,6 +7,7 @@ A tuple of steps says what happened to a picture between its file and a network,
 import io
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 import cv2
@@ -66,8 +67,6 @@ def _spectrum(image, _):
 
 
 def _blur(image, size):
-    if size % 2 == 0:
-        raise ValueError(f"The kernel of 'blur' must have an odd size. Received: 'blur:{size}'.")
     return Image.fromarray(cv2.GaussianBlur(np.asarray(image), (size, size), size / 6))
 
 
@@ -104,18 +103,18 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
 
 
-# name: (function of picture and number, type of the number or None, smallest, largest)
+# name: function of picture and number; type, smallest and largest number, where it takes one
 # Keras' `resize`, the study's, takes the nearest four pixels only, so how much it aliases depends
 # on the size of the file: a trait of files, not of faces. Pillow's averages over all of them.
 STEPS = {
-    "square": (_square, None, None, None),  # cuts out the largest square, in the middle
+    "square": (_square,),  # cuts out the largest square, in the middle
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
-    "crop": (_crop, None, None, None),  # cuts out the box
-    "grey": (lambda image, _: image.convert("L"), None, None, None),  # ITU-R 601 luma, one channel
-    "spectrum": (_spectrum, None, None, None),  # log-magnitude, scaled to its range, one channel
+    "crop": (_crop,),  # cuts out the box
+    "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
+    "spectrum": (_spectrum,),  # log-magnitude, scaled to its range, one channel
     "blur": (_blur, int, 1, 255),  # Gaussian kernel of so many pixels, σ a sixth of it
     "noise": (_noise, float, 0, 255),  # Gaussian, of this σ, seeded by the picture's own pixels
     "downscale": (_downscale, float, 1, 64),  # shrinks by the factor and grows back, bicubic
@@ -128,23 +127,21 @@ STEPS = {
 @cache
 def parse(step: str) -> tuple:
     """A step's name, function and number; raises `ValueError` if there is no such step."""
-    name, colon, text = str(step).partition(":")
-    function, kind, low, high = STEPS.get(name, [None] * 4)
-    if function is None or bool(colon) != bool(kind):
-        valid = ", ".join(key + (":number" if row[1] else "") for key, row in STEPS.items())
-        raise ValueError(f"There is no step {step!r}. Steps are: {valid}.")
-    try:
-        number = kind(text) if kind else None
-    except ValueError:
-        number = float("nan")
-    if kind and not low <= number <= high:
-        needed = f"a number ({kind.__name__}) from {low} to {high} after `:`"
-        raise ValueError(f"The step {step!r} needs {needed}.")
-    return name, function, number
+    name, _, text = str(step).partition(":")
+    function, *limits = STEPS.get(name, [None])
+    if function and not limits and step == name:
+        return name, function, None
+    with suppress(ValueError):
+        if limits and limits[1] <= limits[0](text) <= limits[2]:
+            return name, function, limits[0](text)
+    valid = [
+        f"{key}:{limits[1]}..{limits[2]}" if limits else key for key, (_, *limits) in STEPS.items()
+    ]
+    raise ValueError(f"There is no step {step!r}. Steps are: {', '.join(valid)}.")
 
 
 def run(image: Image.Image, steps: Sequence[str], box) -> Image.Image:
-    """`apply` on Pillow pictures: between steps of Pillow, nothing is copied to arrays."""
+    """`apply` on Pillow pictures: between two steps of Pillow, no pixels are copied."""
     for step in steps:
         name, function, number = parse(step)
         image = function(image, box if name == "crop" else number)
@@ -197,9 +194,9 @@ def protocol_steps(
 
     Real and fake files differ in size and in how often they were saved as JPEG, and either
     difference tells the classes apart with no look at a face. `report` keeps the files as the study
-    did. `controlled` replays on a picture the rest of the fakes' way. Where the fakes were not
-    photographs squashed to a square but squares from the start, squashed photographs would be told
-    by their narrow or wide faces: both classes are cut to a square first.
+    did. `controlled` replays on a picture the rest of the fakes' way. Where the fakes were squares
+    from the start, squashed photographs would be told by their narrow or wide faces: both classes
+    are cut to a square first.
 
     Args:
         protocol: `"report"` or `"controlled"`.

@@ -5,14 +5,15 @@
     <key>.lock              held while the array is written, opened or deleted
 
 The key is a hash of contents, steps and boxes. The other hash is of the files' paths, sizes and
-times of change: who has changed none opens the array without reading a file.
+times of change: while none changes, the array is opened without reading a file.
 """
 
 import hashlib
+import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -22,11 +23,18 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..files import explain_full_disk, map_files, progress, require_space, write_atomically
-from .decoding import UnreadableImage, digest, name_in_errors, read
+from ..files import (
+    digest_of,
+    explain_full_disk,
+    map_files,
+    progress,
+    require_space,
+    write_atomically,
+)
+from .decoding import read
 from .steps import output_shape, run
 
-KEEP_DAYS = 14  # an array that no call opened for so long goes when another has been written
+KEEP_DAYS = 14  # an array that no call opened for so long is deleted when another is written
 NUM_THREADS = min(os.cpu_count() or 1, 8)
 
 _VERSION = 3  # part of every key; raise it when a step changes what it does
@@ -60,7 +68,7 @@ def prepare(
         description: Of the progress bar.
 
     Raises:
-        UnreadableImage: If a file is no whole picture.
+        UnreadableImage: If a file is no whole picture; an `OSError` if it cannot be opened.
         DiskFull: If the disk is too small.
         ValueError: If steps or boxes do not fit the files.
     """
@@ -68,65 +76,30 @@ def prepare(
     shared = all(isinstance(step, str) for step in steps)
     plans = [tuple(steps)] * len(paths) if shared else [tuple(plan) for plan in steps]
     boxes = None if boxes is None else np.asarray(boxes, float)
-    shape = _check(paths, plans, boxes)
-
-    def prepared(row: int) -> np.ndarray:
-        try:
-            image = read(paths[row])
-        except UnreadableImage as error:
-            hint = "`inspect_all` lists such files with their reasons: reject them before preparing"
-            raise UnreadableImage(paths[row], f"{error.args[1]} ({hint})") from error
-        box = None if boxes is None else boxes[row]
-        return np.asarray(run(image, plans[row], box)).reshape(shape)
-
-    opened = f"opened-{_hash_of([_stamp(path) for path in paths], plans, boxes)}"
+    columns = [paths, plans, [None] * len(paths) if boxes is None else boxes]
+    shapes = {output_shape(plan) for plan in set(plans)}
+    if len(set(map(len, columns))) > 1 or len(shapes) != 1:
+        expected = "Expected as many plans of steps (and boxes) as files, which end in one shape."
+        received = "{} files, {} plans, {} boxes".format(*map(len, columns))
+        raise ValueError(f"{expected} Received: {received}, shapes {shapes}.")
+    stats = zip(paths, map(os.stat, paths))
+    stamps = [f"{path} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}" for path, now in stats]
+    opened = f"opened-{_hash_of(stamps, plans, boxes)}"
     home = next((found.parent for found in folder.glob(f"*/{opened}")), None)
     if home is None:
-        home = folder / _hash_of(map_files(digest, paths, NUM_THREADS, "Hashing"), plans, boxes)
+        home = folder / _hash_of(map_files(digest_of, paths, NUM_THREADS, "Hashing"), plans, boxes)
     ready = home / "pixels.npy"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"):
         is_new = not ready.exists()
         if is_new:
             home.mkdir(exist_ok=True)
-            _fill(home, (len(paths), *shape), prepared, description)
-            os.replace(home / "pixels.npy.part", ready)
-            (home / "done").unlink()
+            _fill(home, list(zip(*columns)), *shapes, description)
         (home / opened).touch()
         pixels = np.load(ready, mmap_mode="r")
     if is_new:
         _delete_unused(folder)
     return Store(pixels, home)
-
-
-def _check(paths: list[str], plans: list[tuple], boxes: np.ndarray | None) -> tuple[int, ...]:
-    """The shape of all rows; raises if files, steps and boxes do not fit each other."""
-    num_files = len(paths)
-    if not num_files:
-        raise ValueError("There are no files to prepare.")
-    if len(plans) != num_files:
-        expected = f"Expected one tuple of steps, or one for each of {num_files} files."
-        raise ValueError(f"{expected} Received: {len(plans)}.")
-    if boxes is not None and boxes.shape != (num_files, 4):
-        raise ValueError(f"Expected boxes of shape {(num_files, 4)}. Received: {boxes.shape}.")
-    shapes = {output_shape(plan): plan for plan in set(plans)}
-    if len(shapes) > 1:
-        raise ValueError(f"Steps must end in one shape. Received: {shapes}.")
-    boxed = np.zeros(num_files, bool) if boxes is None else np.isfinite(boxes).all(axis=1)
-    lost = [path for path, plan, has in zip(paths, plans, boxed) if "crop" in plan and not has]
-    if lost:
-        raise ValueError(
-            f"{len(lost)} of {num_files} files have the step 'crop' but no box, the first: "
-            f"{lost[0]}. Pass boxes, or leave out pictures with no face, or their 'crop'."
-        )
-    return next(iter(shapes))
-
-
-def _stamp(path: str) -> str:
-    """What tells, without reading a file, that it is the same as before."""
-    with name_in_errors(path):
-        stat = os.stat(path)
-    return f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _hash_of(files: list[str], plans: list[tuple], boxes: np.ndarray | None) -> str:
@@ -137,30 +110,36 @@ def _hash_of(files: list[str], plans: list[tuple], boxes: np.ndarray | None) -> 
     return state.hexdigest()[:16]
 
 
-def _fill(home: Path, shape: tuple[int, ...], prepared: Callable, description: str) -> None:
-    """Writes `pixels.npy.part` in blocks of rows; `done` says how many are safely on the disk."""
-    part, done, (num_rows, *_) = home / "pixels.npy.part", home / "done", shape
-    row_bytes = int(np.prod(shape[1:]))
+def _row(file: str, plan: tuple[str, ...], box: np.ndarray | None) -> bytes:
+    """The pixels of one file after its steps."""
+    return run(read(file), plan, box).tobytes()
+
+
+def _fill(home: Path, rows: list[tuple], shape: tuple[int, ...], description: str) -> None:
+    """Writes the array in blocks of rows; `done` says how many are safely on the disk."""
+    part, done, row_bytes = home / "pixels.npy.part", home / "done", math.prod(shape)
     num_safe = int(done.read_text()) if part.exists() and done.exists() else 0
-    require_space(home, (num_rows - num_safe) * row_bytes, "Prepared pictures")
+    require_space(home, (len(rows) - num_safe) * row_bytes, "Prepared pictures")
     if not num_safe:
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(rows), *shape))
     offset, num_block = np.load(part, mmap_mode="r").offset, max(_BLOCK_BYTES // row_bytes, 1)
     with (
         ThreadPoolExecutor(NUM_THREADS) as pool,
         explain_full_disk(part),
         open(part, "r+b") as stream,  # on a full disk a write is an error, a memory map a crash
-        progress(None, description, num_rows, "image", initial=num_safe) as bar,
+        progress(None, description, len(rows), "image", initial=num_safe) as bar,
     ):
         stream.seek(offset + num_safe * row_bytes)
-        for first in range(num_safe, num_rows, num_block):
-            rows = range(first, min(first + num_block, num_rows))
-            for row in pool.map(prepared, rows):
-                stream.write(row)
+        for first in range(num_safe, len(rows), num_block):
+            block = rows[first : first + num_block]
+            for pixels in pool.map(_row, *zip(*block)):
+                stream.write(pixels)
                 bar.update()
             stream.flush()
             os.fsync(stream.fileno())
-            write_atomically(done, partial(Path.write_text, data=str(rows.stop)))
+            write_atomically(done, partial(Path.write_text, data=str(first + len(block))))
+    os.replace(part, home / "pixels.npy")
+    done.unlink()
 
 
 def _delete_unused(folder: Path) -> None:

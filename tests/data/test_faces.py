@@ -145,7 +145,7 @@ def test_errors_say_what_to_do(tmp_path, find):
     file, cache = drawn(tmp_path / "in" / "a.png"), find.keywords["cache"]
     with pytest.raises(ValueError, match="subpath"):
         find([file], root=tmp_path / "other")
-    with pytest.raises(UnreadableImage, match="missing"):
+    with pytest.raises(FileNotFoundError, match="none.png"):
         find([tmp_path / "none.png"])
     saved(cache.with_suffix(".png")).rename(cache)
     with pytest.raises(ValueError, match="Delete it"):

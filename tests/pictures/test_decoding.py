@@ -10,18 +10,13 @@ from PIL import Image, ImageFile
 from src.pictures.decoding import UnreadableImage, decode, inspect, inspect_all, read_grey
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK"])
 def test_decode_gives_rgb_of_every_mode(tmp_path, mode):
     image = Image.fromarray(picture()).convert(mode)
-    image.save(tmp_path / "a.png")
-    pixels = decode(tmp_path / "a.png")
+    image.save(tmp_path / "a.tif")
+    pixels = decode(tmp_path / "a.tif")
     assert pixels.dtype == np.uint8 and pixels.flags.writeable
     assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
-
-
-def test_decode_cmyk(tmp_path):
-    Image.fromarray(picture()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
-    assert np.abs(decode(tmp_path / "a.jpg").astype(int) - picture()).mean() < 6
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -37,12 +32,11 @@ def test_decode_refuses_values_with_no_range(tmp_path, pixels):
 
 
 def test_decode_takes_the_first_frame(tmp_path):
-    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:], quality=95)
-    for name in ("a.gif", "a.mpo"):
-        assert np.abs(decode(tmp_path / name).astype(int) - [255, 0, 0]).max() < 6
-    assert inspect(tmp_path / "a.mpo")["format"] == "MPO"
+    red, blue = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
+    for kind in ("gif", "mpo"):
+        red.save(tmp_path / f"a.{kind}", save_all=True, append_images=[blue], quality=95)
+        assert np.abs(decode(tmp_path / f"a.{kind}").astype(int) - [255, 0, 0]).max() < 6
+        assert inspect(tmp_path / f"a.{kind}")["format"] == kind.upper()
 
 
 TURNED = Image.Exif()
@@ -54,9 +48,8 @@ DAMAGED = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00\x12\x01"
 def test_exif_is_told_but_not_applied_and_does_no_harm(tmp_path, exif, orientation):
     file = saved(tmp_path / "a.jpg", exif=exif)
     assert decode(file).shape == (40, 60, 3)
-    facts = inspect(file)
-    known = [facts[name] for name in ("width", "height", "orientation", "reason")]
-    assert known == [60, 40, orientation, None]
+    known = {"width": 60, "height": 40, "orientation": orientation, "reason": None}
+    assert inspect(file).items() >= known.items()
 
 
 REASONS = {"empty": "empty", "text": "not a picture", "folder": "directory", "none": "missing"}
@@ -106,8 +99,8 @@ def test_decoding_that_hides_truncation_is_refused(tmp_path, monkeypatch):
 
 
 def test_inspect_all_lists_rejects_in_order(tmp_path):
-    files = [saved(tmp_path / "a.jpg"), tmp_path / "none.jpg"]
-    files.append(saved(tmp_path / "b.png", picture()[..., 0]))
+    grey = saved(tmp_path / "b.png", picture()[..., 0])
+    files = [saved(tmp_path / "a.jpg"), tmp_path / "none.jpg", grey]
     table = inspect_all(files)
     assert table["reason"].isna().tolist() == [True, False, True]
     assert table["mode"].tolist()[::2] == ["RGB", "L"]

@@ -1,7 +1,6 @@
 """Steps against their definitions, written out or Pillow's own."""
 
 import io
-import itertools
 
 import numpy as np
 import pytest
@@ -12,25 +11,21 @@ from src.pictures import spectrum
 from src.pictures.steps import DEGRADATIONS, apply, output_shape, protocol_steps
 
 
-def test_squash_and_resize_are_pillows():
-    image = Image.fromarray(picture())
-    for step, method in (("squash:32", Image.BICUBIC), ("resize:32", Image.BILINEAR)):
-        assert np.array_equal(apply(picture(), (step,)), image.resize((32, 32), method))
-        assert np.array_equal(apply(picture(32, 32), (step,)), picture(32, 32))
+@pytest.mark.parametrize("step, method", [("squash", Image.BICUBIC), ("resize", Image.BILINEAR)])
+def test_squash_and_resize_are_pillows(step, method):
+    expected = Image.fromarray(picture()).resize((32, 32), method)
+    assert np.array_equal(apply(picture(), (f"{step}:32",)), expected)
 
 
-@pytest.mark.parametrize("height, width, rows, columns", [
-    (40, 60, slice(0, 40), slice(10, 50)),
-    (61, 40, slice(10, 50), slice(0, 40)),  # of an odd rest, one more is cut from the end
-    (30, 30, slice(0, 30), slice(0, 30)),
-    (1, 2, slice(0, 1), slice(0, 1)),
-])  # fmt: skip
-def test_square_cuts_out_the_middle(height, width, rows, columns):
-    pixels = picture(height, width)
-    assert np.array_equal(apply(pixels, ("square",)), pixels[rows, columns])
-    assert np.array_equal(apply(pixels[..., 0], ("square",)), pixels[rows, columns, 0])
-    with pytest.raises(ValueError, match="jpeg:number|needs a number"):
-        apply(pixels, ("square:8",))
+# Of an odd rest, one more is cut from the end.
+MIDDLES = {(40, 60): np.s_[:, 10:50], (61, 40): np.s_[10:50], (30, 30): np.s_[:]}
+
+
+@pytest.mark.parametrize("size", [*MIDDLES])
+def test_square_cuts_out_the_middle(size):
+    pixels, middle = picture(*size), MIDDLES[size]
+    assert np.array_equal(apply(pixels, ("square",)), pixels[middle])
+    assert np.array_equal(apply(pixels[..., 0], ("square",)), pixels[..., 0][middle])
 
 
 def test_jpeg_is_a_round_trip_through_pillow():
@@ -57,8 +52,7 @@ def test_chroma_scales_cb_and_cr():
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     cb, cr = 0.4 * 0.564 * (blue - luma), 0.4 * 0.713 * (red - luma)
     expected = [luma + 1.403 * cr, luma - 0.344 * cb - 0.714 * cr, luma + 1.773 * cb]
-    expected = np.stack(expected, axis=-1)
-    assert np.abs(apply(picture(), ("chroma:0.4",)) - expected).max() < 1.1
+    assert np.abs(apply(picture(), ("chroma:0.4",)) - np.dstack(expected)).max() < 1.1
     assert np.ptp(apply(picture(), ("chroma:0",)), axis=-1).max() == 0
     assert np.array_equal(apply(picture(), ("chroma:1",)), picture())
 
@@ -86,8 +80,6 @@ def test_blur_is_a_gaussian_of_a_sixth():
     weights /= weights.sum()
     blurred = apply(spot, ("blur:9",))[16:25, 16:25, 0]
     assert np.abs(blurred - 255 * np.outer(weights, weights)).max() < 1
-    with pytest.raises(ValueError, match="odd"):
-        apply(spot, ("blur:8",))
 
 
 def test_noise_follows_from_the_picture_alone():
@@ -102,19 +94,14 @@ def test_spectrum_is_recorded_as_uint8():
     assert np.array_equal(apply(picture(), ("spectrum",)), expected)
 
 
-@pytest.mark.parametrize("step", [*itertools.chain(*DEGRADATIONS.values()), "downscale:2.5"])
-def test_degradations_keep_the_shape_and_repeat(step):
-    for pixels in (picture(), picture()[..., 0]):
-        result = apply(pixels, (step,))
-        assert result.shape == pixels.shape and result.dtype == np.uint8
-        assert np.array_equal(result, apply(pixels, (step,)))
-
-
-@pytest.mark.parametrize("steps", DEGRADATIONS.values(), ids=DEGRADATIONS)
-def test_degradations_grow_worse(steps):
-    errors = [np.abs(apply(picture(64, 64), (step,)) - 1.0 * picture(64, 64)) for step in steps]
-    means = [error.mean() for error in errors]
-    assert len(steps) == 5 and means == sorted(means)
+@pytest.mark.parametrize("steps", [*DEGRADATIONS.values(), ("downscale:2", "downscale:2.5")])
+def test_degradations_keep_the_shape_repeat_and_grow_worse(steps):
+    for pixels in (picture(40, 60), picture(40, 60)[..., 0]):
+        results = [apply(pixels, (step,)) for step in steps]
+        assert all(result.shape == pixels.shape for result in results)
+        assert np.array_equal(results, [apply(pixels, (step,)) for step in steps])
+        errors = [np.abs(result - 1.0 * pixels).mean() for result in results]
+        assert errors == sorted(errors)
 
 
 WRONG = ["sharpen", "jpeg", "jpeg:", "jpeg:x", "jpeg:0", "jpeg:75.5", "grey:1", "", "noise:nan", 7]
@@ -122,7 +109,7 @@ WRONG = ["sharpen", "jpeg", "jpeg:", "jpeg:x", "jpeg:0", "jpeg:75.5", "grey:1", 
 
 @pytest.mark.parametrize("step", WRONG)
 def test_an_unknown_step_names_the_valid_ones(step):
-    with pytest.raises(ValueError, match="jpeg:number|needs a number"):
+    with pytest.raises(ValueError, match=f"no step {step!r}. Steps are: square, .*jpeg:1..100"):
         apply(picture(), (step,))
 
 
@@ -133,9 +120,10 @@ def test_apply_refuses_what_is_no_uint8_picture():
 
 
 def test_protocol_steps():
-    assert protocol_steps("report", num_jpeg=2, square_size=512) == ()
+    assert (
+        protocol_steps("report", 2, 512) == protocol_steps("report", 2, 512, squashed=False) == ()
+    )
     assert protocol_steps("controlled", num_jpeg=0, square_size=256) == ("squash:256",)
-    assert protocol_steps("report", 2, 512, squashed=False) == ()
     cut = protocol_steps("controlled", 1, 512, squashed=False)
     assert cut == ("square", "squash:512", "jpeg:75")
     with pytest.raises(ValueError, match="report, controlled"):

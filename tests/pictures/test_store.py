@@ -4,11 +4,10 @@ import errno
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from src.pictures.decoding import UnreadableImage, decode, read
 from src.pictures.steps import apply
 from src.pictures.store import prepare
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("resize:8",)
 
 
@@ -31,7 +29,7 @@ def assert_holds(prepared, files):
 
 
 def test_prepare_keeps_order_and_equals_apply(tmp_path):
-    files = make_files(tmp_path / "in")
+    files = make_files(tmp_path / "Fotos, été 2024" / "-#1")
     plans = [("squash:48", *["jpeg:75"] * (index % 3), "crop", "resize:16") for index in range(5)]
     boxes = np.linspace(0, 0.3, 20).reshape(5, 4) + [0, 0, 0.6, 0.6]
     pixels = prepare(files, plans, tmp_path / "out", boxes=boxes).pixels
@@ -39,12 +37,9 @@ def test_prepare_keeps_order_and_equals_apply(tmp_path):
     assert pixels.shape == (5, 16, 16, 3) and pixels.dtype == np.uint8
     for row, (file, plan, box) in enumerate(zip(files, plans, boxes)):
         assert np.array_equal(pixels[row], apply(decode(file), plan, box))
-
-
-@pytest.mark.parametrize("step", ["grey", "spectrum"])
-def test_one_channel_is_stored_as_one(tmp_path, step):
-    prepared = prepare(make_files(tmp_path / "in", 2), (step, "resize:16"), tmp_path / "out")
-    assert prepared.pixels.shape == (2, 16, 16, 1)
+    for step in ("grey", "spectrum"):
+        grey = prepare(files[:2], (step, "resize:16"), tmp_path / "out").pixels
+        assert np.array_equal(grey[0, ..., 0], apply(decode(files[0]), (step, "resize:16")))
 
 
 def test_a_finished_store_is_opened_without_reading_files(tmp_path, monkeypatch):
@@ -53,7 +48,7 @@ def test_a_finished_store_is_opened_without_reading_files(tmp_path, monkeypatch)
     monkeypatch.setattr(store, "read", None)
     moved = [shutil.copy(file, tmp_path / f"other {file.name}") for file in files]
     assert prepare(moved, STEPS, tmp_path / "out").folder == first.folder  # the same bytes
-    monkeypatch.setattr(store, "digest", None)
+    monkeypatch.setattr(store, "digest_of", None)
     monkeypatch.chdir(tmp_path)
     again = prepare([f"in/{index}.png" for index in range(5)], list(STEPS), tmp_path / "out")
     assert again.folder == first.folder and np.array_equal(again.pixels, first.pixels)
@@ -96,25 +91,25 @@ def test_a_store_that_no_call_opens_is_deleted_when_another_is_written(tmp_path)
     assert_holds(prepare(files[:1], STEPS, out), files[:1])
 
 
-SLOW = """
-import sys, time
-from pathlib import Path
-from src.pictures import store
-store._BLOCK_BYTES, read = 2 * 8 * 8 * 3, store.read
-store.read = lambda path: (time.sleep(0.1), read(path))[1]
-store.prepare(sorted(Path(sys.argv[1]).iterdir()), ("resize:8",), sys.argv[2])
-"""
+CONTEXT = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
+def _prepare_slowly(files, folder, seen, seconds):
+    store._BLOCK_BYTES = 2 * 8 * 8 * 3
+    store.read = lambda path: (time.sleep(seconds), seen.put(path), read(path))[2]
+    prepare(files, STEPS, folder)
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    files = sorted(make_files(tmp_path / "in", 40))
-    command = [sys.executable, "-c", SLOW, files[0].parent, tmp_path / "out"]
-    child = subprocess.Popen(command, cwd=ROOT)
+    files = make_files(tmp_path / "in", 40)
+    arguments = (files, tmp_path / "out", CONTEXT.SimpleQueue(), 0.05)
+    child = CONTEXT.Process(target=_prepare_slowly, args=arguments)
+    child.start()
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/*/done")) and time.monotonic() < deadline:
         time.sleep(0.02)
     child.kill()
-    child.wait()
+    child.join()
     (done,) = tmp_path.glob("out/*/done")
     num_done, decoded = int(done.read_text()), []
     monkeypatch.setattr(store, "read", lambda path: (decoded.append(path), read(path))[1])
@@ -125,17 +120,10 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert_holds(prepared, files)
 
 
-def _prepare_slowly(files, folder, queue):
-    store.read = lambda path: (time.sleep(0.02), queue.put(path), read(path))[2]
-    prepare(files, STEPS, folder)
-
-
 def test_of_two_processes_one_works_and_the_other_waits(tmp_path):
-    files = make_files(tmp_path / "in", 12)
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    queue = context.Queue()
-    arguments = (files, tmp_path / "out", queue)
-    workers = [context.Process(target=_prepare_slowly, args=arguments) for _ in range(2)]
+    files, queue = make_files(tmp_path / "in", 12), CONTEXT.Queue()
+    arguments = (files, tmp_path / "out", queue, 0.02)
+    workers = [CONTEXT.Process(target=_prepare_slowly, args=arguments) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -145,27 +133,13 @@ def test_of_two_processes_one_works_and_the_other_waits(tmp_path):
     assert_holds(prepare(files, STEPS, tmp_path / "out"), files)
 
 
-def test_names_with_spaces_and_accents_from_a_read_only_folder(tmp_path):
-    folder = tmp_path / "Fotos, été 2024"
-    files = [saved(folder / "a b" / "Zoë, 1 #.png"), saved(folder / "ö" / "-x.png")]
-    paths = [*files, *folder.iterdir(), folder]
-    for path in paths:
-        path.chmod(0o444 if path.is_file() else 0o555)
-    try:
-        assert_holds(prepare(files, STEPS, tmp_path / "out"), files)
-    finally:
-        for path in paths[::-1]:
-            path.chmod(0o755)
-
-
 def test_an_unreadable_file_is_named(tmp_path):
     files = make_files(tmp_path / "in", 3)
     files[1].write_bytes(files[1].read_bytes()[:200])
-    with pytest.raises(UnreadableImage, match=r"1\.png.*inspect_all"):
+    with pytest.raises(UnreadableImage, match=r"1\.png: .*truncated"):
         prepare(files, STEPS, tmp_path / "out")
-    for name, reason in (("none.png", "none.png: the file is missing"), ("in", "directory")):
-        with pytest.raises(UnreadableImage, match=reason):
-            prepare([tmp_path / name], STEPS, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="none.png"):
+        prepare([tmp_path / "none.png"], STEPS, tmp_path / "out")
 
 
 def test_a_small_disk_is_told_before_and_while_writing(tmp_path, monkeypatch):
@@ -176,36 +150,29 @@ def test_a_small_disk_is_told_before_and_while_writing(tmp_path, monkeypatch):
             prepare(files, STEPS, tmp_path / "out")
     assert not list(tmp_path.glob("out/*/pixels*"))
 
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
         with pytest.raises(DiskFull, match="is full. Make room"):
             prepare(files, STEPS, tmp_path / "out")
     assert_holds(prepare(files, STEPS, tmp_path / "out"), files)
 
 
-PARTLY = np.array([[0, 0, 1, 1], [np.nan] * 4])
+CROP = ("crop", "resize:8")
 
 
 @pytest.mark.parametrize(
     "steps, boxes, message",
     [
         ((), None, "resize:224"),
-        (("resize:8", "crop"), PARTLY, "many sizes"),
-        ([("resize:8",), ("resize:9",)], None, "one shape"),
-        ([("resize:8",), ("grey", "resize:8")], None, "one shape"),
-        ([("resize:8",)] * 3, None, "one for each of 2"),
-        (("crop", "resize:8"), None, "2 of 2 files"),
-        (("crop", "resize:8"), PARTLY, "1 of 2 files"),
-        (("resize:8",), PARTLY[:1], "shape"),
-        (("resize:8", "sharpen"), None, "no step 'sharpen'"),
+        (("resize:8", "crop"), [[0, 0, 1, 1]] * 2, "many sizes"),
+        ([("resize:8",), ("grey", "resize:8")], None, "which end in one shape"),
+        ([("resize:8",)] * 3, None, "2 files, 3 plans"),
+        (CROP, [[0, 0, 1, 1], [np.nan] * 4], "needs a box"),
+        (CROP, [[0, 0, 1, 1]], "2 plans, 1 boxes"),
     ],
 )
 def test_steps_and_boxes_must_fit_the_files(tmp_path, steps, boxes, message):
     with pytest.raises(ValueError, match=message):
         prepare(make_files(tmp_path / "in", 2), steps, tmp_path / "out", boxes=boxes)
-    with pytest.raises(ValueError, match="no files"):
+    with pytest.raises(ValueError, match="0 files"):
         prepare([], STEPS, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -3,7 +3,10 @@
 import base64
 import io
 import os
+import subprocess
+import sys
 
+import cv2
 import nbformat
 import numpy as np
 import pandas as pd
@@ -38,6 +41,16 @@ def come_in_this_order(text, *parts):
     return places == sorted(places)
 
 
+def read(name):
+    (cell,) = nbformat.read(name, as_version=4).cells
+    return cell
+
+
+def test_the_command_starts_without_keras():
+    code = "import sys, tools.run_notebooks; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=config.ROOT).returncode == 0
+
+
 def test_shows_output_and_says_where_the_results_are(project, capsys):
     project("01_a.ipynb", "print('one\\r two', end='')\nprint('\\r three')")
     project("02_b.ipynb", "import sys; print('four')")
@@ -45,48 +58,48 @@ def test_shows_output_and_says_where_the_results_are(project, capsys):
     out = capsys.readouterr().out
     assert come_in_this_order(out, "[1/2] 01_a", "three", "[2/2] 02_b", "four", "  all ")
     assert out.rstrip().endswith("summary.md")
-    (cell,) = nbformat.read("data/tiny/notebooks/01_a.ipynb", as_version=4).cells
+    cell = read("data/tiny/notebooks/01_a.ipynb")
     assert cell.outputs[0].text == " three\n" and cell.execution_count == 1
-    assert nbformat.read("notebooks/01_a.ipynb", as_version=4).cells[0].outputs == []
+    assert read("notebooks/01_a.ipynb").outputs == []
+    assert main(["01", "--in-place"]) == 0
+    assert read("notebooks/01_a.ipynb").outputs[0].text == " three\n"
 
 
 def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
-    wait = (
-        "import pathlib, time\nfor _ in range(300):\n"
-        "    if pathlib.Path('{}').exists(): break\n    time.sleep(0.1)\n"
+    meet = (
+        "import pathlib, time; pathlib.Path('{}').touch(); end = time.time() + 30\n"
+        "while not pathlib.Path('{}').exists(): assert time.time() < end\nprint('met')"
     )
-    tell = "import pathlib; pathlib.Path('{}').touch()\n"
-    check = "import pathlib; assert pathlib.Path('four').exists(); print('last')"
     project("01_a.ipynb", "print('first')")
     # Each waits for the other: neither would end alone.
-    project("03_c.ipynb", tell.format("three"), wait.format("four"), check)
-    project("04_d.ipynb", wait.format("three") + tell.format("four") + "print('after three')")
-    project("06_f.ipynb", check)
+    project("03_c.ipynb", meet.format("three", "four"))
+    project("04_d.ipynb", meet.format("four", "three"))
+    project("06_f.ipynb", "print('last')")
     assert main(["--jobs", "2"]) == 0
     out = capsys.readouterr().out
-    assert come_in_this_order(out, "first", "04 | after three", "[4/4] 06_f", "\nlast\n")
+    assert come_in_this_order(out, "first", "04 | met", "[4/4] 06_f", "\nlast\n")
     assert come_in_this_order(out, "  03_c", "  04_d", "  06_f")
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_failing_cell_is_explained_and_what_follows_does_not_begin(jobs, project, capsys):
+DIES = "import os, sys; print('last words', file=sys.__stderr__, flush=True); os._exit(9)"
+
+
+@pytest.mark.parametrize(
+    "jobs, cell, messages",
+    [
+        ("1", DIES, ["last words", "stopped.\nKernel died. Most often memory was short"]),
+        ("2", "raise ValueError('no archive')", ["03_c.ipynb stopped.\nValueError: no archive"]),
+    ],
+)
+def test_a_stop_is_explained_and_what_follows_does_not_begin(jobs, cell, messages, project, capfd):
     project("02_b.ipynb", "print('ran to its end')")
-    project("03_c.ipynb", "raise ValueError('no archive')")
+    project("03_c.ipynb", cell)
     project("06_f.ipynb", "print('never')")
     assert main(["--jobs", jobs]) == 1
-    captured = capsys.readouterr()
-    assert "03_c.ipynb stopped.\nValueError: no archive" in captured.err
-    assert "goes on from there" in captured.err
-    assert "ran to its end" in captured.out and "never" not in captured.out
-
-
-def test_a_kernel_that_dies_is_explained(project, capfd):
-    words = "import os, sys; print('last words', file=sys.__stderr__, flush=True); os._exit(9)"
-    project("01_a.ipynb", words)
-    assert main([]) == 1
-    error = capfd.readouterr().err
-    assert "01_a.ipynb stopped.\nKernel died. Most often memory was short" in error
-    assert "last words" in error
+    out, error = capfd.readouterr()
+    for message in (*messages, "goes on from there"):
+        assert message in error
+    assert "ran to its end" in out and "never" not in out
 
 
 def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys, monkeypatch):
@@ -103,23 +116,14 @@ def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys, monkeypatch):
     assert capsys.readouterr().out.endswith("03 | done\n")
 
 
-def test_in_place_and_by_number(project):
-    project("01_a.ipynb", "1 + 1")
-    project("02_b.ipynb", "raise SystemError")
-    assert main(["01", "--in-place"]) == 0
-    executed = nbformat.read("notebooks/01_a.ipynb", as_version=4)
-    assert executed.cells[0].outputs[0].data["text/plain"] == "2"
-    assert executed.metadata.language_info == {"name": "python"}
+WRONG = [
+    ("huge", [], "one of these: demo, sample, full, rehearsal, tiny"),
+    ("sample", [], "FACES, which is not set"),
+    ("tiny", ["07"], "No notebook matches 07"),
+]
 
 
-@pytest.mark.parametrize(
-    ("study", "arguments", "message"),
-    [
-        ("huge", [], "one of these: demo, sample, full, rehearsal, tiny"),
-        ("sample", [], "FACES, which is not set"),
-        ("tiny", ["07"], "No notebook matches 07"),
-    ],
-)
+@pytest.mark.parametrize("study, arguments, message", WRONG)
 def test_a_wrong_call_is_answered(study, arguments, message, project, capsys, monkeypatch):
     monkeypatch.delenv("FACES", raising=False)
     monkeypatch.setenv("STUDY", study)
@@ -131,13 +135,12 @@ def test_a_wrong_call_is_answered(study, arguments, message, project, capsys, mo
 
 def test_large_pictures_among_the_outputs_become_smaller():
     def output(pixels):
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG")
-        encoded = base64.b64encode(stream.getvalue()).decode()
-        return new_output("display_data", {"image/png": encoded}), len(encoded)
+        encoded = base64.b64encode(cv2.imencode(".png", pixels)[1]).decode()
+        return new_output("display_data", {"image/png": encoded})
 
     photograph = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    (large, length), (small, _) = output(photograph), output(photograph[:8, :8])
+    large, small = output(photograph), output(photograph[:8, :8])
+    length = len(large["data"]["image/png"])
     tidy(new_notebook(cells=[new_code_cell("x", outputs=[large, small])]))
     (data,) = large["data"].values()
     assert len(data) < 0.75 * length and set(small["data"]) == {"image/png"}
@@ -149,20 +152,15 @@ def test_a_run_is_compared_with_the_reference(project):
     assert run_notebooks._compared_with_reference(study) == []
     row = {"protocol": "report", "train_set": "inpainting", "test_set": "insight"}
     row |= {"real_source": "wiki", "metric": "auc", "value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
-    reference = pd.DataFrame([row] * 3)
-    reference = reference.assign(
-        model=["Fourier_DenseNet", "Fourier_DenseNet", "PCA_probe"], seed=[0, 1, 0]
-    )
+    models = ["Fourier_DenseNet", "Fourier_DenseNet", "PCA_probe"]
+    reference = pd.DataFrame([row] * 3).assign(model=models, seed=[0, 1, 0])
     study.figures.mkdir(parents=True)
     reference.to_csv(study.figures / "reference.csv", index=False)
     results = reference.assign(value=[0.75, 0.95, 0.1], ci_low=0.0, ci_high=1.0)
     results.to_csv(study.figures / "results.csv", index=False)
     summary, other = run_notebooks._compared_with_reference(study)
     assert "1 of 2 AUCs" in summary
-    expected = (
-        "Fourier_DenseNet, report, insight against wiki, seed 1: 0.950, reference [0.700, 0.900]"
-    )
-    assert other.strip() == expected
+    assert "insight against wiki, seed 1: 0.950, reference [0.700, 0.900]" in other
 
 
 @pytest.mark.parametrize(("platform", "counted"), [("darwin", 2 << 30), ("linux", 2 << 20)])
