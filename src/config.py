@@ -207,9 +207,8 @@ _DEMO_DIRECT = _direct(
         "VGG16_V1": dict(head=64, **_SMALL_VGG),
         "VGG16_V2": dict(head=256, **_SMALL_VGG),
         "VGG16_V3": dict(learning_rate=2e-3, batch_norm_momentum=0.97, epochs=8, **_SMALL_VGG),
-        # As the study shows pictures; all others see every pixel of the middle.
-        "DenseNet_V1": dict(epochs=6, view="resize", **_SMALL_DENSENET),
-        "DenseNet_V2": dict(epochs=5, first_stride=1, **_SMALL_DENSENET),
+        "DenseNet_V1": dict(epochs=6, first_stride=1, **_SMALL_DENSENET),
+        "DenseNet_V2": dict(first_stride=1, **_SMALL_DENSENET),
     },
     **dict(_SMALL, view="centre"),
 )
