@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..files import write_atomically
 from . import charts, style, tables
-from .page import escape, to_html, to_markdown
+from .web import escape, to_html, to_markdown, write_text
 
 NUM_HARDEST = 25  # generators in the figure; the table in `recall.csv` has all
 MIN_FAKES = 30  # of a generator in the figure
@@ -52,8 +51,7 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     markdown = "\n\n".join(text) + "\n"
     pages = {"md": markdown, "html": to_html(markdown, "True or Fake: scores", folder)}
     for ending, content in pages.items():
-        file = folder / f"summary.{ending}"
-        write_atomically(file, lambda to, content=content: to.write_text(content, encoding="utf-8"))
+        write_text(folder / f"summary.{ending}", content)
 
 
 def _counts(scores: pd.DataFrame) -> str:

@@ -19,7 +19,7 @@ from src import config
 from src.data import catalog
 from src.evaluation.comparisons import differences
 from src.evaluation.results import ALL_SEEDS, choose_threshold, write_results, write_scores
-from src.report import page, tables
+from src.report import numbers, page, tables, web
 
 DETECTORS = {
     "Metadata": "metadata",
@@ -98,7 +98,7 @@ def _written(study):
 
 
 def _table(study, rows, heading):
-    return cells_of(page.number_tables(study, rows)[heading])
+    return cells_of(numbers.number_tables(study, rows)[heading])
 
 
 def _draw(study, *names):
@@ -382,7 +382,12 @@ def test_what_was_not_run_is_named_with_its_command(study):
     how = "any test set: `make reproduce STUDY=tiny`, notebook 3"
     assert f"- DenseNet_V1 under `report` on {how}" in missing
     assert "- VGG16_V3 under `controlled` on gan140k: " in missing and "- VGG16_V1" not in missing
-    for title in (*page.EXTENDED, "Robustness", "Parts of the test set", "Where the"):
+    for title in (
+        "Trained on every generator in turn",
+        "Robustness",
+        "Parts of the test set",
+        "Where the",
+    ):
         assert f"### {title}" not in text and f"- {title}" in missing
     assert missing.count("`make extended STUDY=tiny`") == 1
     assert "The same fakes against other real photographs: `make reproduce STUDY=tiny`" in missing
@@ -495,7 +500,7 @@ def _chart(height, width):
 
 def _sizes(folder, *names):
     """The sizes of the figures in a page, and how long their texts are together."""
-    text = page.to_html("\n\n".join(f"![{name}]({name}.png)" for name in names), "title", folder)
+    text = web.to_html("\n\n".join(f"![{name}]({name}.png)" for name in names), "title", folder)
     found = re.findall(r'src="data:image/\w+;base64,([^"]*)"', text)
     sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in found]
     return sizes, sum(map(len, found))
@@ -503,10 +508,10 @@ def _sizes(folder, *names):
 
 def test_charts_become_palettes_and_photographs_jpeg():
     for image, expected in ((_chart(200, 300), "png"), (_noise(200, 300), "jpeg")):
-        kind, data = page.compressed(image)
+        kind, data = web.compressed(image)
         shown = Image.open(io.BytesIO(data))
         assert kind == expected == shown.format.lower() and shown.size == image.size
-    chart = Image.open(io.BytesIO(page.compressed(_chart(200, 300))[1]))
+    chart = Image.open(io.BytesIO(web.compressed(_chart(200, 300))[1]))
     assert np.array_equal(chart.convert("RGB"), _chart(200, 300))
 
 
@@ -521,18 +526,18 @@ def test_all_figures_together_keep_within_the_limit(tmp_path, monkeypatch):
         _noise(560, 480).save(tmp_path / f"{name}.png")
     _chart(60, 80).save(tmp_path / "d.png")
     unlimited = _sizes(tmp_path, *"abcd")[1]
-    monkeypatch.setattr(page, "MAX_BYTES", 330_000)
+    monkeypatch.setattr(web, "MAX_BYTES", 330_000)
     (*large, small), length = _sizes(tmp_path, *"abcd")
     assert length <= 330_000 * 4 / 3 + 16 < unlimited
     assert small == (80, 60) and len(set(large)) == 1
     assert large[0][0] / large[0][1] == pytest.approx(6 / 7, abs=0.01)
-    monkeypatch.setattr(page, "MAX_BYTES", 1)  # then as small as can still be read
+    monkeypatch.setattr(web, "MAX_BYTES", 1)  # then as small as can still be read
     assert [width for width, _ in _sizes(tmp_path, *"abcd")[0]] == [400, 400, 400, 80]
 
 
 def test_html_in_the_text_is_escaped(tmp_path):
     text = "# A <b>\n\n## Part & <i>one</i>\n\n<script>x</script>"
-    text = page.to_html(text, "<title> & $x", tmp_path)
+    text = web.to_html(text, "<title> & $x", tmp_path)
     assert "<script" not in text and "<b>" not in text and "<i>" not in text
     assert "<title>&lt;title&gt; &amp; $x</title>" in text
     assert '<h2 id="part0">' in text
@@ -546,7 +551,7 @@ def test_palettes_keep_the_colours_of_classes_apart():
     rows = [shades * color + (1 - shades) * 255 for color in (real, fake, (0, 0, 0))]
     pixels = np.repeat(rows, 60, axis=0).astype(np.uint8)
     pixels[90:94, 100:104] = insight
-    kind, data = page.compressed(Image.fromarray(pixels))
+    kind, data = web.compressed(Image.fromarray(pixels))
     shown = np.array(Image.open(io.BytesIO(data)).convert("RGB"), int)[92, 102]
     distance = [np.abs(shown - color).sum() for color in (real, fake, insight)]
     assert kind == "png" and np.argmin(distance) == 2 and distance[2] < 30, shown
@@ -554,7 +559,7 @@ def test_palettes_keep_the_colours_of_classes_apart():
 
 def test_markdown():
     frame = pd.DataFrame({"a|b": [1.23456, np.nan], "n": [3, 4], "text": ["x|y", None]}, [7, 8])
-    lines = page.to_markdown(frame, decimals=1).splitlines()
+    lines = web.to_markdown(frame, decimals=1).splitlines()
     assert lines[:2] == ["| a\\|b | n | text |", "| --- | --- | --- |"]
     assert lines[2:] == ["| 1.2 | 3 | x\\|y |", "|  | 4 |  |"]
 
@@ -562,17 +567,17 @@ def test_markdown():
 def test_intervals_never_hide_on_which_side_of_chance_they_end():
     bounds = np.random.default_rng(0).uniform(0.4, 0.6, (2000, 2)).round(3)
     rows = made_rows(value=bounds.mean(axis=1), ci_low=bounds[:, 0], ci_high=bounds[:, 1])
-    texts = page._with_texts(rows)["text"].str.extract(r"\[(.*), (.*)\]").astype(float)
+    texts = numbers.with_texts(rows)["text"].str.extract(r"\[(.*), (.*)\]").astype(float)
     assert np.array_equal(np.sign(texts - 0.5), np.sign(bounds - 0.5))
     values = {"value": [0.9, 0.5, 0.1, 0.55], "ci_low": [0.8, 0.4, 0.0, 0.5]}
     rows = made_rows(**values, ci_high=[1.0, 0.6, 0.2, 0.6])
     marked = ["0.90 [0.80, 1.00]", "*0.50 [0.40, 0.60]*", "▼ 0.10 [0.00, 0.20]"]
-    assert page._marked(rows)["text"].tolist() == [*marked, "*0.55 [0.50, 0.60]*"]
+    assert numbers._marked(rows)["text"].tolist() == [*marked, "*0.55 [0.50, 0.60]*"]
 
 
 def test_names_cannot_become_markdown(study):
     names = ["<b>", "a*b*c", "[x](y)", "a|b", "new\nline", "_x_", "VGG16_V3"]
-    table = page.number_tables(study, made_rows(model=names))["AUC under `controlled`"]
+    table = numbers.number_tables(study, made_rows(model=names))["AUC under `controlled`"]
     header, rows = cells_of(table.replace("\\|", "¦"))
     shown = ["\\<b\\>", "a\\*b\\*c", "\\[x\\](y)", "a¦b", "new line", "\\_x\\_", "VGG16_V3"]
     assert header == ["detector", "inpainting"] and [row[0] for row in rows] == shown
@@ -589,7 +594,7 @@ def test_tables_keep_their_order_and_show_what_is_missing(study):
     assert header == ["detector", "inpainting", "gan140k"]
     assert [row[0] for row in cells] == ["VGG16_V1", "VGG16_V3", "Unheard_of"]
     assert cells[0][2] == "–" and cells[1][2] == "0.80 [0.75, 0.85]"
-    assert page.number_tables(study, rows)["AUC under `report`"] == ""
+    assert numbers.number_tables(study, rows)["AUC under `report`"] == ""
 
 
 def test_foreign_and_unseen_real_photographs(study):
@@ -602,7 +607,7 @@ def test_foreign_and_unseen_real_photographs(study):
     header, cells = _table(study, rows, heading)
     assert header == ["protocol", "detector", "gan140k against gan140k", "gan140k against wiki"]
     assert cells == [["controlled", "VGG16_V3", "0.80 [0.75, 0.85]", "▼ 0.30 [0.25, 0.35]"]]
-    assert page.number_tables(study, rows.iloc[1:])[heading] == ""
+    assert numbers.number_tables(study, rows.iloc[1:])[heading] == ""
     alarms = made_rows(
         metric=["fpr_at_threshold", "fpr_at_threshold", "recall_real_at_threshold"],
         value=[0.25, 0.4, 0.9],
@@ -613,7 +618,7 @@ def test_foreign_and_unseen_real_photographs(study):
     header, cells = _table(study, alarms, heading)
     assert header == ["protocol", "detector", "wiki (its own)", "celeba"]
     assert cells == [["controlled", "VGG16_V3", "0.10 [0.05, 0.15]", "0.25 [0.20, 0.30]"]]
-    assert page.number_tables(study, alarms.iloc[1:])[heading] == ""
+    assert numbers.number_tables(study, alarms.iloc[1:])[heading] == ""
 
 
 def test_robustness_and_parts_of_the_test_set(study):
@@ -621,7 +626,7 @@ def test_robustness_and_parts_of_the_test_set(study):
         auc@grey auc@gender:male auc@gender:female""".split()
     rows = made_rows(metric=metrics, value=0.6 + np.arange(8) / 100)
     rows = pd.concat([rows, made_rows(model="never degraded")])
-    robustness = page.number_tables(study, rows)["Robustness"]
+    robustness = numbers.number_tables(study, rows)["Robustness"]
     first, second = (cells_of(part) for part in robustness.split("\n\n")[1::2])
     assert first[0] == ["protocol", "detector", "unchanged", "90", "50"]
     assert first[1] == [["controlled", "VGG16_V3", "0.60 / 0.61", "0.62 / 0.63", "0.64 / –"]]
@@ -639,7 +644,7 @@ def test_attention_beside_area_and_other_pictures(study):
     assert cells == [["controlled", "VGG16_V3", "**0.40 [0.35, 0.45] / 0.10 / 0.30**"]]
     _, cells = _table(study, rows.assign(ci_low=-0.01), heading)
     assert cells[0][2].startswith("0.40 [")
-    assert page.number_tables(study, rows.iloc[:1])[heading] == ""
+    assert numbers.number_tables(study, rows.iloc[:1])[heading] == ""
 
 
 def test_accuracy_and_f1_share_a_cell(study):
@@ -652,7 +657,7 @@ def test_accuracy_and_f1_share_a_cell(study):
 
 
 def test_every_table_of_no_rows_is_empty(study):
-    assert not any(page.number_tables(study, made_results().iloc[:0]).values())
+    assert not any(numbers.number_tables(study, made_results().iloc[:0]).values())
 
 
 def test_readme_table_shows_headline_rows_and_gaps(study):
