@@ -101,7 +101,7 @@ def made_figures():
     maps = {"report": TRAITS.set_index("trait")[["auc", "ci_low"]]}
     curves, reported = {KEY: history(2)}, {KEY: history(3)}
     return [
-        (data_charts.image_grid([picture], **title), {"T"}),
+        (data_charts.image_grid([picture], num_columns=1, **title), {"T"}),
         (
             data_charts.reconstructions(picture[None], picture[None] + 0.5, ["a"], **title),
             {"a", "0.2500", "reconstruction"},
@@ -119,7 +119,7 @@ def made_figures():
         (charts.training_curves(curves, reference=reported), {"validation, in the report"}),
         (charts.roc_curves({KEY: {"insight": scored()}}), {"VGG16_V3, report\n"}),
         (
-            charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}),
+            charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}, num_columns=1),
             {"VGG16_V3, report\nthreshold 0.40"},
         ),
         (charts.auc_dumbbells(both_protocols(), **title), {"X", "V", "did not learn at home"}),
