@@ -171,56 +171,6 @@ def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AU
 
 
 @styled
-def trait_bars(panels: dict, *, title) -> Figure:
-    """How well each trait of `audit.trait_table` tells fake from real: bars from 0.5."""
-    traits = next(iter(panels.values()))["trait"]  # the order of the first is that of all
-    figure, [axes] = new_axes(panels, 5.2, 0.36 * len(traits) + 0.6, 0.8, title, sharey=True)
-    for axis, table in zip(axes, panels.values()):
-        series = {"": table.set_index("trait").loc[traits].set_axis(traits.str.replace("_", " "))}
-        style.draw_intervals(axis, series, {"": FAKE}, value="auc", bars_from=0.5)
-        axis.set(xlim=(-0.02, 1.02), xlabel="AUC of the trait alone (0.5: tells nothing)")
-    return figure
-
-
-@styled
-def trait_maps(panels: dict, *, title) -> Figure:
-    """How well each trait tells each generator's pictures from their reals; 0.5 is white.
-
-    A panel is AUC, traits × generators, of the same traits in any order.
-    """
-    first = next(iter(panels.values()))
-    size = (1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0)
-    figure, [axes] = new_axes(panels, *size, title, sharey=True)
-    for axis, table in zip(axes, panels.values()):
-        table = table.loc[first.index].set_axis(first.index.str.replace("_", " "))
-        image = style.draw_matrix(axis, table.rename_axis(index=None, columns=None), fontsize=11)
-        axis.tick_params(axis="x", rotation=20)
-    figure.colorbar(image, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)
-    return figure
-
-
-@styled
-def probe_curves(panels: dict, *, title) -> Figure:
-    """AUC of `pca.linear_probe` over the number of components, and the band of chance."""
-    figure, [axes] = new_axes(panels, 4.8, 3.4, 0.8, title, sharey=True)
-    for axis, table in zip(axes, panels.values()):
-        k, mean, high = table["k"], table["null_mean"], table["null_high"]
-        look = {"color": GREY, "alpha": 0.3, "linewidth": 0, "label": "shuffled labels (90 %)"}
-        axis.fill_between(k, 2 * mean - high, high, **look)
-        axis.axhline(0.5, color=GREY, linewidth=1)
-        look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
-        draw_band(axis, k, table["auc"], table["ci_low"], table["ci_high"], **look)
-        axis.set(xscale="log", xlabel="number of components")
-        axis.set_xticks(k, k)
-        axis.minorticks_off()
-    both = pd.concat(panels.values())
-    limits = (min(0.4, both["ci_low"].min()), max(0.6, both["ci_high"].max()))
-    axes[0].set(ylabel="AUC", ylim=limits)
-    axes[0].legend(loc="upper left")
-    return figure
-
-
-@styled
 def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     """How much AUC falls with one ring of frequencies replaced, by `explain.ring_occlusion`."""
     figure, [[axis]] = new_axes([""], 6.4, 3.6, 0.4, title)
