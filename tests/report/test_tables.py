@@ -3,15 +3,8 @@ import pandas as pd
 import pytest
 from made_results import cells_of, made_results, made_rows
 
-from src import config
 from src.evaluation.results import ALL_SEEDS
 from src.report import numbers, original, tables
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path)
-    return config.get_study("tiny")
 
 
 def test_interval_table_keeps_the_order_of_its_rows():
@@ -91,21 +84,6 @@ def test_seeds_are_averaged(study):
     _, cells = cells_of(numbers.number_tables(study, rows)["Several seeds"])
     text = f"{values[:3].mean():.2f} ± {np.std(values[:3], ddof=1):.2f} (3)"
     assert cells == [["controlled", "a", text]]
-
-
-def test_matrix_marks_what_was_trained_on(study):
-    sets = ["insight", "text2img+insight+gan140k", "inpainting", "inpainting+insight"]
-    rows = made_rows(train_set=sets, model="Matrix_direct", test_set="insight")
-    others = [rows.assign(seed=1), rows.assign(protocol="report")]
-    rows = pd.concat([rows, rows.assign(test_set="inpainting", value=0.5), *others])
-    found = numbers.number_tables(study, tables.in_reading_order(study, rows))
-    header, cells = cells_of(found["Trained on every generator in turn"])
-    assert header == ["approach", "trained on", "inpainting", "insight"]
-    other, own = "0.50 [0.75, 0.85]", "**0.80 [0.75, 0.85]**"
-    names = ["inpainting", "insight", "all but inpainting", "inpainting + insight"]
-    assert [row[1] for row in cells] == names
-    assert [row[3] for row in cells] == ["0.80 [0.75, 0.85]", own, own, own]
-    assert [row[2] for row in cells] == [f"**{other}**", other, other, f"**{other}**"]
 
 
 def test_the_reports_numbers_are_read_as_they_are():
@@ -232,25 +210,6 @@ def test_networks_that_did_not_learn_by_a_plain_loop():
     daggers = tables.with_daggers(first.assign(metric="f1"), first)["model"]
     assert daggers.str.endswith(" †").tolist() == found[first.index].tolist()
     assert tables.unlearned(rows.iloc[:0]).empty
-
-
-def test_matrix_of_networks_that_did_not_learn(study):
-    names, sets = {"train_set": ["insight", "inpainting"]}, ["insight", "inpainting"]
-    rows = [
-        made_rows(model="Matrix_direct", test_set=test_set, value=values, **names)
-        for test_set, values in zip(sets, ([0.52, 0.9], [0.9, 0.8]))
-    ]
-    rows = pd.concat(rows, ignore_index=True)
-    found = tables.matrix(study, rows)
-    assert found.groupby("train_set")["learned"].all().to_dict() == {
-        "insight": False,
-        "inpainting": True,
-    }
-    means = tables.matrix_means(found).loc[("Matrix_direct", "one generator")]
-    assert means.to_dict() == pytest.approx({"generators it saw": 0.8, "others": 0.9})
-    heading = "Trained on every generator in turn"
-    _, cells = cells_of(numbers.number_tables(study, rows)[heading])
-    assert [row[1] for row in cells] == ["inpainting", "insight †"]
 
 
 def test_conditions_are_taken_apart(study):
