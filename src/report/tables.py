@@ -40,11 +40,8 @@ def against_chance(row) -> str:
 def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
     """A wide table, its rows and columns in the order in which they first occur; else NaN.
 
-    Args:
-        rows: A row for each cell; ValueError if two belong in one.
-        index: The column of `rows`, or a list of several, that name a row of the table.
-        columns: The same for the columns of the table.
-        values: The column of `rows` to show, or one value for each of `rows`.
+    `index` and `columns` are columns of `rows`, or lists of them; `values` is a column or one value
+    for each of `rows`. Raises ValueError if two of `rows` belong in one cell.
     """
     values = rows[values] if isinstance(values, str) else list(values)
     table = rows.assign(_shown=values).pivot(index=index, columns=columns, values="_shown")
@@ -101,10 +98,7 @@ def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows that stand for the study: means over seeds, where there are several trainings.
-
-    Apart from the seed, all that `marked` says of them is true.
-    """
+    """The rows that stand for the study: means over seeds, where there are several trainings."""
     rows = marked(study, results).query("own_training and own_reals and unconditional")
     rows = rows[rows["own_seed"] | (rows["seed"] == ALL_SEEDS)][[*results]]
     keys = [*DETECTOR_KEYS[:-1], "test_set", "metric"]
@@ -238,10 +232,7 @@ def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_seen(rows: pd.DataFrame) -> pd.Series:
-    """The least strength from which on a detector's interval stays above 0.5, by model; or NaN.
-
-    The rows are those of `strengths`.
-    """
+    """By model, the least of `strengths` from which on its interval stays above 0.5; or NaN."""
     seen = rows.assign(seen=rows["ci_low"] > 0.5).sort_values("strength", ascending=False)
     stays = seen.groupby("model")["seen"].cummin()
     return seen["strength"].where(stays).groupby(seen["model"]).min().rename("seen from")
