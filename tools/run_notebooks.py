@@ -28,7 +28,7 @@ from PIL import Image
 from src.config import ROOT, Study, get_study
 from src.data.catalog import faces_folder
 from src.files import write_atomically
-from src.report.page import compressed
+from src.report.web import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels

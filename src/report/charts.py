@@ -1,6 +1,7 @@
 """Figures of results. Each function returns a closed `Figure` and reads no files.
 
-`title` is that of the figure. A key is a word or a tuple of words: `("VGG16_V3", "report")`.
+`title` is that of the figure. A key is a word or a tuple of words: `("VGG16_V3", "report")`;
+`panels` gives each panel's data by its key.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from sklearn import metrics
 from ..config import LABELS
 from ..evaluation.results import ALL_SEEDS
 from . import style, tables
-from .style import FAKE, GREY, STYLE, draw_band, legend_below, new_axes, words
+from .style import FAKE, GREY, draw_band, legend_below, new_axes, styled, words
 
 _DEGRADED = {  # family → what its levels are
     "chroma": "colour kept (factor)",
@@ -26,7 +27,7 @@ _DEGRADED = {  # family → what its levels are
 }
 
 
-@plt.rc_context(STYLE)
+@styled
 def training_curves(
     histories: dict, *, reference: dict | None = None, mean_face=None, title=""
 ) -> Figure:
@@ -66,13 +67,9 @@ def training_curves(
     return legend_below(figure)
 
 
-@plt.rc_context(STYLE)
+@styled
 def roc_curves(panels: dict, *, title="") -> Figure:
-    """A panel for each detector, a curve for each test set, with AUC and numbers of images.
-
-    Args:
-        panels: Detector → test set → `(labels, scores)`, each `(N,)`.
-    """
+    """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
     figure, axes = new_axes(titles, 4.4, 4.5, 0, title, num_columns=num_columns)
     palette = style.colors([name for curves in panels.values() for name in curves])
@@ -92,13 +89,11 @@ def roc_curves(panels: dict, *, title="") -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
-def confusion_matrices(panels: dict, thresholds: dict, *, num_columns=5) -> Figure:
-    """Counts and shares of the reals and fakes that are called real and fake.
+@styled
+def confusion_matrices(panels: dict, thresholds: dict, *, num_columns) -> Figure:
+    """Of `(labels, scores)`: how many reals and fakes are called real and fake.
 
-    Args:
-        panels: Name → `(labels, scores)`, each `(N,)`.
-        thresholds: Name → the score from which on an image is called fake.
+    An image is called fake from the panel's own threshold on.
     """
     titles = [f"{words(name)}\nthreshold {thresholds[name]:.2f}" for name in panels]
     figure, axes = new_axes(titles, 2.9, 3.1, num_columns=num_columns)
@@ -115,14 +110,12 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns=5) -> Figu
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
     """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
 
-    Baselines stand above the networks; networks that did not learn at home are grey.
-
-    Args:
-        auc: Rows of `results.csv` in reading order, one for each detector, protocol and test set.
+    Baselines stand above the networks; networks that did not learn at home are grey. `auc` are rows
+    of `results.csv` in reading order, one for each detector, protocol and test set.
     """
     auc = auc.assign(network=auc["approach"].isin(tables.NETWORKS))
     firsts = auc.sort_values(["network", "protocol"]).drop_duplicates("model").set_index("model")
@@ -153,8 +146,8 @@ def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
     return legend_below(figure)
 
 
-@plt.rc_context(STYLE)
-def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC"):
+@styled
+def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC") -> Figure:
     """AUC in a matrix: teal is better than chance, brown worse. Or other shares, by their `label`.
 
     Args:
@@ -177,72 +170,9 @@ def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AU
     return figure
 
 
-@plt.rc_context(STYLE)
-def trait_bars(panels: dict, *, title) -> Figure:
-    """How well each trait tells fake from real: bars from 0.5, with intervals.
-
-    Args:
-        panels: Name → table of `audit.trait_table`; all have the traits of the first, in any order.
-    """
-    traits = next(iter(panels.values()))["trait"]
-    figure, [axes] = new_axes(panels, 5.2, 0.36 * len(traits) + 0.6, 0.8, title, sharey=True)
-    for axis, table in zip(axes, panels.values()):
-        series = {"": table.set_index("trait").loc[traits].set_axis(traits.str.replace("_", " "))}
-        style.draw_intervals(axis, series, {"": FAKE}, value="auc", bars_from=0.5)
-        axis.set(xlim=(-0.02, 1.02), xlabel="AUC of the trait alone (0.5: tells nothing)")
-    return figure
-
-
-@plt.rc_context(STYLE)
-def trait_maps(panels: dict, *, title) -> Figure:
-    """How well each trait tells each generator's pictures from their reals; 0.5 is white.
-
-    Args:
-        panels: Name → AUC, traits × generators; all with the traits of the first, in any order.
-    """
-    first = next(iter(panels.values()))
-    size = (1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0)
-    figure, [axes] = new_axes(panels, *size, title, sharey=True)
-    for axis, table in zip(axes, panels.values()):
-        table = table.loc[first.index].set_axis(first.index.str.replace("_", " "))
-        image = style.draw_matrix(axis, table.rename_axis(index=None, columns=None), fontsize=11)
-        axis.tick_params(axis="x", rotation=20)
-    figure.colorbar(image, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)
-    return figure
-
-
-@plt.rc_context(STYLE)
-def probe_curves(panels: dict, *, title) -> Figure:
-    """AUC of a linear probe over the number of principal components, and the band of chance.
-
-    Args:
-        panels: Name → table of `pca.linear_probe`.
-    """
-    figure, [axes] = new_axes(panels, 4.8, 3.4, 0.8, title, sharey=True)
-    for axis, table in zip(axes, panels.values()):
-        k, mean, high = table["k"], table["null_mean"], table["null_high"]
-        look = {"color": GREY, "alpha": 0.3, "linewidth": 0, "label": "shuffled labels (90 %)"}
-        axis.fill_between(k, 2 * mean - high, high, **look)
-        axis.axhline(0.5, color=GREY, linewidth=1)
-        look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
-        draw_band(axis, k, table["auc"], table["ci_low"], table["ci_high"], **look)
-        axis.set(xscale="log", xlabel="number of components")
-        axis.set_xticks(k, k)
-        axis.minorticks_off()
-    tables = pd.concat(panels.values())
-    limits = (min(0.4, tables["ci_low"].min()), max(0.6, tables["ci_high"].max()))
-    axes[0].set(ylabel="AUC", ylim=limits)
-    axes[0].legend(loc="upper left")
-    return figure
-
-
-@plt.rc_context(STYLE)
+@styled
 def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
-    """How much AUC falls with one ring of frequencies replaced, over frequency.
-
-    Args:
-        rings: Table of `explain.ring_occlusion`.
-    """
+    """How much AUC falls with one ring of frequencies replaced, by `explain.ring_occlusion`."""
     figure, [[axis]] = new_axes([""], 6.4, 3.6, 0.4, title)
     edges = np.append(rings["low"], rings["high"].iloc[-1])
     axis.axhline(0, color=GREY, linewidth=1)
@@ -263,7 +193,7 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
     """Share of fakes among the pictures with a calibrated score around x; a panel a test set.
 
@@ -289,24 +219,26 @@ def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
     return legend_below(figure)
 
 
-@plt.rc_context(STYLE)
-def false_alarm_bars(panels: dict, *, title) -> Figure:
-    """Share of real photographs called fake, by source and detector, with the rate on validation.
+@styled
+def false_alarm_bars(detectors: dict, *, title) -> Figure:
+    """Share of real photographs called fake, by source, with the rate on validation.
 
-    Args:
-        panels: Detector → table of `comparisons.false_alarms`.
+    `detectors` gives the table of `comparisons.false_alarms` by name.
     """
-    tables = {name: table.set_index("real_source") for name, table in panels.items()}
-    tested = {name: table.query("split == 'test'") for name, table in tables.items()}
-    counts = pd.concat(tested.values()).groupby(level=0, sort=False)["num_real"].agg(["min", "max"])
-    columns = ["value", "ci_low", "ci_high"]
-    series = {name: 100 * rows.reindex(counts.index)[columns] for name, rows in tested.items()}
-    height = len(counts) * (0.28 * len(panels) + 0.35)
+    alarms = pd.concat(detectors, names=["model"]).set_index("real_source", append=True)
+    tested = alarms[alarms["split"] == "test"]
+    counts = tested.groupby("real_source", sort=False)["num_real"].agg(["min", "max"])
+    series = {
+        name: 100
+        * tested.loc[name].droplevel(0)[["value", "ci_low", "ci_high"]].reindex(counts.index)
+        for name in detectors
+    }
+    height = len(counts) * (0.28 * len(detectors) + 0.35)
     figure, [[axis]] = new_axes([""], 7.6, height, 1.3, title)
-    drawn = style.draw_intervals(axis, series, style.detector_colors(panels), bars_from=0)
-    half = 0.36 / len(panels)
+    drawn = style.draw_intervals(axis, series, style.detector_colors(detectors), bars_from=0)
+    half = 0.36 / len(detectors)
     for name, at in drawn.items():
-        for valid in panels[name].query("split == 'valid'")["value"]:
+        for valid in detectors[name].query("split == 'valid'")["value"]:
             x, look = np.full(len(at), 100 * valid), {"label": "on validation", **style.OUTLINED}
             axis.vlines(x, at - half, at + half, linestyle=":", **look)
     labels = [f"{name}\n({style.span(pair)} photographs)" for name, *pair in counts.itertuples()]
@@ -315,12 +247,11 @@ def false_alarm_bars(panels: dict, *, title) -> Figure:
     return legend_below(figure)
 
 
-@plt.rc_context(STYLE)
+@styled
 def subgroup_dots(rows: pd.DataFrame, *, title) -> Figure:
     """AUC on all test images and on subgroups, with the most reals and fakes any detector scored.
 
-    Args:
-        rows: Of `results.csv`: `auc` and `auc@…` of one test set, protocol and seed.
+    `rows` of `results.csv` are `auc` and `auc@…` of one test set, protocol and seed.
     """
     rows = rows.assign(group=rows["metric"].str.partition("@")[2])
     groups = pd.Series(rows["group"].unique())
@@ -343,13 +274,12 @@ def subgroup_dots(rows: pd.DataFrame, *, title) -> Figure:
     return legend_below(figure)
 
 
-@plt.rc_context(STYLE)
+@styled
 def robustness_curves(rows: pd.DataFrame, *, title) -> Figure:
     """AUC over the level of each family of degradations, from clean pictures on the left.
 
-    Args:
-        rows: Of `results.csv`: `auc` and `auc@jpeg:90`, … of one test set, protocol and seed, each
-            family from mild to severe.
+    `rows` of `results.csv` are `auc` and `auc@jpeg:90`, … of one test set, protocol and seed, each
+    family from mild to severe.
     """
     family, _, level = rows["metric"].str.partition("@")[2].str.partition(":").to_numpy().T
     rows = rows.assign(family=family, level=np.where(family == "", "clean", level))
@@ -370,13 +300,9 @@ def robustness_curves(rows: pd.DataFrame, *, title) -> Figure:
     return legend_below(figure)
 
 
-@plt.rc_context(STYLE)
+@styled
 def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
-    """AUC over the strength of the generator's trace: a panel for each detector, the others grey.
-
-    Args:
-        rows: Of `tables.strengths`.
-    """
+    """AUC of `tables.strengths` by strength: a panel for each detector, the others grey."""
     curves = dict(list(rows.groupby("model", sort=False)))
     figure, axes = new_axes(list(curves), 2.8, 2.6, 0.4, title, num_columns=4, sharey=True)
     palette = style.detector_colors(curves)
@@ -391,30 +317,22 @@ def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
-    """AUC with a split by group (○) and by picture (●), a small mark for each seed.
-
-    Args:
-        rows: From `tables.leak_worth`.
-    """
+    """AUC of `tables.leak_worth`, split by group (○) and by picture (●), small for each seed."""
     sets = rows["test_set"].unique()
     figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(sets) + 0.4, 1.2, title)
-    looks = {
-        "by_group": ("split by group", "white", -0.12),
-        "by_picture": ("split by picture", FAKE, 0.12),
-    }
-    means = rows[rows["seed"] == ALL_SEEDS].pivot(index="test_set", columns="model", values="value")
-    pair = [f"Matrix_{name}" for name in ("by_group", "by_picture")]
-    axis.hlines(range(len(sets)), *means.reindex(index=sets, columns=pair).T.to_numpy(), color=GREY)
-    for name, (label, face, shift) in looks.items():
-        own = rows[rows["model"] == f"Matrix_{name}"]
-        places = pd.Series(range(len(sets)), sets)[own["test_set"]].to_numpy() + shift
-        mean, look = (own["seed"] == ALL_SEEDS).to_numpy(), {"edgecolors": FAKE, "zorder": 3}
-        axis.scatter(own["value"][~mean], places[~mean], 12, facecolors=face, **look)
-        axis.hlines(places[mean], own["ci_low"][mean], own["ci_high"][mean], color=FAKE)
-        axis.scatter(own["value"][mean], places[mean] - shift, 70, facecolors=face, **look)
-        axis.scatter([], [], facecolors=face, edgecolors=FAKE, label=label)
+    rows = rows.assign(at=pd.factorize(rows["test_set"])[0])
+    is_mean = rows["seed"] == ALL_SEEDS
+    for at, pair in rows[is_mean].groupby("at"):
+        axis.hlines(at, pair["value"].min(), pair["value"].max(), color=GREY)
+    for kind, face, shift in (("group", "white", -0.12), ("picture", FAKE, 0.12)):
+        own, look = rows["model"] == f"Matrix_by_{kind}", {"facecolors": face, "edgecolors": FAKE}
+        means, single = rows[own & is_mean], rows[own & ~is_mean]
+        axis.scatter(single["value"], single["at"] + shift, 12, zorder=3, **look)
+        axis.hlines(means["at"] + shift, means["ci_low"], means["ci_high"], color=FAKE)
+        axis.scatter(means["value"], means["at"], 70, zorder=3, **look)
+        axis.scatter([], [], label=f"split by {kind}", **look)
     axis.axvline(0.5, color=GREY, linewidth=1)
     axis.set_yticks(range(len(sets)), sets)
     axis.set(ylim=(len(sets) - 0.4, -0.6), xlabel="AUC (large: mean over seeds, 95 % interval)")

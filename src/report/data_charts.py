@@ -1,6 +1,7 @@
 """Figures of the data: pictures, files, spectra, components, and what networks look at.
 
-As in `charts`, each function returns a closed `Figure` and reads no files.
+As in `charts`, each function returns a closed `Figure` and reads no files, and `panels` gives each
+panel's data by its key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from ..config import LABELS
 from . import style
-from .style import FAKE, GREY, REAL, STYLE, draw_band, legend_below, new_axes, words
+from .style import FAKE, GREY, REAL, draw_band, legend_below, new_axes, show_picture, styled, words
 
 
-@plt.rc_context(STYLE)
+@styled
 def image_grid(
-    images: Sequence[np.ndarray], titles=(), *, num_columns=6, row_titles=(), title=""
+    images: Sequence[np.ndarray], titles=(), *, num_columns, row_titles=(), title=""
 ) -> Figure:
     """Pictures in rows, as they are: square pixels, no smoothing.
 
@@ -32,40 +33,34 @@ def image_grid(
     titles = titles if len(titles) else [""] * len(images)
     figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
     for axis, image in zip(axes.flat, map(np.asarray, images)):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        show_picture(axis, image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
         axis.title.set_fontsize(11)
-        axis.set(xticks=[], yticks=[])
-        style.remove_frame(axis)
     for axis, text in zip(axes[:, 0], row_titles):
         axis.set_ylabel(text)
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
     """Faces, what the autoencoder makes of them, and where it errs, with the mean squared errors.
 
-    Args:
-        originals: `(N, H, W, 3)`, `uint8`.
-        reconstructed: The same in `[0, 1]`.
-        titles: Above each face.
+    `originals` are `(N, H, W, 3)`, `uint8`, `reconstructed` the same in `[0, 1]`.
     """
     difference = reconstructed - originals / 255
     maps, errors = np.abs(difference).mean(axis=-1), (difference**2).mean(axis=(1, 2, 3))
     figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, num_rows=3)
-    for column, error, *images in zip(axes.T, errors, originals, reconstructed, maps):
-        for axis, image in zip(column, images):
-            shown = axis.imshow(image, cmap="magma", vmin=0, vmax=maps.max())
-            axis.set(xticks=[], yticks=[])
-            style.remove_frame(axis)
+    rows = {"original": originals, "reconstruction": reconstructed, "error": maps}
+    for row, (name, images) in zip(axes, rows.items()):
+        for axis, image in zip(row, images):
+            shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
+        row[0].set_ylabel(name)
+    for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
-    for axis, text in zip(axes[:, 0], ("original", "reconstruction", "error")):
-        axis.set_ylabel(text)
     figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def heat_overlays(
     pictures: np.ndarray, heats: Mapping[str | tuple, np.ndarray], boxes: np.ndarray, *, title
 ) -> Figure:
@@ -80,14 +75,14 @@ def heat_overlays(
     size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
     figure, axes = new_axes([""] * len(pictures), *size, title, num_rows=1 + len(heats))
     for axis, picture in zip(axes[0], pictures):
-        axis.imshow(picture)
+        show_picture(axis, picture)
     axes[0, 0].set_ylabel("picture")
     for row, (name, heat) in zip(axes[1:], heats.items()):
         cmap, lowest, labels = "magma", 0, ["0", "highest"]
         if heat.min() < 0:
             cmap, lowest, labels = "PuOr_r", -1, ["for real", "0", "for fake"]
         for axis, picture, values in zip(row, pictures, heat, strict=True):
-            axis.imshow(picture @ (0.299, 0.587, 0.114), cmap="gray", vmin=0, vmax=255)
+            show_picture(axis, picture @ (0.299, 0.587, 0.114), cmap="gray", vmin=0, vmax=255)
             highest = np.abs(values).max()
             if highest > 0:
                 axis.imshow(values / highest, cmap=cmap, vmin=lowest, vmax=1, alpha=0.6)
@@ -106,17 +101,14 @@ def heat_overlays(
         for axis in column:
             corner = (left - 0.5, top - 0.5)  # pixel 0 is drawn from -0.5 to 0.5
             axis.add_patch(plt.Rectangle(corner, right - left, bottom - top, **look))
-            axis.set(xticks=[], yticks=[])
-            style.remove_frame(axis)
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figure:
     """Mean spectrum of reals, of fakes, and their difference on one scale; a row a protocol.
 
-    Args:
-        means: `(protocol, label)` → `(S, S)`, grey levels from 0 to 255.
+    `means` gives `(S, S)`, grey levels from 0 to 255, by protocol and label.
     """
     protocols = list(dict.fromkeys(protocol for protocol, _ in means))
     names = ("real", "fake", "fake − real")
@@ -137,7 +129,7 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
     """Mean radial profile of every source with its 95 % interval, and each fake minus its reals.
 
@@ -170,22 +162,17 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def error_histograms(table: pd.DataFrame, *, title) -> Figure:
-    """Percent of the pictures with at most an error of reconstruction; fakes and their reals.
-
-    Args:
-        table: Columns `task`, `label`, `error`; a panel a task.
-    """
+    """Percent of the pictures with at most an `error` of reconstruction, by `task` and `label`."""
     tasks = table["task"].unique()
     figure, [axes] = new_axes(tasks, 3.6, 2.9, 0.7, title, sharey=True)
     for axis, task in zip(axes, tasks):
         for label in LABELS:
-            chosen = (table["task"] == task) & (table["label"] == label)
-            own = table.loc[chosen, "error"].sort_values()
-            percent = 100 * np.arange(1, len(own) + 1) / len(own)
+            own = table["error"][(table["task"] == task) & (table["label"] == label)]
             look = {"color": style.LABEL_COLORS[label], "label": f"{label} ({len(own)})"}
-            axis.plot(own, percent, drawstyle="steps-post", **look)
+            percent = 100 * np.arange(1, len(own) + 1) / len(own)
+            axis.plot(own.sort_values(), percent, drawstyle="steps-post", **look)
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.legend(loc="lower right", fontsize=10)
     plt.setp(axes, xlabel="mean squared error", xlim=(0, table["error"].quantile(0.99)))
@@ -193,7 +180,7 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     """Sizes, compression, and what a classifier makes of the files' headers; a row a protocol.
 
@@ -209,12 +196,15 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
     for (sizes, compression, joint), (name, (traits, labels, auc)) in zip(axes, rows.items()):
         for label, look in looks.items():
-            own = traits[np.asarray(labels) == LABELS.index(label)]
-            look = look | {"color": style.LABEL_COLORS[label], "linewidths": 0, "zorder": 3}
-            sizes.scatter(own["width"], own["height"], label=f"{label} ({len(own)})", **look)
+            own, color = (
+                traits[np.asarray(labels) == LABELS.index(label)],
+                style.LABEL_COLORS[label],
+            )
+            look = look | {"label": f"{label} ({len(own)})", "linewidths": 0, "zorder": 3}
+            sizes.scatter(own["width"], own["height"], color=color, **look)
             known = own["luminance_table"].dropna()
-            look = {"color": style.LABEL_COLORS[label], "alpha": 0.6}
-            compression.hist(known, bins, weights=np.full(len(known), 100 / len(own)), **look)
+            weights = np.full(len(known), 100 / len(own))
+            compression.hist(known, bins, weights=weights, color=color, alpha=0.6)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
         sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
@@ -228,7 +218,57 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
+def trait_bars(panels: dict, *, title) -> Figure:
+    """How well each trait of `audit.trait_table` tells fake from real: bars from 0.5."""
+    traits = next(iter(panels.values()))["trait"]  # the order of the first is that of all
+    figure, [axes] = new_axes(panels, 5.2, 0.36 * len(traits) + 0.6, 0.8, title, sharey=True)
+    for axis, table in zip(axes, panels.values()):
+        series = {"": table.set_index("trait").loc[traits].set_axis(traits.str.replace("_", " "))}
+        style.draw_intervals(axis, series, {"": FAKE}, value="auc", bars_from=0.5)
+        axis.set(xlim=(-0.02, 1.02), xlabel="AUC of the trait alone (0.5: tells nothing)")
+    return figure
+
+
+@styled
+def trait_maps(panels: dict, *, title) -> Figure:
+    """How well each trait tells each generator's pictures from their reals; 0.5 is white.
+
+    A panel is AUC, traits × generators, of the same traits in any order.
+    """
+    first = next(iter(panels.values()))
+    size = (1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0)
+    figure, [axes] = new_axes(panels, *size, title, sharey=True)
+    for axis, table in zip(axes, panels.values()):
+        table = table.loc[first.index].set_axis(first.index.str.replace("_", " "))
+        image = style.draw_matrix(axis, table.rename_axis(index=None, columns=None), fontsize=11)
+        axis.tick_params(axis="x", rotation=20)
+    figure.colorbar(image, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)
+    return figure
+
+
+@styled
+def probe_curves(panels: dict, *, title) -> Figure:
+    """AUC of `pca.linear_probe` over the number of components, and the band of chance."""
+    figure, [axes] = new_axes(panels, 4.8, 3.4, 0.8, title, sharey=True)
+    for axis, table in zip(axes, panels.values()):
+        k, mean, high = table["k"], table["null_mean"], table["null_high"]
+        look = {"color": GREY, "alpha": 0.3, "linewidth": 0, "label": "shuffled labels (90 %)"}
+        axis.fill_between(k, 2 * mean - high, high, **look)
+        axis.axhline(0.5, color=GREY, linewidth=1)
+        look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
+        draw_band(axis, k, table["auc"], table["ci_low"], table["ci_high"], **look)
+        axis.set(xscale="log", xlabel="number of components")
+        axis.set_xticks(k, k)
+        axis.minorticks_off()
+    both = pd.concat(panels.values())
+    limits = (min(0.4, both["ci_low"].min()), max(0.6, both["ci_high"].max()))
+    axes[0].set(ylabel="AUC", ylim=limits)
+    axes[0].legend(loc="upper left")
+    return figure
+
+
+@styled
 def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
     """Two components of each picture, coloured by class or generator.
 
@@ -246,7 +286,7 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) 
     return legend_below(figure, 4)
 
 
-@plt.rc_context(STYLE)
+@styled
 def scatter_pairs(points: np.ndarray, names, *, shares) -> Figure:
     """Each pair of the first three components of each picture; as `scatter_2d`, points `(N, 3)`."""
     figure, [axes] = new_axes([""] * 3, 4.2, 3.8)
@@ -272,7 +312,7 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
         axis.set(**{f"{letter}label": f"component {place + 1}{share}", f"{letter}ticks": []})
 
 
-@plt.rc_context(STYLE)
+@styled
 def scree(shares: np.ndarray) -> Figure:
     """How much of the variance each component explains, `(num_components,)`, and what is left."""
     figure, [[axis]] = new_axes([""], 7.2, 3.2, 0.6, "Scree plot of the joint PCA")
@@ -284,13 +324,9 @@ def scree(shares: np.ndarray) -> Figure:
     return figure
 
 
-@plt.rc_context(STYLE)
+@styled
 def leak_bars(leaks: pd.DataFrame) -> Figure:
-    """Share of the test pictures whose counterpart was trained on, for each kind of leak and split.
-
-    Args:
-        leaks: `leaks.leak_test` of several splits, with the column `split`.
-    """
+    """Share of the test pictures whose counterpart was trained on: `leaks.leak_test` by `split`."""
     figure, [[axis]] = new_axes([""], 6.6, 3.2, 0.8, "Test pictures with a counterpart in training")
     leaks = leaks.set_index("kind").assign(value=100 * leaks["test_in_train"].to_numpy())
     series = dict(iter(leaks.groupby("split", sort=False)))

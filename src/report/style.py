@@ -13,24 +13,7 @@ from matplotlib.patheffects import withStroke
 from ..config import Study
 from ..files import write_atomically
 
-STYLE = {
-    "figure.dpi": 80,  # in a notebook; files have DPI
-    "figure.constrained_layout.use": True,
-    "font.size": 12,
-    "axes.titlesize": 13,
-    "axes.labelsize": 12,
-    "figure.titlesize": 15,
-    "legend.fontsize": 11,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "lines.linewidth": 2,
-    "image.interpolation": "nearest",
-}
+styled = plt.style.context(Path(__file__).with_name("figures.mplstyle"))  # decorates what draws
 DPI = 150
 # Okabe and Ito's palette: people with any kind of colour vision can tell these colours apart.
 REAL, FAKE, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "#777777"
@@ -65,11 +48,7 @@ def _paired(names, palette) -> dict:
 
 
 def save_figure(figure: Figure, study: Study, name: str) -> Path:
-    """Writes `figures/<study>/<name>.png`, with a note if data are simulated; returns its path.
-
-    Args:
-        name: Without the ending, for example `"03_training_curves"`.
-    """
+    """Writes `figures/<study>/<name>.png`, with a note if data are simulated; returns its path."""
     if study.simulated and not any(text.get_gid() == "simulated" for text in figure.texts):
         note = figure.text(1, -0.005, "simulated data", ha="right", va="top", gid="simulated")
         note.set(fontsize=9, color=GREY, style="italic", in_layout=True)
@@ -90,22 +69,20 @@ def span(counts: Sequence[int]) -> str:
 
 
 def new_axes(
-    titles, width, height, margin=0.0, title="", *, num_columns=None, num_rows=None, **arguments
+    titles, width, height, margin=0.0, title="", *, num_columns=None, num_rows=None, sharey=False
 ) -> tuple[Figure, np.ndarray]:
     """A closed figure and its axes `(num_rows, num_columns)`; by default all stand in one row.
 
     Args:
         titles: One for each panel; with `num_rows`, one for each panel of the first row.
-        width: Of a panel in inches, as `height`.
-        margin: Inches for titles and a legend.
+        width: Of a panel in inches, as `height`; `margin` is for titles and a legend.
         title: Of the figure.
         num_rows: Rows of panels, all of them used.
-        arguments: Of `plt.subplots`.
     """
     num_columns = min(num_columns or len(titles), len(titles))
     shape = (num_rows or -(-len(titles) // num_columns), num_columns)
     size = (width * shape[1], height * shape[0] + margin)
-    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, **arguments)
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, sharey=sharey)
     plt.close(figure)  # else notebooks would show it twice
     for axis, name in zip(axes.flat, titles):
         axis.set_title(words(name))
@@ -139,6 +116,13 @@ def remove_frame(axis) -> None:
     axis.tick_params(length=0)
     axis.grid(False)
     axis.spines[:].set_visible(False)
+
+
+def show_picture(axis, picture, **look) -> AxesImage:
+    """Draws a picture without ticks and frame."""
+    axis.set(xticks=[], yticks=[])
+    remove_frame(axis)
+    return axis.imshow(picture, **look)
 
 
 def draw_matrix(

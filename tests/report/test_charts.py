@@ -47,7 +47,7 @@ def test_roc_curves_state_the_area_and_the_numbers_of_images():
     ],
 )
 def test_confusion_matrices_count_and_share(labels, scores, cells):
-    figure = charts.confusion_matrices({"A": (labels, scores)}, {"A": 0.5})
+    figure = charts.confusion_matrices({"A": (labels, scores)}, {"A": 0.5}, num_columns=1)
     assert words(figure.axes[0].texts) == cells
 
 

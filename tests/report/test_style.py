@@ -6,14 +6,7 @@ from made_charts import made_figures, texts
 from matplotlib.figure import Figure
 from PIL import Image
 
-from src import config
 from src.report import style
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path)
-    return config.get_study("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +22,16 @@ def test_every_chart_is_a_figure_with_its_words(figures):
         assert isinstance(figure, Figure) and words <= set(texts(figure)), words
 
 
-def test_saved_figures_say_once_and_outside_of_all_else_that_data_are_simulated(study, figures):
+def test_figures_say_once_and_outside_of_all_else_that_data_are_simulated(
+    study, figures, monkeypatch
+):
+    monkeypatch.setattr(style, "DPI", 50)
     for name, (figure, _) in enumerate(figures):
         for _ in range(2):  # a cell may be run again
             path = style.save_figure(figure, study, f"03_{name}")
         assert path == study.figures / f"03_{name}.png"
         with Image.open(path) as image:
-            assert image.format == "PNG" and min(image.size) > 100
-            assert round(image.info["dpi"][0]) == 150
+            assert image.format == "PNG" and round(image.info["dpi"][0]) == 50
         assert texts(figure).count("simulated data") == 1
         [note] = [text for text in figure.texts if text.get_gid() == "simulated"]
         panels = [axis.get_tightbbox() for axis in figure.axes]

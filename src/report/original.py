@@ -1,0 +1,89 @@
+"""The report's own tables and training histories (`data/report/`), and ours beside them."""
+
+import pandas as pd
+
+from ..config import ROOT, Study
+from . import tables
+
+REPORT = ROOT / "data" / "report"
+# The report's columns → our metrics. Its precision, recall and F1 are those of the class real.
+REPORT_METRICS = dict(
+    accuracy="accuracy", precision="precision_real", recall="recall_real", f1="f1_real", auc="auc"
+)
+# What the report calls otherwise: (approach, its name) → ours.
+REPORT_MODELS = {
+    ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
+    ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
+}
+F1_TOLERANCE = 0.2  # points; roundings to 0.01 explain less
+ACCURACY_TOLERANCE = 0.5  # points; a few lost images unbalance a set
+
+
+def read_tables() -> pd.DataFrame:
+    """The report's tables 5.1 to 5.6: `table, approach, model, train_set, test_set`; percent."""
+    return pd.read_csv(REPORT / "report_tables.csv", dtype={"table": str})
+
+
+def read_histories() -> dict[str, pd.DataFrame]:
+    """The report's two training histories, by model; fractions."""
+    histories = pd.read_csv(REPORT / "report_histories.csv").groupby("model")
+    return {model: rows.drop(columns="model").reset_index(drop=True) for model, rows in histories}
+
+
+def contradictions(reference: pd.DataFrame) -> pd.Series:
+    """What in a row of the report's tables cannot be, given its own precision P and recall R.
+
+    F1 is their harmonic mean, 2PR / (P + R). And with as many fakes as reals, a share R (1 − P) / P
+    of the fakes is called real: it cannot exceed 1, and the accuracy is the mean of R and of the
+    share of fakes called fake. Empty where nothing is wrong, or the report gives too few numbers.
+    """
+    sentences = []
+    for row in reference.itertuples():
+        precision, recall = row.precision / 100, row.recall / 100
+        f1 = 200 * precision * recall / (precision + recall)
+        called_real = 100 * recall * (1 - precision) / precision
+        accuracy = (100 * recall + 100 - called_real) / 2
+        parts = []
+        if abs(row.f1 - f1) > F1_TOLERANCE:
+            parts.append(f"F1 {row.f1:.2f}: precision and recall give {f1:.2f}")
+        if called_real > 100:
+            parts.append(f"precision and recall: need {called_real:.0f} % of the fakes called real")
+        elif abs(row.accuracy - accuracy) > ACCURACY_TOLERANCE:
+            parts.append(f"accuracy {row.accuracy:.2f}: precision and recall give {accuracy:.2f}")
+        sentences.append("; ".join(parts))
+    return pd.Series(sentences, index=reference.index, dtype=object)
+
+
+def beside_ours(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+    """The headline results under `report` next to the report's own numbers, in percent.
+
+    One row for each `approach`, `model`, `train_set` and `test_set`: `…_report` and `…_ours` for
+    each of `REPORT_METRICS`, NaN where only one side has the row, and `contradiction`.
+    """
+    given = read_tables()
+    names = [REPORT_MODELS.get(key, key[1]) for key in zip(given["approach"], given["model"])]
+    given = given.assign(model=names, contradiction=contradictions(given)).drop(columns="table")
+    keys, metrics = ["approach", "model", "train_set", "test_set"], REPORT_METRICS.values()
+    ours = tables.headline(study, results).query(
+        "protocol == 'report' and approach in @given.approach"
+    )
+    ours = ours[ours["metric"].isin(metrics)]
+    ours = ours.pivot(index=keys, columns="metric", values="value").reindex(columns=[*metrics])
+    ours = ours.mul(100).set_axis([*REPORT_METRICS], axis=1).reset_index()
+    both = given.merge(ours, how="outer", on=keys, suffixes=("_report", "_ours"))
+    order = pd.concat([given, ours])[keys].to_numpy().ravel("F")
+    both = tables.in_order(both, ["approach", "test_set", "model"], order.tolist())
+    columns = [f"{name}_{side}" for name in REPORT_METRICS for side in ("report", "ours")]
+    both = both[[*keys, *columns, "contradiction"]].reset_index(drop=True)
+    return both.fillna({"contradiction": ""})
+
+
+def texts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `beside_ours` with `"report / ours"` in a cell."""
+    texts = table[["model", "train_set", "test_set"]].copy()
+    for name in REPORT_METRICS:
+        pair = table[[f"{name}_report", f"{name}_ours"]]
+        texts[name] = [
+            " / ".join(f"{x:.1f}" if x == x else "–" for x in row) for row in pair.values
+        ]
+    return texts.join(table["contradiction"])
