@@ -20,8 +20,11 @@ def number_tables(
     rows = tables.headline(study, results)
     of_auc = rows[rows["metric"] == "auc"]
     parts = rows, of_auc, tables.conditions(study, results), tables.foreign(study, results)
-    rows, auc, conditions, foreign = (tables.with_daggers(part, of_auc) for part in parts)
-    auc, foreign = _marked(auc), _marked(foreign)
+    parts = (
+        tables.with_daggers(part, of_auc) for part in (*parts, tables.strengths(study, results))
+    )
+    rows, auc, conditions, foreign, strengths = parts
+    auc, foreign, strengths = _marked(auc), _marked(foreign), _marked(strengths)
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     matrix = _marked(tables.matrix(study, results))
     failed = ~matrix["learned"].astype(bool)
@@ -35,6 +38,7 @@ def number_tables(
     return {
         "AUC under `controlled`": _table(auc.query("protocol == 'controlled'"), ["model"]),
         "AUC under `report`": _table(auc.query("protocol == 'report'"), ["model"]),
+        "By strength of the trace": _table(strengths, ["model"], "strength"),
         "Accuracy / F1 at 0.5": _pairs(rows, ["accuracy", "f1"], _DETECTOR),
         "Accuracy / F1 at the validation threshold": _pairs(rows, of_threshold, _DETECTOR),
         "Several seeds": _table(tables.seeds(study, results), _DETECTOR),

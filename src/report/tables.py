@@ -180,7 +180,8 @@ def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     names = [*PROTOCOLS, "metadata", "geometry", "pixels", "pca", *NETWORKS]
     baselines = ["Metadata", "Face_box", "Pixel_statistics"]
     names += [name + end for name in baselines for end in ("", OWN)]
-    names += [net.name + end for net in study.direct for end in ("", "_imagenet", "_unit")]
+    ends = ("", "_imagenet", "_unit", "_resize", "_centre")
+    names += [network.name + end for network in study.direct for end in ends]
     names += study.test_sets
     return in_order(results, ["protocol", "approach", "model", "test_set"], names)
 
@@ -228,7 +229,8 @@ def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     rows = headline(replace(study, test_sets=study.aligned), results)
     rows = rows[rows["test_set"].isin(STRENGTHS) & (rows["metric"] == "auc")]
     rows = rows[(rows["protocol"] == "controlled") & ~rows["model"].str.endswith(OWN)]
-    return rows.assign(strength=rows["test_set"].map(STRENGTHS)).sort_values("strength")
+    rows = rows.assign(strength=rows["test_set"].map(STRENGTHS))
+    return rows.sort_values("strength", kind="stable")
 
 
 def first_seen(rows: pd.DataFrame) -> pd.Series:
