@@ -88,10 +88,10 @@ def main() -> None:
     seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak / 2**20:.2f} GiB")
 
-    hashes = random.integers(0, 2**64, num_thumbnails, dtype=np.uint64)
+    hashes, others = random.integers(0, 2**64, (2, num_thumbnails), dtype=np.uint64)
     start = time.perf_counter()
-    near_duplicates(hashes)
-    print(f"{time.perf_counter() - start:7.2f} s  near-duplicates among {num_thumbnails} hashes")
+    near_duplicates(hashes, others)
+    print(f"{time.perf_counter() - start:7.2f} s  near-duplicates of {num_thumbnails} hashes")
 
 
 if __name__ == "__main__":

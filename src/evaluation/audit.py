@@ -241,33 +241,15 @@ def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.Dat
 
 
 def score_traits(
-    study: Study,
-    table: pd.DataFrame,
-    traits: pd.DataFrame,
-    *,
-    approach: str,
-    name: str,
-    protocol: str,
+    study: Study, table: pd.DataFrame, traits: pd.DataFrame, approach: str, name: str, protocol: str
 ) -> pd.DataFrame:
-    """Writes scores and results of two baselines of gradient boosting on traits.
+    """Writes scores and results of two baselines of gradient boosting on traits; returns the rows.
 
     `name` is fitted on the training split of the training tasks, as a network is, and transferred.
     `<name>_own` is fitted on each test set itself, out of fold: what a network could exploit there,
     had it seen that generator.
 
-    Args:
-        study: Whose tasks.
-        table: From `catalog.task_steps` or `Pictures.table`.
-        traits: One row for each row of `table`.
-        approach: `"metadata"`, `"pixels"` or `"geometry"`.
-        name: Of the baseline.
-        protocol: `"report"` or `"controlled"`.
-
-    Returns:
-        The rows of `results.csv` of both.
-
-    Raises:
-        ValueError: If the training split lacks a class.
+    `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
     """
     table, values = table.reset_index(drop=True), traits.to_numpy(float)
     labels = (table["label"] == "fake").to_numpy(int)

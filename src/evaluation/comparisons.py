@@ -5,7 +5,7 @@ validation; tables hold the test split unless they say otherwise. Intervals are 
 whole groups. `scores` are those of one detector, as `results.read_scores` gives them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -93,10 +93,9 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
         One row a pair and test set: `first, second, test_set, real_source, auc_first, auc_second,
         difference` (first − second) with `ci_low, ci_high` and `p_value` of `intervals.compare`,
         `p_adjusted` (Holm), `significant` (the adjusted p-value is below 0.05), `num_real,
-        num_fake, num_groups`, and `num_left_out`, the images that only one of both has scored.
+        num_fake, num_groups`.
 
     Raises:
-        FileNotFoundError: If a detector has no scores.
         ValueError: If there are no pairs, or two detectors share no images of a test set.
     """
     pairs, rows = list(pairs), []
@@ -115,8 +114,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
                 )
             arrays = [paired[name] for name in ("label", "score_x", "score_y", "group")]
             row = {"first": first, "second": second, **dict(zip(TASK, task))}
-            row |= compare(*arrays, **options).iloc[0].to_dict()
-            rows.append(row | {"num_left_out": sum(map(len, frames)) - 2 * len(paired)})
+            rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
         raise ValueError(
             f"Expected pairs of detectors with a common test set of {study.name!r}: {pairs}."
@@ -127,7 +125,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     table["significant"] = table["p_adjusted"] < SIGNIFICANCE
     columns = ["first", "second", *TASK, "auc_first", "auc_second", "difference", "ci_low"]
     columns += ["ci_high", "p_value", "p_adjusted", "significant"]
-    return table[[*columns, "num_real", "num_fake", "num_groups", "num_left_out"]]
+    return table[[*columns, "num_real", "num_fake", "num_groups"]]
 
 
 def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
@@ -245,12 +243,7 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 
 
 def subgroups(
-    study: Study,
-    scores: pd.DataFrame,
-    attributes: pd.DataFrame,
-    card: dict,
-    *,
-    bounds: Mapping[str, float] | None = None,
+    study: Study, scores: pd.DataFrame, attributes: pd.DataFrame, card: dict, bounds=None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
@@ -261,18 +254,13 @@ def subgroups(
             the table lacks has the attributes of the photograph it was made from: the real one of
             its group with its file name. Columns of numbers are cut in two.
         card: Of the detector.
-        bounds: Column → where to cut it; else the median of the photographs of the validation
-            split.
+        bounds: Column → where to cut it; else the median of the validation photographs.
 
     Returns:
         Rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
         `auc@face_size:<0.31`, …; and the subgroups skipped, `test_set, real_source, subgroup,
         num_real, num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer
         than `MIN_IMAGES` of a class, or fewer than three groups with it.
-
-    Raises:
-        ValueError: If no validation photograph has a number to find the median of, and there is no
-            bound; or a path occurs twice in `attributes`.
     """
     twice = attributes.index[attributes.index.duplicated()]
     if len(twice):

@@ -23,6 +23,7 @@ from .intervals import estimate
 from .metrics import auc, check_labels
 
 MAX_FITTED = 2000  # pictures of 224×224×3: 1.2 GB in single precision
+_NUM_PERMUTATIONS, _NUM_RESAMPLES = 200, 1000  # of `linear_probe`
 
 
 class PrincipalComponents(NamedTuple):
@@ -43,10 +44,8 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     point; `pixels` may be a memory map. Signs are scikit-learn's: the largest value of each
     component is positive.
 
-    Args:
-        pixels: `(N, ...)`, any numbers; all but the first axis are flattened.
-        num_components: Fewer than `N`.
-        seed: Of the draw.
+    `pixels` are `(N, ...)`, any numbers; all but the first axis are flattened. Components are fewer
+    than `N`.
     """
     flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
     if not 0 < num_components <= min(num_rows - 1, flat.shape[1]):
@@ -110,14 +109,7 @@ def separable_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_probe(
-    components: np.ndarray,
-    labels: np.ndarray,
-    groups: Sequence,
-    ks: Sequence[int],
-    twins: Sequence | None = None,
-    *,
-    num_permutations: int = 200,
-    num_resamples: int = 1000,
+    components: np.ndarray, labels: np.ndarray, groups: Sequence, ks: Sequence[int], twins=None
 ) -> pd.DataFrame:
     """How well a line, a plane, … through the first k principal components divides fake from real.
 
@@ -132,8 +124,6 @@ def linear_probe(
         groups: `(N,)`.
         ks: Numbers of components, up to `K`.
         twins: `(N,)`, finer than the groups; `None`: the groups.
-        num_permutations: Shufflings of the labels.
-        num_resamples: Of the bootstrap behind the interval.
 
     Returns:
         A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high` (95th percentile of the
@@ -146,12 +136,12 @@ def linear_probe(
         )
     random = np.random.default_rng(0)
     twins = groups if twins is None else twins
-    sets = [labels, *(_shuffled(labels, twins, random) for _ in range(num_permutations))]
-    rows = []
+    sets = [labels, *(_shuffled(labels, twins, random) for _ in range(_NUM_PERMUTATIONS))]
+    rows, options = [], {"num_resamples": _NUM_RESAMPLES, "names": ("auc",)}
     for k in ks:
         scores = _out_of_fold(components[:, :k], np.column_stack(sets), groups)
         ranks = rankdata(scores[:, 0]) / len(labels)
-        row = estimate(labels, ranks, groups, num_resamples=num_resamples, names=("auc",)).iloc[0]
+        row = estimate(labels, ranks, groups, **options).iloc[0]
         null = np.array([auc(*columns, groups) for columns in zip(sets[1:], scores.T[1:])])
         found = [k, *row[["value", "ci_low", "ci_high"]], null.mean(), np.quantile(null, 0.95)]
         rows.append([*found, (1 + np.sum(null >= row["value"])) / (1 + len(null))])

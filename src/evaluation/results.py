@@ -1,6 +1,5 @@
 """From scores per image to `results.csv`: the tables around the functions of `metrics`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,11 +146,7 @@ def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
 
 
 def result_rows(
-    study: Study,
-    scores: pd.DataFrame,
-    card: dict,
-    names: Sequence[str] = _DETECTOR_METRICS,
-    condition: str = "",
+    study: Study, scores: pd.DataFrame, card: dict, names=_DETECTOR_METRICS, condition: str = ""
 ) -> pd.DataFrame:
     """A detector's rows of `results.csv`: metrics on every test set, of the test split only.
 
@@ -288,22 +283,16 @@ def read_results(study: Study) -> pd.DataFrame:
 
 
 def score_baseline(
-    study: Study,
-    table: pd.DataFrame,
-    probability: np.ndarray,
-    *,
-    approach: str,
-    name: str,
-    protocol: str,
+    study: Study, table: pd.DataFrame, score: np.ndarray, approach: str, name: str, protocol: str
 ) -> pd.DataFrame:
     """Writes scores and results of a baseline that is no saved network; returns its result rows.
 
-    `probability` is that of fake for each row of `table` (from `catalog.task_steps` or
+    `score` is the probability of fake for each row of `table` (from `catalog.task_steps` or
     `Pictures.table`), NaN where there is none. A name that ends in `_own` was fitted on each test
     set, out of fold: its threshold is 0.5, its `train_set` the test set, and it has no calibrated
     metrics.
     """
-    scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=probability)
+    scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=score)
     scores = scores[(scores["split"] != "train") & scores["score"].notna()]
     write_scores(study, model_id(name, protocol), scores)
     card = {"approach": approach, "model": name, "protocol": protocol, "seed": study.seed}
