@@ -51,10 +51,8 @@ def file_traits(files: Sequence[str | Path | bytes]) -> pd.DataFrame:
         `channels`, `exif` (1 if there is any); and of JPEGs, `NaN` for others: `luminance_table`
         and `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
         `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance:
-        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`.
-
-    Raises:
-        UnreadableImage: If a file is no picture.
+        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`. A file that is no picture is
+        an `UnreadableImage`.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_header_traits, files), columns=_FILE_TRAITS, dtype=float)
@@ -170,7 +168,7 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
 
 
 def trait_table(
-    traits: pd.DataFrame, labels, groups: Sequence, *, num_resamples: int = 1000, seed: int = 0
+    traits: pd.DataFrame, labels, groups: Sequence, num_resamples: int = 1000
 ) -> pd.DataFrame:
     """How well each trait alone, and all together, tell fake from real.
 
@@ -179,7 +177,6 @@ def trait_table(
         labels: `(N,)`, 1 for fake, 0 for real.
         groups: `(N,)`; groups are resampled whole, and no fold of the joint model divides one.
         num_resamples: Of the bootstrap behind the intervals.
-        seed: Of the bootstrap, the folds and the joint model.
 
     Returns:
         Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
@@ -191,8 +188,8 @@ def trait_table(
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
     values = traits.to_numpy(float)
-    scores[ALL_TRAITS] = cross_validated(_boosting(seed), values, labels, groups, seed)
-    options = {"num_resamples": num_resamples, "seed": seed, "names": ("auc",)}
+    scores[ALL_TRAITS] = cross_validated(values, labels, groups, seed=0)
+    options = {"num_resamples": num_resamples, "names": ("auc",)}
     rows = [estimate(labels, scores[name], groups, **options) for name in scores]
     table = pd.concat(rows).rename(columns={"value": "auc"}).assign(trait=list(scores))
     strength = (table["auc"] - 0.5).abs().where(table["trait"] != ALL_TRAITS, -1)
@@ -261,8 +258,7 @@ def score_traits(
     for _, rows in table.groupby("task"):
         part = rows.index.to_numpy()
         if rows["label"].nunique() == 2:
-            arrays = values[part], labels[part], rows["group"]
-            own[part] = cross_validated(_boosting(study.seed), *arrays, study.seed)
+            own[part] = cross_validated(values[part], labels[part], rows["group"], study.seed)
     own[table["split"] != "test"] = np.nan
     who = {"approach": approach, "protocol": protocol}
     scored = {name: transferred, name + OWN: own}
@@ -274,8 +270,8 @@ def _boosting(seed: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
 
 
-def cross_validated(model, values, labels, groups, seed: int) -> np.ndarray:
-    """Out-of-fold ranks `(N,)` in (0, 1); no fold divides a group, shares of fakes are alike.
+def cross_validated(values, labels, groups, seed: int) -> np.ndarray:
+    """Out-of-fold ranks `(N,)` of boosting; no fold divides a group, shares of fakes are alike.
 
     Ranks are within a fold. Pooled probabilities would run against the labels: the more fakes a
     fold has, the fewer the model of the others has seen.
@@ -285,6 +281,7 @@ def cross_validated(model, values, labels, groups, seed: int) -> np.ndarray:
     if num_folds < 2:
         raise ValueError("Expected at least 2 groups with real and 2 with fake pictures.")
     folds, ranks = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed), labels * 0.5
+    model = _boosting(seed)
     with threadpool_limits(1):  # in fits so small, threads mostly wait for each other
         for train, test in folds.split(values, labels, codes):
             scores = model.fit(values[train], labels[train]).predict_proba(values[test])[:, 1]

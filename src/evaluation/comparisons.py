@@ -55,10 +55,9 @@ def rank_agreement(values: pd.DataFrame) -> dict[str, float]:
 
     W is Friedman's statistic (corrected for ties) over its largest value: 1 where all test sets
     rank alike, about 1 / `num_test_sets` where ranks are chance. The p-value is of ranks permuted
-    within each test set: the chi-square approximation needs more sets than a study has.
-
-    Friedman (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith
-    (1939), "The problem of m rankings".
+    within each test set: the chi-square approximation needs more sets than a study has. Friedman
+    (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith (1939), "The
+    problem of m rankings".
 
     Args:
         values: Detectors × test sets, for example of AUC; detectors with a NaN are left out.
@@ -129,11 +128,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
 
 
 def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
-    """What each detector gains or loses by the control: AUC under `controlled` minus `report`.
-
-    Returns:
-        As `differences`, with `model` in place of the pair, and `auc_controlled` and `auc_report`.
-    """
+    """As `differences`, of each model: `auc_controlled` minus `auc_report`."""
     pairs = [(model_id(model, "controlled"), model_id(model, "report")) for model in models]
     table = differences(study, pairs).drop(columns="second")
     table["first"] = table["first"].str.removesuffix("-controlled")
@@ -194,16 +189,12 @@ def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
     """How many fakes of each generator are found: at 0.5, and when few of all reals are accused.
 
     Few are 1 % and 5 % of the reals of all sources together. A rate needs so many reals that two
-    decide, 200 for 1 %; else it is left out.
-
-    Args:
-        scores: `label` (1: fake), `generator`, `group`, `score`.
+    decide, 200 for 1 %; else it is left out. The scores need `label, generator, group, score`.
 
     Returns:
         One row a rule (`"threshold 0.5"`, `"1% false positives"`, …) and generator: `rule,
         threshold, false_positive_rate` (of these reals), `generator, value, ci_low, ci_high,
-        num_fake`, with the intervals of `intervals.rate`. They do not hold the doubt of the
-        threshold.
+        num_fake`; the intervals of `intervals.rate` do not hold the doubt of the threshold.
     """
     reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
     fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
@@ -228,8 +219,7 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 
     Returns:
         `split, real_source, value, ci_low, ci_high, num_real`: first the validation photographs by
-        which the threshold was chosen, then the test photographs of every source. Intervals are
-        those of `intervals.rate`.
+        which the threshold was chosen, then the test photographs of every source.
     """
     away = ~scores["test_set"].isin(card["train_set"].split("+"))
     tested = scores[scores["split"] == "test"].assign(away=away).sort_values("away", kind="stable")
@@ -249,11 +239,10 @@ def subgroups(
 
     Args:
         study: Gives `num_resamples` and the seed.
-        scores: Of the detector.
+        scores: Of the detector, like `card`.
         attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
             the table lacks has the attributes of the photograph it was made from: the real one of
             its group with its file name. Columns of numbers are cut in two.
-        card: Of the detector.
         bounds: Column → where to cut it; else the median of the validation photographs.
 
     Returns:

@@ -31,10 +31,8 @@ def estimate(
     Args:
         labels: `(N,)`, 0 or 1, both present.
         scores: `(N,)` in `[0, 1]`; or `(S, N)`, of S trainings.
-        groups: `(N,)`, the group of each image.
+        groups: `(N,)`, the group of each image; they are drawn `num_resamples` times.
         threshold: Scores of at least this are called fake; or one for each training.
-        num_resamples: How often groups are drawn.
-        seed: Of the draws.
         names: The metrics wanted.
 
     Returns:
@@ -57,12 +55,10 @@ def compare(
 
     Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
     Interval and p-value are of the same t-test and agree: the interval excludes 0 where the p-value
-    is below 0.05. Thresholds are 0.5.
+    is below 0.05. Thresholds are 0.5. Arguments are as for `estimate`.
 
     Args:
-        labels: As for `estimate`, like `groups`, `num_resamples`, `seed` and `names`.
-        first: `(N,)`, or `(S, N)` of S trainings; the number of trainings may differ.
-        second: The same.
+        first: `(N,)`, or `(S, N)` of S trainings; `second` may be of another number of trainings.
 
     Returns:
         As `estimate`, `value` and interval being those of the difference, with `value_first`,
