@@ -74,9 +74,9 @@ def main() -> None:
     seconds = timed(match_backgrounds, *random.integers(0, 256, shape, dtype=np.uint8))[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak:.2f} GiB")
-    hashes = random.integers(0, 2**64, num_thumbnails, dtype=np.uint64)
-    seconds = timed(near_duplicates, hashes)[1]
-    print(f"{seconds:7.2f} s  near-duplicates among {num_thumbnails} hashes")
+    hashes, others = random.integers(0, 2**64, (2, num_thumbnails), dtype=np.uint64)
+    seconds = timed(near_duplicates, hashes, others)[1]
+    print(f"{seconds:7.2f} s  near-duplicates of {num_thumbnails} hashes")
 
 
 if __name__ == "__main__":

@@ -1,79 +1,51 @@
-"""Plants a bug in a module's source, to see whether the checks notice: `python -m pytest
-tests/mutants.py`.
+"""Do the tests notice planted bugs? `python -m pytest tests/mutants.py`.
 
-The bugs stand in the tables `MUTANTS` of `tests/evaluation/mutants_*.py`: the code, the code with
-the bug, and the check that must fail on it. They match source text, so pytest does not collect this
-file by itself.
+The bugs stand in `planted_bugs`. They match source text, so pytest does not collect this file by
+itself.
 """
 
 import importlib
 import importlib.util
-import tempfile
 import types
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from planted_bugs import BUGS
 
 from src import config
 
-ROOMS = {"metrics": "evaluation", "results": "evaluation", "comparisons": "evaluation"}
-ROOMS |= {"intervals": "evaluation", "robustness": "detectors"}
+CASES = [
+    pytest.param(module, check, *bug, id=f"{module}: {bug[0]} → {bug[1]}")
+    for module, checks in BUGS.items()
+    for check, bugs in checks.items()
+    for bug in bugs
+]
 
 
-def tables():
-    """Module → its bugs."""
-    return {
-        f"src.{room}.{name}": importlib.import_module(f"evaluation.mutants_{name}").MUTANTS
-        for name, room in ROOMS.items()
-    }
-
-
-def pytest_generate_tests(metafunc):
-    if "bug" in metafunc.fixturenames:
-        cases = [
-            (module, name, bug) for module, found in tables().items() for name, bug in found.items()
-        ]
-        values = [(module, bug) for module, _, bug in cases]
-        metafunc.parametrize("module, bug", values, ids=[f"{m}: {n}" for m, n, _ in cases])
-
-
-def test_checks_notice_a_planted_bug(module, bug, tmp_path, monkeypatch):
+@pytest.mark.parametrize("module, check, old, new", CASES)
+def test_checks_notice_a_planted_bug(module, check, old, new, tmp_path, monkeypatch):
     monkeypatch.setattr(config, "HOME", tmp_path)
     test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
     num_resamples = 40 if module.endswith("results") else 60
     study = replace(config.get_study("tiny"), num_resamples=num_resamples, test_sets=test_sets)
-    must_be_noticed(module, bug, study, monkeypatch)
+    room, _, name = module.partition(".")
+    check = getattr(importlib.import_module(f"{room}.test_{name}"), check)
+    fixtures = {"code": plant(f"src.{module}", old, new, tmp_path), "study": study}
+    fixtures |= {"monkeypatch": monkeypatch}
+    arguments = check.__code__.co_varnames[: check.__code__.co_argcount]
+    with pytest.raises((Exception, pytest.fail.Exception)):  # noqa: B017
+        check(**{name: fixtures[name] for name in arguments})
 
 
-def plant(module_name: str, old: str, new: str) -> types.ModuleType:
+def plant(module: str, old: str, new: str, folder: Path) -> types.ModuleType:
     """A copy of the module in which `old` reads `new`; `old` must occur exactly once."""
-    source = Path(importlib.util.find_spec(module_name).origin).read_text(encoding="utf-8")
-    assert source.count(old) == 1, (
-        f"{old!r} occurs {source.count(old)} times in {module_name}; update the mutant."
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "mutant.py")
-        path.write_text(source.replace(old, new), encoding="utf-8")
-        spec = importlib.util.spec_from_file_location(f"{module_name}_mutant", path)
-        mutant = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(mutant)
+    source = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    if source.count(old) != 1:
+        pytest.exit(f"{old!r} occurs {source.count(old)} times in {module}; update the bug.", 1)
+    path = folder / "mutant.py"
+    path.write_text(source.replace(old, new), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(f"{module}_mutant", path)
+    mutant = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutant)
     return mutant
-
-
-def must_be_noticed(module_name: str, bug: tuple, *fixtures) -> None:
-    """Fails unless the check of `bug` fails on the module with it; gives the check as many fixtures
-    as it takes."""
-    old, new, check = bug
-    assert check.__code__.co_varnames[0] == "code", f"{check.__name__} takes no module."
-    arguments = (plant(module_name, old, new), *fixtures)[: check.__code__.co_argcount]
-    assert noticed(check, *arguments), f"{check.__name__} passes in spite of it."
-
-
-def noticed(check, *arguments) -> bool:
-    """Whether the check fails; a crash is noticed as well as a wrong number."""
-    try:
-        check(*arguments)
-    except (Exception, pytest.fail.Exception):  # noqa: BLE001
-        return True
-    return False

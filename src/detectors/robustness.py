@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..config import Study
 from ..data import catalog, readers
-from ..evaluation.comparisons import is_tested, rows_under
-from ..evaluation.results import SCORE_COLUMNS
+from ..evaluation.comparisons import is_tested
+from ..evaluation.results import SCORE_COLUMNS, result_rows
 from ..files import progress, write_atomically
 from ..pictures.batches import Batches
 from ..pictures.decoding import read
@@ -95,7 +95,7 @@ def degraded_rows(study: Study, scores: pd.DataFrame, card: dict) -> pd.DataFram
     """
     names = ("auc", "accuracy_at_threshold")
     parts = scores.groupby("condition", sort=False)
-    rows = [rows_under(study, part, card, condition, names) for condition, part in parts]
+    rows = [result_rows(study, part, card, names, condition) for condition, part in parts]
     return pd.concat(rows, ignore_index=True)
 
 

@@ -230,8 +230,7 @@ def rescore(study: Study) -> int:
 def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
     """A detector's rows of `results.csv`, merged in."""
     card = training.read_card(study.models / name)
-    names = {key: card[key] for key in ("approach", "model", "protocol")}
-    results = result_rows(study, read_scores(study, name), **names, card=card)
+    results = result_rows(study, read_scores(study, name), card)
     write_results(study, results)
     return results
 

@@ -28,20 +28,14 @@ _FORMAT = """The columns of SCORES (CSV or Parquet), one row an image and detect
 
 
 def read(file: Path) -> pd.DataFrame:
-    """Scores per image, with every column that `_FORMAT` lists.
-
-    Raises:
-        ValueError: If columns are missing, a label is neither real nor fake, a score is outside
-            [0, 1], or an image occurs twice in a test set of a detector.
-    """
+    """Scores per image, with every column that `_FORMAT` lists; `ValueError` on wrong rows."""
     table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
     if missing := [name for name in _COLUMNS if name not in table]:
         raise ValueError(f"{file} lacks the columns {missing}; received {list(table)}.\n{_FORMAT}")
     table = table.assign(**{name: value for name, value in _DEFAULTS.items() if name not in table})
     table = table if "group" in table else table.assign(group=table["path"])
-    labels = (
-        table["label"].astype(str).map({"real": 0, "fake": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1})
-    )
+    labels = table["label"].astype(str).str.removesuffix(".0")
+    labels = labels.map({"real": 0, "fake": 1, "0": 0, "1": 1})
     table["score"] = pd.to_numeric(table["score"])
     problems = {
         "no path or generator": table[["path", "generator"]].isna().any(axis=1),
@@ -56,14 +50,8 @@ def read(file: Path) -> pd.DataFrame:
 def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Metrics of every detector on every test set, and its recall on every generator.
 
-    Args:
-        table: From `read`.
-        num_resamples: Of the bootstrap behind the intervals.
-
-    Returns:
-        `model, test_set, metric, value, ci_low, ci_high, num_real, num_fake, num_groups`; and the
-        table of `comparisons.recall_by_generator` with `model` and `test_set`. A test set of one
-        class has no metrics; without reals it has no recall either.
+    The columns are `model, test_set` and those of `intervals.estimate`, and of
+    `comparisons.recall_by_generator`. A test set of one class is left out.
     """
     results, recalls = [], []
     parts = list(table.dropna(subset="score").groupby(["detector", "test_set"], sort=False))
@@ -71,16 +59,14 @@ def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFra
         if rows["label"].nunique() < 2:
             continue
         arrays = rows["label"], rows["score"], rows["group"]
-        found = estimate(*arrays, num_resamples=num_resamples)
-        results.append(found.assign(model=model, test_set=test_set))
-        recalls.append(recall_by_generator(rows).assign(model=model, test_set=test_set))
+        tables = estimate(*arrays, num_resamples=num_resamples), recall_by_generator(rows)
+        for found, table in zip((results, recalls), tables):
+            table.insert(0, "model", model)
+            table.insert(1, "test_set", test_set)
+            found.append(table)
     if not results:
-        raise ValueError(
-            "Expected a detector and test set with real and fake images: none has both."
-        )
-    first = ["model", "test_set"]
-    tables = (pd.concat(tables, ignore_index=True) for tables in (results, recalls))
-    return tuple(table[[*first, *table.columns.drop(first)]] for table in tables)
+        raise ValueError("Expected a detector and test set with real and fake images, found none.")
+    return pd.concat(results, ignore_index=True), pd.concat(recalls, ignore_index=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -37,26 +37,24 @@ _FILE_TRAITS = ["width", "height", "aspect", "bytes_per_pixel", "channels", "exi
 _FILE_TRAITS += ["luminance_table", "chrominance_table", "quality", "subsampling", "progressive"]
 _PIXEL_TRAITS = ["brightness", "contrast", "saturation", "sharpness", "noise"]
 _HIGH_PASS = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6  # white noise keeps its size
+_NUM_THREADS = 2
 
 
-def file_traits(files: Sequence[str | Path | bytes], *, num_threads: int = 2) -> pd.DataFrame:
+def file_traits(files: Sequence[str | Path | bytes]) -> pd.DataFrame:
     """Traits that a file shows before a pixel is decoded: only headers are read.
 
     Args:
         files: Paths, or the bytes of encoded pictures (see `replay`).
-        num_threads: Files in work at once.
 
     Returns:
         One row a file, in order. `width`, `height`, `aspect` (width / height), `bytes_per_pixel`,
         `channels`, `exif` (1 if there is any); and of JPEGs, `NaN` for others: `luminance_table`
         and `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
         `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance:
-        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`.
-
-    Raises:
-        UnreadableImage: If a file is no picture.
+        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`. A file that is no picture is
+        an `UnreadableImage`.
     """
-    with ThreadPoolExecutor(num_threads) as pool:
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_header_traits, files), columns=_FILE_TRAITS, dtype=float)
 
 
@@ -80,9 +78,9 @@ def _header_traits(file: str | Path | bytes) -> dict[str, float]:
                 traits["progressive"] = "progressive" in image.info
             return traits
     except Exception as error:  # damaged headers raise errors of many kinds
-        name = f"<{len(file)} bytes>" if in_memory else file
-        reason = "not a picture in a known format" if in_memory else reason_of(file, error)
-        raise UnreadableImage(name, reason) from error
+        if in_memory:
+            raise UnreadableImage(f"<{len(file)} bytes>", str(error)) from error
+        raise UnreadableImage(file, reason_of(file, error)) from error
 
 
 @lru_cache(maxsize=1)
@@ -99,13 +97,8 @@ def _luminance_tables() -> np.ndarray:
 def replay(file: str | Path, steps: Sequence[str]) -> bytes:
     """The file that the picture would lie in after a protocol's steps, for `file_traits`.
 
-    Args:
-        file: A picture.
-        steps: Of the protocol. They end in `jpeg:Q`, or leave the picture's size as it is, as of
-            one that has had its JPEGs: then its own bytes are returned.
-
-    Raises:
-        ValueError: If the steps change the picture and do not end in a file.
+    The steps end in `jpeg:Q`, or leave the picture's size as it is, as of one that has had its
+    JPEGs: then its own bytes are returned. Others are a `ValueError`.
     """
     if steps and steps[-1].startswith("jpeg:"):
         return run(read(file), steps, None).fp.getvalue()  # what the last step wrote
@@ -121,12 +114,7 @@ def replay(file: str | Path, steps: Sequence[str]) -> bytes:
 
 
 def traits_after_steps(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """`file_traits` of the files that pictures lie in after their steps, a row for each of `table`.
-
-    Args:
-        study: Whose pictures.
-        table: From `catalog.task_steps`, without last steps.
-    """
+    """`file_traits` after their steps, a row for each of `catalog.task_steps` (no last steps)."""
     keys = ["path", "steps"]
     once = table.drop_duplicates(keys)
     files = [
@@ -137,12 +125,11 @@ def traits_after_steps(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     return traits.loc[pd.MultiIndex.from_frame(table[keys])].reset_index(drop=True)
 
 
-def pixel_traits(pixels: np.ndarray, *, num_threads: int = 2) -> pd.DataFrame:
+def pixel_traits(pixels: np.ndarray) -> pd.DataFrame:
     """Traits of what a network sees, from each picture as a whole.
 
     Args:
         pixels: `(N, height, width, 3)`, `uint8`, RGB.
-        num_threads: Pictures in work at once.
 
     Returns:
         One row a picture: `brightness` (mean grey level), `contrast` (its standard deviation),
@@ -155,7 +142,7 @@ def pixel_traits(pixels: np.ndarray, *, num_threads: int = 2) -> pd.DataFrame:
         raise ValueError(
             f"Expected uint8 pixels (N, height, width, 3), received {pixels.dtype} {pixels.shape}."
         )
-    with ThreadPoolExecutor(num_threads) as pool:
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_picture_traits, pixels), columns=_PIXEL_TRAITS, dtype=float)
 
 
@@ -171,8 +158,7 @@ def _picture_traits(image: np.ndarray) -> tuple[float, ...]:
 def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     """Radial profile of the spectrum of every row of `catalog.task_steps`, `(num_rows, num_radii)`.
 
-    All pictures are squashed to one square after their steps, so that the profiles share their
-    axis.
+    All pictures are squashed to one square after their steps, so that the profiles share an axis.
     """
     square, profiles = f"squash:{study.square_size}", []
     for file, steps in zip(catalog.files(study, table), table["steps"]):
@@ -181,12 +167,8 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     return np.array(profiles)
 
 
-# What traits tell
-# -----------------------------------------------------------------------------------
-
-
 def trait_table(
-    traits: pd.DataFrame, labels, groups: Sequence, *, num_resamples: int = 1000, seed: int = 0
+    traits: pd.DataFrame, labels, groups: Sequence, num_resamples: int = 1000
 ) -> pd.DataFrame:
     """How well each trait alone, and all together, tell fake from real.
 
@@ -195,7 +177,6 @@ def trait_table(
         labels: `(N,)`, 1 for fake, 0 for real.
         groups: `(N,)`; groups are resampled whole, and no fold of the joint model divides one.
         num_resamples: Of the bootstrap behind the intervals.
-        seed: Of the bootstrap, the folds and the joint model.
 
     Returns:
         Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
@@ -207,8 +188,8 @@ def trait_table(
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
     values = traits.to_numpy(float)
-    scores[ALL_TRAITS] = cross_validated(_boosting(seed), values, labels, groups, seed)
-    options = {"num_resamples": num_resamples, "seed": seed, "names": ("auc",)}
+    scores[ALL_TRAITS] = cross_validated(values, labels, groups, seed=0)
+    options = {"num_resamples": num_resamples, "names": ("auc",)}
     rows = [estimate(labels, scores[name], groups, **options) for name in scores]
     table = pd.concat(rows).rename(columns={"value": "auc"}).assign(trait=list(scores))
     strength = (table["auc"] - 0.5).abs().where(table["trait"] != ALL_TRAITS, -1)
@@ -219,15 +200,9 @@ def trait_table(
 def traits_by_task(
     table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int = 1000
 ) -> pd.DataFrame:
-    """`trait_table` of every task, one under the other.
+    """`trait_table` of every task (column `generator`), one under the other.
 
-    Args:
-        table: From `catalog.task_steps`, or `Pictures.table`.
-        traits: One row for each row of `table`.
-        num_resamples: Of the bootstrap behind the intervals.
-
-    Returns:
-        As `trait_table`, with the column `generator`: the task.
+    `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
     """
     tables = []
     for generator, rows in table.reset_index(drop=True).groupby("task", sort=False):
@@ -240,20 +215,15 @@ def traits_by_task(
 def score_boxes(
     study: Study, table: pd.DataFrame, protocol: str, boxes: pd.DataFrame
 ) -> pd.DataFrame:
-    """Scores the baseline `Face_box`, what place and shape of the face tell, with `score_traits`.
+    """Scores the baseline `Face_box`, place and shape of the face, with `score_traits`.
 
-    Args:
-        study: Whose tasks.
-        table: Of the crops, `Pictures.table`.
-        protocol: That they were prepared under.
-        boxes: The table that they were cut by.
+    `table` is that of the crops (`Pictures.table`), `boxes` the table that they were cut by.
     """
     left, top, right, bottom = boxes_of(table, boxes).T
     traits = {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     traits = pd.DataFrame(traits).assign(aspect=traits["width"] / traits["height"])
-    return score_traits(
-        study, table, traits, approach="geometry", name="Face_box", protocol=protocol
-    )
+    who = {"approach": "geometry", "name": "Face_box", "protocol": protocol}
+    return score_traits(study, table, traits, **who)
 
 
 def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
@@ -263,69 +233,45 @@ def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.Dat
     """
     table = catalog.task_steps(study, records, protocol)
     traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
-    return score_traits(
-        study, table, traits, approach="metadata", name="Metadata", protocol=protocol
-    )
+    who = {"approach": "metadata", "name": "Metadata", "protocol": protocol}
+    return score_traits(study, table, traits, **who)
 
 
 def score_traits(
-    study: Study,
-    table: pd.DataFrame,
-    traits: pd.DataFrame,
-    *,
-    approach: str,
-    name: str,
-    protocol: str,
+    study: Study, table: pd.DataFrame, traits: pd.DataFrame, approach: str, name: str, protocol: str
 ) -> pd.DataFrame:
-    """Writes scores and results of two baselines of gradient boosting on traits.
+    """Writes scores and results of two baselines of gradient boosting on traits; returns the rows.
 
     `name` is fitted on the training split of the training tasks, as a network is, and transferred.
     `<name>_own` is fitted on each test set itself, out of fold: what a network could exploit there,
     had it seen that generator.
 
-    Args:
-        study: Whose tasks.
-        table: From `catalog.task_steps` or `Pictures.table`.
-        traits: One row for each row of `table`.
-        approach: `"metadata"`, `"pixels"` or `"geometry"`.
-        name: Of the baseline.
-        protocol: `"report"` or `"controlled"`.
-
-    Returns:
-        The rows of `results.csv` of both.
-
-    Raises:
-        ValueError: If the training split lacks a class.
+    `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
     """
     table, values = table.reset_index(drop=True), traits.to_numpy(float)
-    labels = (table["label"] == "fake").to_numpy()
+    labels = (table["label"] == "fake").to_numpy(int)
     train = ((table["split"] == "train") & table["task"].isin(study.train_sets)).to_numpy()
     with threadpool_limits(1):  # in fits so small, threads mostly wait for each other
         model = _boosting(study.seed).fit(values[train], check_labels(labels[train], values[train]))
         transferred = model.predict_proba(values)[:, 1]
     own = np.full(len(table), np.nan)
     for _, rows in table.groupby("task"):
+        part = rows.index.to_numpy()
         if rows["label"].nunique() == 2:
-            part = rows.index.to_numpy()
-            arrays = values[part], labels[part].astype(int), rows["group"]
-            own[part] = cross_validated(_boosting(study.seed), *arrays, study.seed)
-    own[(table["split"] != "test").to_numpy()] = np.nan
+            own[part] = cross_validated(values[part], labels[part], rows["group"], study.seed)
+    own[table["split"] != "test"] = np.nan
     who = {"approach": approach, "protocol": protocol}
-    return pd.concat(
-        [
-            score_baseline(study, table, transferred, name=name, **who),
-            score_baseline(study, table, own, name=name + OWN, **who),
-        ],
-        ignore_index=True,
-    )
+    scored = {name: transferred, name + OWN: own}
+    rows = [score_baseline(study, table, scored[each], name=each, **who) for each in scored]
+    return pd.concat(rows, ignore_index=True)
 
 
 def _boosting(seed: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
 
 
-def cross_validated(model, values, labels, groups, seed: int) -> np.ndarray:
-    """Out-of-fold ranks `(N,)` in (0, 1); no fold divides a group, shares of fakes are alike.
+def cross_validated(values, labels, groups, seed: int) -> np.ndarray:
+    """Out-of-fold ranks `(N,)` of boosting; no fold divides a group, shares of fakes are alike.
 
     Ranks are within a fold. Pooled probabilities would run against the labels: the more fakes a
     fold has, the fewer the model of the others has seen.
@@ -335,6 +281,7 @@ def cross_validated(model, values, labels, groups, seed: int) -> np.ndarray:
     if num_folds < 2:
         raise ValueError("Expected at least 2 groups with real and 2 with fake pictures.")
     folds, ranks = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed), labels * 0.5
+    model = _boosting(seed)
     with threadpool_limits(1):  # in fits so small, threads mostly wait for each other
         for train, test in folds.split(values, labels, codes):
             scores = model.fit(values[train], labels[train]).predict_proba(values[test])[:, 1]

@@ -2,10 +2,10 @@
 
 Nothing is trained here. Everything at a threshold uses the one of the detector's card, chosen on
 validation; tables hold the test split unless they say otherwise. Intervals are of 95 % and draw
-whole groups.
+whole groups. `scores` are those of one detector, as `results.read_scores` gives them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from .metrics import NUM_BINS, calibrated
 from .results import (
     FALSE_ALARMS,
     RESULT_COLUMNS,
+    TASK,
     model_id,
     read_scores,
     result_rows,
@@ -29,7 +30,8 @@ from .results import (
 SIGNIFICANCE = 0.05
 MIN_IMAGES = 10  # of each class in a subgroup
 _MIN_GROUPS = 3  # with a class in it: then some kind of group is there twice, and resamples differ
-_TASK = ["test_set", "real_source"]
+_NUM_PERMUTATIONS = 9999
+_FALSE_POSITIVE_RATES = (0.01, 0.05)  # of `recall_by_generator`
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -48,19 +50,17 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def rank_agreement(values: pd.DataFrame, num_permutations: int = 9999) -> dict[str, float]:
+def rank_agreement(values: pd.DataFrame) -> dict[str, float]:
     """Whether test sets rank detectors alike: Kendall's W, and the p-value of Friedman's test.
 
     W is Friedman's statistic (corrected for ties) over its largest value: 1 where all test sets
     rank alike, about 1 / `num_test_sets` where ranks are chance. The p-value is of ranks permuted
-    within each test set: the chi-square approximation needs more sets than a study has.
-
-    Friedman (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith
-    (1939), "The problem of m rankings".
+    within each test set: the chi-square approximation needs more sets than a study has. Friedman
+    (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith (1939), "The
+    problem of m rankings".
 
     Args:
         values: Detectors × test sets, for example of AUC; detectors with a NaN are left out.
-        num_permutations: Random ones, always with the same seed.
 
     Returns:
         `w, p_value, num_detectors, num_test_sets`; `w` and `p_value` are NaN with fewer than three
@@ -72,7 +72,7 @@ def rank_agreement(values: pd.DataFrame, num_permutations: int = 9999) -> dict[s
     ranks = stats.rankdata(values.to_numpy(float), axis=0).reshape(values.shape)
     if num_detectors < 3 or num_sets < 2 or not ranks.var(axis=0).any():
         return {"w": np.nan, "p_value": np.nan, **counts}
-    draws = np.random.default_rng(0).permuted(np.tile(ranks, (num_permutations, 1, 1)), axis=1)
+    draws = np.random.default_rng(0).permuted(np.tile(ranks, (_NUM_PERMUTATIONS, 1, 1)), axis=1)
     spread = np.append(ranks.mean(axis=1)[None], draws.mean(axis=2), axis=0).var(axis=1)
     p_value = np.mean(spread >= spread[0] - 1e-9)
     return {"w": spread[0] / ranks.var(axis=0).mean(), "p_value": p_value, **counts}
@@ -92,25 +92,28 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
         One row a pair and test set: `first, second, test_set, real_source, auc_first, auc_second,
         difference` (first − second) with `ci_low, ci_high` and `p_value` of `intervals.compare`,
         `p_adjusted` (Holm), `significant` (the adjusted p-value is below 0.05), `num_real,
-        num_fake, num_groups`, and `num_left_out`, the images that only one of both has scored.
+        num_fake, num_groups`.
 
     Raises:
-        FileNotFoundError: If a detector has no scores.
         ValueError: If there are no pairs, or two detectors share no images of a test set.
     """
     pairs, rows = list(pairs), []
     scores = {name: read_scores(study, name) for pair in pairs for name in pair}
+    options = {"num_resamples": study.num_resamples, "seed": study.seed}
     for first, second in pairs:
         for task in study.test_sets.items():
             frames = [scores[name][is_tested(scores[name], *task)] for name in (first, second)]
             if all(frame.empty for frame in frames):  # this set could not be had
                 continue
-            paired = _pair_scores(*frames, task[0])
-            arrays = [paired[name] for name in ("label", "first", "second", "group")]
-            options = {"num_resamples": study.num_resamples, "seed": study.seed}
-            row = {"first": first, "second": second, **dict(zip(_TASK, task))}
-            row |= compare(*arrays, **options).iloc[0].to_dict()
-            rows.append(row | {"num_left_out": sum(map(len, frames)) - 2 * len(paired)})
+            paired = pd.merge(*frames, on=["path", "label", "group"], validate="one_to_one")
+            if paired.empty:
+                raise ValueError(
+                    f"Expected {first} and {second} to have scored the same images of {task[0]!r}; "
+                    f"received {len(frames[0])} and {len(frames[1])} test rows, none in common."
+                )
+            arrays = [paired[name] for name in ("label", "score_x", "score_y", "group")]
+            row = {"first": first, "second": second, **dict(zip(TASK, task))}
+            rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
         raise ValueError(
             f"Expected pairs of detectors with a common test set of {study.name!r}: {pairs}."
@@ -119,67 +122,36 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     table = pd.DataFrame(rows).rename(columns=names)
     table["p_adjusted"] = holm(table["p_value"])
     table["significant"] = table["p_adjusted"] < SIGNIFICANCE
-    columns = ["first", "second", *_TASK, "auc_first", "auc_second", "difference"]
-    columns += ["ci_low", "ci_high", "p_value", "p_adjusted", "significant"]
-    return table[[*columns, "num_real", "num_fake", "num_groups", "num_left_out"]]
-
-
-def _pair_scores(first: pd.DataFrame, second: pd.DataFrame, test_set: str) -> pd.DataFrame:
-    """The rows of one task of two detectors side by side: those of the images both have scored."""
-    keys = ["path", "label", "group"]
-    tables = (
-        frame[[*keys, "score"]].rename(columns={"score": name})
-        for name, frame in (("first", first), ("second", second))
-    )
-    paired = pd.merge(*tables, on=keys, validate="one_to_one")
-    if paired.empty:
-        raise ValueError(
-            f"Expected both detectors to have scored the same images of {test_set!r}; received "
-            f"{len(first)} and {len(second)} test rows, none in common. Score the same records."
-        )
-    return paired
+    columns = ["first", "second", *TASK, "auc_first", "auc_second", "difference", "ci_low"]
+    columns += ["ci_high", "p_value", "p_adjusted", "significant"]
+    return table[[*columns, "num_real", "num_fake", "num_groups"]]
 
 
 def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
-    """What each detector gains or loses by the control: AUC under `controlled` minus `report`.
-
-    Args:
-        study: As for `differences`.
-        models: Names without protocol, for example `"VGG16_V3"`.
-
-    Returns:
-        As `differences`, with `model` in place of the pair, and `auc_controlled` and `auc_report`.
-    """
-    models = list(models)
+    """As `differences`, of each model: `auc_controlled` minus `auc_report`."""
     pairs = [(model_id(model, "controlled"), model_id(model, "report")) for model in models]
-    table = differences(study, pairs)
-    table["first"] = table["first"].map({first: model for (first, _), model in zip(pairs, models)})
+    table = differences(study, pairs).drop(columns="second")
+    table["first"] = table["first"].str.removesuffix("-controlled")
     names = {"first": "model", "auc_first": "auc_controlled", "auc_second": "auc_report"}
-    return table.drop(columns="second").rename(columns=names)
+    return table.rename(columns=names)
 
 
-def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -> pd.DataFrame:
+def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     """How many images with a score around x are fake, before and after calibration.
 
-    Args:
-        scores: As written by `results.write_scores`, for one detector.
-        card: `train_set`, `slope` and `intercept`.
-        num_bins: Bins of equal width between 0 and 1.
-
     Returns:
-        One row a bin that holds images: `test_set, real_source, in_domain, calibrated` (after the
-        card's calibration?), `bin` from 0, `mean_score, share_fake, num_images`. Photographs
-        without fakes are left out.
+        One row for each of `NUM_BINS` bins of equal width that holds images: `test_set,
+        real_source, in_domain, calibrated` (after the card's calibration?), `bin` from 0,
+        `mean_score, share_fake, num_images`. Photographs without fakes are left out.
     """
     tested, tables = scores[scores["split"] == "test"], []
-    for (test_set, real_source), rows in tested.groupby(_TASK, sort=False):
+    for task, rows in tested.groupby(TASK, sort=False):
         if rows["label"].nunique() < 2:
             continue
-        where = {"test_set": test_set, "real_source": real_source}
-        where["in_domain"] = test_set in card["train_set"].split("+")
+        where = dict(zip(TASK, task)) | {"in_domain": task[0] in card["train_set"].split("+")}
         after = calibrated(rows["score"], card["slope"], card["intercept"])
         for is_calibrated, score in ((False, rows["score"].to_numpy()), (True, after)):
-            number = np.minimum((score * num_bins).astype(int), num_bins - 1)
+            number = np.minimum((score * NUM_BINS).astype(int), NUM_BINS - 1)
             table = rows.assign(score=score, bin=number).groupby("bin", as_index=False)
             table = table.agg(
                 mean_score=("score", "mean"),
@@ -187,19 +159,16 @@ def reliability(scores: pd.DataFrame, card: dict, *, num_bins: int = NUM_BINS) -
                 num_images=("label", "size"),
             )
             tables.append(table.assign(**where, calibrated=is_calibrated))
-    columns = [*_TASK, "in_domain", "calibrated", "bin", "mean_score", "share_fake", "num_images"]
+    columns = [*TASK, "in_domain", "calibrated", "bin", "mean_score", "share_fake", "num_images"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
 def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
-    """The expected calibration error of every test set, before and after calibration.
+    """The expected calibration error of every test set of `reliability`, before and after.
 
     Of few images the error is never 0: each bin's share of fakes is a draw. `ece_by_chance` is what
     a detector with the calibrated scores would have if they were perfect probabilities (for a bin
     of n images with mean score p, √(2 p (1 − p) / (π n)) of the normal approximation).
-
-    Args:
-        bins: From `reliability`.
 
     Returns:
         `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`.
@@ -207,7 +176,7 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
     spread = bins["mean_score"] * (1 - bins["mean_score"]) * bins["num_images"]
     table = bins.assign(gap=gap, chance=np.sqrt(2 / np.pi * spread))
-    grouped = table.groupby([*_TASK, "in_domain", "calibrated"], sort=False)
+    grouped = table.groupby([*TASK, "in_domain", "calibrated"], sort=False)
     sums = grouped[["num_images", "gap", "chance"]].sum().unstack("calibrated", sort=False)
     counts = sums["num_images"][False]
     table = {"num_images": counts, "ece": sums["gap"][False] / counts}
@@ -216,39 +185,30 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table).reset_index()
 
 
-def recall_by_generator(
-    scores: pd.DataFrame, false_positive_rates: Sequence[float] = (0.01, 0.05)
-) -> pd.DataFrame:
+def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
     """How many fakes of each generator are found: at 0.5, and when few of all reals are accused.
 
-    Args:
-        scores: `label` (1: fake), `generator`, `group`, `score`; rows of one detector.
-        false_positive_rates: Allowed shares of the reals, all sources together. One of 1 % needs
-            200 reals, so that two decide; rates for which the reals are too few are left out.
+    Few are 1 % and 5 % of the reals of all sources together. A rate needs so many reals that two
+    decide, 200 for 1 %; else it is left out. The scores need `label, generator, group, score`.
 
     Returns:
         One row a rule (`"threshold 0.5"`, `"1% false positives"`, …) and generator: `rule,
         threshold, false_positive_rate` (of these reals), `generator, value, ci_low, ci_high,
-        num_fake`, with the intervals of `intervals.rate`. They do not hold the doubt of the
-        threshold.
+        num_fake`; the intervals of `intervals.rate` do not hold the doubt of the threshold.
     """
     reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
     fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
-    for allowed in false_positive_rates:
+    for allowed in _FALSE_POSITIVE_RATES:
         number = int(np.floor(allowed * len(reals) + 1e-9))  # whole images: 0.01 × 700 is 7
         if number >= 2:  # just above the first real that must not be accused
             thresholds[f"{100 * allowed:g}% false positives"] = np.nextafter(reals[number], 2)
     for rule, threshold in thresholds.items():
-        row = {
-            "rule": rule,
-            "threshold": threshold,
-            "false_positive_rate": (reals >= threshold).mean(),
-        }
+        row = {"rule": rule, "threshold": threshold}
+        row["false_positive_rate"] = (reals >= threshold).mean()
         for generator, rows in fakes.groupby("generator", sort=False):
             found = rate((rows["score"] >= threshold).to_numpy(), rows["group"])
             table.append(row | {"generator": generator, **found, "num_fake": len(rows)})
-    columns = ["rule", "threshold", "false_positive_rate", "generator"]
-    return pd.DataFrame(table, columns=[*columns, "value", "ci_low", "ci_high", "num_fake"])
+    return pd.DataFrame(table)
 
 
 def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
@@ -257,14 +217,9 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     Each photograph counts once: as it was prepared for the training set, where it was, else as in
     the first test set that holds it.
 
-    Args:
-        scores: As written by `results.write_scores`, for one detector.
-        card: `train_set` and `threshold`.
-
     Returns:
         `split, real_source, value, ci_low, ci_high, num_real`: first the validation photographs by
-        which the threshold was chosen, then the test photographs of every source. Intervals are
-        those of `intervals.rate`.
+        which the threshold was chosen, then the test photographs of every source.
     """
     away = ~scores["test_set"].isin(card["train_set"].split("+"))
     tested = scores[scores["split"] == "test"].assign(away=away).sort_values("away", kind="stable")
@@ -278,35 +233,23 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 
 
 def subgroups(
-    study: Study,
-    scores: pd.DataFrame,
-    attributes: pd.DataFrame,
-    card: dict,
-    *,
-    bounds: Mapping[str, float] | None = None,
+    study: Study, scores: pd.DataFrame, attributes: pd.DataFrame, card: dict, bounds=None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
     Args:
         study: Gives `num_resamples` and the seed.
-        scores: As written by `results.write_scores`, for one detector.
+        scores: Of the detector, like `card`.
         attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
             the table lacks has the attributes of the photograph it was made from: the real one of
             its group with its file name. Columns of numbers are cut in two.
-        card: Of the detector.
-        bounds: Column → where to cut it; else the median of the photographs of the validation
-            split.
+        bounds: Column → where to cut it; else the median of the validation photographs.
 
     Returns:
         Rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
         `auc@face_size:<0.31`, …; and the subgroups skipped, `test_set, real_source, subgroup,
-        num_real,
-        num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer than
-        `MIN_IMAGES` of a class, or fewer than three groups with it.
-
-    Raises:
-        ValueError: If no validation photograph has a number to find the median of, and there is no
-            bound; or a path occurs twice in `attributes`.
+        num_real, num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer
+        than `MIN_IMAGES` of a class, or fewer than three groups with it.
     """
     twice = attributes.index[attributes.index.duplicated()]
     if len(twice):
@@ -316,7 +259,7 @@ def subgroups(
     scores = scores.reset_index(drop=True)
     values = _attributes_of(scores, attributes)
     valid = validation_rows(scores, card["train_set"]).query("label == 0").index
-    found, skipped = [pd.DataFrame(columns=list(RESULT_COLUMNS))], []
+    found, skipped = [], []
     for name in attributes:
         column = values[name]
         if is_numeric_dtype(attributes[name]) and not is_bool_dtype(attributes[name]):
@@ -324,33 +267,24 @@ def subgroups(
             column = _cut(column, (bounds or {}).get(name, column[valid].median()))
         column = column.astype("object").fillna("unknown").astype(str)
         tested = scores.assign(value=column)[scores["split"] == "test"]
-        for (test_set, source, value), rows in tested.groupby([*_TASK, "value"]):
-            subgroup = f"{name}:{value}"
+        for (*task, value), rows in tested.groupby([*TASK, "value"]):
             classes = [rows[rows["label"] == label] for label in (0, 1)]
             counts = [len(part) for part in classes]
             num_groups = min(part["group"].nunique() for part in classes)
+            subgroup = f"{name}:{value}"
             if min(counts) < MIN_IMAGES or num_groups < _MIN_GROUPS or value == "unknown":
-                skipped.append((test_set, source, subgroup, *counts))
+                skipped.append((*task, subgroup, *counts))
             else:
-                found.append(rows_under(study, rows, card, subgroup, ("auc", FALSE_ALARMS)))
-    columns = [*_TASK, "subgroup", "num_real", "num_fake"]
-    found = pd.concat(found[1:] or found, ignore_index=True)
-    return found, pd.DataFrame(skipped, columns=columns)
+                found.append(result_rows(study, rows, card, ("auc", FALSE_ALARMS), subgroup))
+    skipped = pd.DataFrame(skipped, columns=[*TASK, "subgroup", "num_real", "num_fake"])
+    empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
+    return pd.concat(found, ignore_index=True) if found else empty, skipped
 
 
 def is_tested(table: pd.DataFrame, test_set: str, real_source: str) -> pd.Series:
     """Which rows are those of the test split of one task."""
     is_task = (table["test_set"] == test_set) & (table["real_source"] == real_source)
     return is_task & (table["split"] == "test")
-
-
-def rows_under(
-    study: Study, scores: pd.DataFrame, card: dict, condition: str, names: Sequence[str]
-) -> pd.DataFrame:
-    """A detector's rows of `results.csv` under a condition."""
-    who = {key: card[key] for key in ("approach", "model", "protocol")}
-    rows = result_rows(study, scores, **who, card=card, names=names)
-    return rows.assign(metric=rows["metric"] + "@" + condition)
 
 
 def _attributes_of(scores: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFrame:
@@ -380,11 +314,8 @@ def attributes(
 ) -> pd.DataFrame:
     """What is known of the validation and test photographs beside their label, for `subgroups`.
 
-    Args:
-        study: Whose tasks.
-        records: From `catalog.load`.
-        boxes: From `faces.face_boxes`; without it, or where it found no face, the size of a face is
-            what the source says.
+    The size of a face is that of `boxes` (from `faces.face_boxes`); without them, or where they
+    hold no face, what the source says.
 
     Returns:
         Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour`

@@ -6,7 +6,7 @@ degrees of freedom as there are groups, less one, on the scale of the logit (of 
 cannot leave [0, 1]: percentiles of so few groups are too narrow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,8 @@ def estimate(
     Args:
         labels: `(N,)`, 0 or 1, both present.
         scores: `(N,)` in `[0, 1]`; or `(S, N)`, of S trainings.
-        groups: `(N,)`, the group of each image.
+        groups: `(N,)`, the group of each image; they are drawn `num_resamples` times.
         threshold: Scores of at least this are called fake; or one for each training.
-        num_resamples: How often groups are drawn.
-        seed: Of the draws.
         names: The metrics wanted.
 
     Returns:
@@ -47,8 +45,7 @@ def estimate(
     """
     drawn = _drawn(labels, scores, groups, threshold, num_resamples, seed, names)
     value, error, df = _spread([drawn])
-    low, high = _interval(drawn.names, value, error, df, drawn.df + 1)
-    return drawn.table(value, low, high)
+    return drawn.table(value, *_interval(drawn.names, value, error, df, drawn.df + 1))
 
 
 def compare(
@@ -58,16 +55,10 @@ def compare(
 
     Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
     Interval and p-value are of the same t-test and agree: the interval excludes 0 where the p-value
-    is below 0.05. Thresholds are 0.5.
+    is below 0.05. Thresholds are 0.5. Arguments are as for `estimate`.
 
     Args:
-        labels: `(N,)`, 0 or 1, both present.
-        first: `(N,)`, or `(S, N)` of S trainings; the number of trainings may differ.
-        second: The same.
-        groups: `(N,)`.
-        num_resamples: How often groups are drawn.
-        seed: Of the draws.
-        names: The metrics wanted.
+        first: `(N,)`, or `(S, N)` of S trainings; `second` may be of another number of trainings.
 
     Returns:
         As `estimate`, `value` and interval being those of the difference, with `value_first`,
@@ -93,17 +84,10 @@ def compare(
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """The difference of estimates on different images, with the interval that both give.
+    """First − second of estimates on different images: `value, ci_low, ci_high` by their index.
 
     Zou and Donner (2008), "Construction of confidence limits about effect measures: a general
     approach". It takes the two as independent: of partly the same images it is too wide.
-
-    Args:
-        first: `value, ci_low, ci_high`, with an index that `second` has as well.
-        second: The same.
-
-    Returns:
-        The same columns, of the difference.
     """
     value = first["value"] - second["value"]
     below = [part["value"] - part["ci_low"] for part in (first, second)]
@@ -113,38 +97,22 @@ def difference(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean(values, groups) -> dict[str, float]:
-    """The mean of values, with an interval by Student's t over groups.
-
-    Args:
-        values: `(N,)`, one for each image.
-        groups: `(N,)`, the group of each image; at least two.
-
-    Returns:
-        `value, ci_low, ci_high`.
-    """
+    """The mean of values `(N,)`: `value, ci_low, ci_high`, by Student's t over groups."""
     values = np.asarray(values, dtype="float64")
-    index, num_groups = group_index(groups, len(values))
-    pulls = np.bincount(index, values - values.mean())
-    error = np.sqrt(num_groups / (num_groups - 1) * np.sum(pulls**2)) / len(values)
-    reach = stats.t.ppf(0.975, num_groups - 1) * error
-    value = float(values.mean())
-    return {"value": value, "ci_low": value - float(reach), "ci_high": value + float(reach)}
+    index, value = group_index(groups, len(values)), values.mean()
+    pulls = np.bincount(index, values - value)
+    error = np.sqrt(len(pulls) / (len(pulls) - 1) * np.sum(pulls**2)) / len(values)
+    reach = stats.t.ppf(0.975, len(pulls) - 1) * error
+    return {"value": float(value), "ci_low": float(value - reach), "ci_high": float(value + reach)}
 
 
 def rate(events, groups) -> dict[str, float]:
-    """Share of the images on which something happens, with an interval over groups.
+    """`value, ci_low, ci_high` of the share of the images `(N,)` on which a `bool` event happens.
 
     Wilson's interval (1927), with the number of independent images that would have the same
-    variance (Korn and Graubard, 1998, "Confidence intervals for proportions with small expected
-    number of positive counts estimated from survey data"). Where something happens always or never
-    there is no variance to see, and images of one group count as copies.
-
-    Args:
-        events: `(N,)`, `bool`.
-        groups: `(N,)`, the group of each image.
-
-    Returns:
-        `value, ci_low, ci_high`.
+    variance over groups (Korn and Graubard, 1998, "Confidence intervals for proportions with small
+    expected number of positive counts estimated from survey data"). Where something happens always
+    or never there is no variance to see, and images of one group count as copies.
 
     Raises:
         ValueError: If there are no images, or not a group for each.
@@ -153,10 +121,10 @@ def rate(events, groups) -> dict[str, float]:
     if events.dtype != bool or events.ndim != 1 or not len(events):
         received = f"{events.dtype}, {events.shape}"
         raise ValueError(f"Expected events bool, (N,), N > 0; received {received}.")
-    index, num_groups = group_index(groups, len(events))
+    index = group_index(groups, len(events))
     value, size, z = events.mean(), np.bincount(index), stats.norm.ppf(0.975)
     num = len(events) ** 2 / np.sum(size**2)
-    if 0 < value < 1 and num_groups > 1:
+    if 0 < value < 1 and len(size) > 1:
         pull = np.bincount(index, events - value)
         num = value * (1 - value) * len(events) ** 2 / max(np.sum(pull**2), 1e-12)
     num = min(num, len(events))
@@ -189,28 +157,25 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
         )
     trainings = np.atleast_2d(np.asarray(scores, "float64"))
     labels = check_arrays(labels, trainings[0])[0]
-    index, num_groups = group_index(groups, len(labels))
-    counts = {"num_real": int((labels == 0).sum()), "num_fake": int((labels == 1).sum())}
-    has_pairs = pairs_within_groups(labels, trainings[0], index)[1].any()
-    names = [
-        name
-        for name in names
-        if counts["num_real"] >= MIN_REALS.get(name, 0)
-        and (has_pairs or name != "auc_within_group")
-    ]
+    index = group_index(groups, len(labels))
+    num_real, num_groups = int((labels == 0).sum()), index.max() + 1
+    left_out = {name for name, least in MIN_REALS.items() if num_real < least}
+    if not pairs_within_groups(labels, trainings[0], index)[1].any():
+        left_out.add("auc_within_group")
+    names = [name for name in names if name not in left_out]
     functions = [
         weighted_metrics(labels, check_arrays(labels, one)[1], index, at, names)
         for one, at in zip(trainings, np.broadcast_to(threshold, len(trainings)))
     ]
-    chunks = _group_counts(labels, index, num_groups, num_resamples, seed)
+    chunks = _group_counts(labels, index, num_resamples, seed)
     draws = [np.mean([function(chunk) for function in functions], axis=0) for chunk in chunks]
     values = np.concatenate([function(np.ones((1, num_groups))) for function in functions])
     scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
-    counts["num_groups"] = num_groups
+    counts = {"num_real": num_real, "num_fake": len(labels) - num_real, "num_groups": num_groups}
     return _Drawn(names, values, np.concatenate(draws), counts, max(scarcer - 1, 1))
 
 
-def _spread(parts: Sequence[_Drawn]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _spread(parts: list[_Drawn]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value, standard error and degrees of freedom of one detector, or of first − second."""
     value = parts[0].values.mean(axis=0) - sum(part.values.mean(axis=0) for part in parts[1:])
     draws = parts[0].draws - sum(part.draws for part in parts[1:])
@@ -250,8 +215,9 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     return low, high
 
 
-def _group_counts(labels, index, num_groups, num_resamples, seed) -> Iterator[np.ndarray]:
+def _group_counts(labels, index, num_resamples, seed) -> Iterator[np.ndarray]:
     """How often each group is drawn, `(chunk, num_groups)` at a time; the same for any chunk."""
+    num_groups = index.max() + 1
     has_fake, has_real = (np.bincount(index, labels == label, num_groups) > 0 for label in (1, 0))
     kind = has_fake + 2 * has_real
     strata = [np.flatnonzero(kind == value) for value in (1, 2, 3) if (kind == value).any()]

@@ -11,19 +11,15 @@ from ..config import SPLITS
 from ..files import map_files
 from ..pictures.decoding import read_grey
 
+_CHUNK = 512  # hashes compared with all others at once
+
 
 def perceptual_hash(image: np.ndarray) -> np.uint64:
     """64 bits that survive resizing, squashing and JPEG compression ("pHash").
 
-    The picture is reduced to 32×32 grey levels; a bit tells whether one of the 8×8 lowest
-    coefficients of the cosine transform exceeds their median (C. Zauner, "Implementation and
-    benchmarking of perceptual image hash functions", 2010).
-
-    Args:
-        image: `(height, width, 3)` RGB or `(height, width)` grey, `uint8`.
-
-    Returns:
-        The hash, `uint64`. Two pictures are compared by the number of bits in which they differ.
+    The picture, `(height, width[, 3])` RGB or grey `uint8`, is reduced to 32×32 grey levels; a bit
+    tells whether one of the 8×8 lowest coefficients of the cosine transform exceeds their median
+    (C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010).
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 2 and image.shape[2:] != (3,):
@@ -41,36 +37,21 @@ def perceptual_hashes(files: Sequence[str | Path]) -> np.ndarray:
     return np.array(hashes, dtype=np.uint64)
 
 
-def near_duplicates(hashes: np.ndarray, max_distance: int = 4, *, chunk: int = 512) -> pd.DataFrame:
-    """All pairs of hashes that differ in few bits.
+def near_duplicates(hashes: np.ndarray, others: np.ndarray, max_distance: int = 4) -> np.ndarray:
+    """Which of the `uint64` hashes `(N,)` differ in few bits from one of the others, `(N,)` `bool`.
 
-    Args:
-        hashes: `(N,)`, `uint64`.
-        max_distance: Bits that may differ, 0 to 64. Faces aligned to one template resemble each
-            other: of 2,200, 2 pairs differ in up to 4 bits, 66 in up to 8.
-        chunk: Rows compared together, in about `10 * chunk * N` bytes.
-
-    Returns:
-        Columns `first`, `second` (positions, `first < second`) and `distance`.
+    Faces aligned to one template resemble each other: of 2,200, 2 pairs differ in up to 4 bits, 66
+    in up to 8.
     """
-    hashes = np.asarray(hashes)
-    if hashes.dtype != np.uint64 or hashes.ndim != 1:
-        raise ValueError(f"Expected uint64 hashes (N,), received {hashes.dtype} {hashes.shape}.")
-    found = [np.zeros((3, 0), np.int64)]
-    for start in range(0, len(hashes), chunk):
-        distance = _count_bits(hashes[start : start + chunk, None] ^ hashes[None, start:])
-        first, second = np.nonzero(np.triu(distance <= max_distance, 1))
-        found.append(np.stack([first + start, second + start, distance[first, second]]))
-    return pd.DataFrame(np.concatenate(found, axis=1).T, columns=["first", "second", "distance"])
-
-
-def _count_bits(values: np.ndarray) -> np.ndarray:
-    """Number of set bits of each `uint64`."""
-    if hasattr(np, "bitwise_count"):  # NumPy 2
-        return np.bitwise_count(values)
-    of_byte = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
-    single = np.ascontiguousarray(values).view(np.uint8).reshape(*values.shape, 8)
-    return of_byte[single].sum(-1, dtype=np.uint8)
+    signs, other_signs = (  # their inner product: equal bits less those that differ
+        2 * np.unpackbits(part.view(np.uint8)).reshape(-1, 64).astype(np.float32) - 1
+        for part in (np.ascontiguousarray(hashes), np.ascontiguousarray(others))
+    )
+    found = np.zeros(len(hashes), bool)
+    for start in range(0, len(hashes), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        found[part] = (signs[part] @ other_signs.T >= 64 - 2 * max_distance).any(axis=1)
+    return found
 
 
 def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -89,42 +70,22 @@ def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
-    """Counts the records whose counterpart lies in another split; none does in a sound one.
+    """Share of the test records whose counterpart was trained on; 0 in a sound split.
 
     Args:
-        records: With columns `path`, `split`, `group` and `person` (empty where unknown).
+        records: With columns `split`, `group` and `person` (empty where unknown).
         hashes: `perceptual_hashes` of the records, to look for near-duplicates.
 
     Returns:
-        One row a kind of leak: `kind`, `count` (records with a counterpart in another split),
-        `share` (of all records), `test_in_train` (share of the test records with a counterpart in
-        training) and `examples` (up to three pairs of paths).
+        A row for each `kind` of counterpart, with `test_in_train`.
     """
-    missing = {"path", "split", "group", "person"} - set(records)
-    if missing or not len(records) or len(hashes) != len(records):
-        raise ValueError(
-            "Expected records with path, split, group and person, and a hash for each; received "
-            f"{len(records)} records without {sorted(missing)}, {len(hashes)} hashes."
-        )
-    splits, paths = records["split"].to_numpy(), records["path"].to_numpy()
-    found = {kind: _pairs_by_key(records[kind], splits) for kind in ("group", "person")}
-    pairs = near_duplicates(hashes)[["first", "second"]].to_numpy()
-    pairs = pairs[splits[pairs[:, 0]] != splits[pairs[:, 1]]]
-    found["near-duplicate"] = np.concatenate([pairs, pairs[:, ::-1]])
-    rows = []
-    for kind, pairs in found.items():
-        count = len(np.unique(pairs[:, 0]))
-        tested = pairs[(splits[pairs[:, 0]] == "test") & (splits[pairs[:, 1]] == "train")]
-        in_train = len(np.unique(tested[:, 0])) / max((splits == "test").sum(), 1)
-        examples = [tuple(paths[pair]) for pair in (tested if len(tested) else pairs)[:3]]
-        rows.append((kind, count, count / len(records), in_train, examples))
-    return pd.DataFrame(rows, columns=["kind", "count", "share", "test_in_train", "examples"])
-
-
-def _pairs_by_key(keys: pd.Series, splits: np.ndarray) -> np.ndarray:
-    """Positions `(M, 2)`: each record, and the first record with its key in each other split."""
-    frame = pd.DataFrame({"key": keys.to_numpy(), "split": splits, "row": np.arange(len(keys))})
-    frame = frame[frame["key"].notna() & (frame["key"] != "")]
-    heads = frame.drop_duplicates(["key", "split"])
-    pairs = frame.merge(heads, on="key", suffixes=("", "_other"))
-    return pairs.loc[pairs["split"] != pairs["split_other"], ["row", "row_other"]].to_numpy()
+    if not len(records) or len(hashes) != len(records):
+        raise ValueError(f"Expected a hash for each of {len(records)} records, not {len(hashes)}.")
+    tested, trained = (records["split"].eq(split).to_numpy() for split in ("test", "train"))
+    found = {}
+    for kind in ("group", "person"):
+        known = set(records.loc[trained, kind].dropna()) - {""}
+        found[kind] = records.loc[tested, kind].isin(known)
+    found["near-duplicate"] = near_duplicates(hashes[tested], hashes[trained])
+    shares = [part.mean() for part in found.values()]
+    return pd.DataFrame({"kind": list(found), "test_in_train": shares})

@@ -22,26 +22,22 @@ CLIP = 1e-7  # Keras' epsilon: float32 probabilities reach 0 and 1, where the lo
 
 
 def compute(labels, scores, threshold: float = 0.5, groups=None) -> dict[str, float]:
-    """All metrics of one detector on one set of images.
+    """All metrics of one detector on one set of images, name → value for each of `METRICS`.
 
     `auc` compares fakes with the reals of *other* groups: beside the photograph that it was made
     from, a fake that is a hair off always wins or always loses. `auc_within_group` is the share of
-    fakes that are above a real image of their own group. `eer` is the error rate where the
-    straight-line ROC curve has equal rates of false positives and false negatives; `tpr_at_fpr1`
-    and `tpr_at_fpr05` are the highest true positive rates with at most 1 % and 0.5 % false
-    positives; `ece` is the expected calibration error over 15 bins of equal width (Guo et al.,
-    2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of fake,
-    `…_real` those of real; nothing called, precision 0.
+    fakes that are above a real image of their own group (NaN where no group has both). `eer` is the
+    error rate where the straight-line ROC curve has equal rates of false positives and false
+    negatives; `tpr_at_fpr1` and `tpr_at_fpr05` are the highest true positive rates with at most 1 %
+    and 0.5 % false positives; `ece` is the expected calibration error over bins of equal width (Guo
+    et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of
+    fake, `…_real` those of real; nothing called, precision 0.
 
     Args:
         labels: `(N,)`, 0 (real) or 1 (fake), both present.
-        scores: `(N,)`, probabilities of fake in `[0, 1]`.
+        scores: `(N,)`, in `[0, 1]`.
         threshold: Scores of at least this are called fake.
         groups: `(N,)`, the group of each image; `None`: each is its own.
-
-    Returns:
-        Name → value, for each of `METRICS`; NaN for `auc_within_group` where no group has both
-        classes.
 
     Raises:
         ValueError: If the arrays are empty, of other shapes or values, or hold one class only.
@@ -51,19 +47,15 @@ def compute(labels, scores, threshold: float = 0.5, groups=None) -> dict[str, fl
         0.75
     """
     labels, scores = check_arrays(labels, scores)
-    index, num_groups = group_index(
-        np.arange(len(labels)) if groups is None else groups, len(labels)
-    )
+    index = group_index(range(len(labels)) if groups is None else groups, len(labels))
     weighted = weighted_metrics(labels, scores, index, threshold, METRICS)
-    values = weighted(np.ones((1, num_groups)))
-    return dict(zip(METRICS, values[0].tolist()))
+    return dict(zip(METRICS, weighted(np.ones((1, index.max() + 1)))[0].tolist()))
 
 
 def auc(labels, scores, groups) -> float:
     """The area under the ROC curve, as `compute` defines it; scores may be any numbers."""
     labels, ranks = check_labels(labels, scores), stats.rankdata(scores)
-    index, num_groups = group_index(groups, len(labels))
-    wins, pairs = pairs_within_groups(labels, ranks, index)
+    wins, pairs = pairs_within_groups(labels, ranks, group_index(groups, len(labels)))
     num_fake, num_real = labels.sum(), len(labels) - labels.sum()
     above = ranks[labels == 1].sum() - num_fake * (num_fake + 1) / 2
     return float((above - wins.sum()) / (num_fake * num_real - pairs.sum()))
@@ -97,7 +89,7 @@ def choose_threshold(labels, scores) -> float:
 
 
 def fit_calibration(labels, scores) -> dict[str, float]:
-    """Slope and intercept on the logit of the scores; fit them on validation.
+    """`slope` and `intercept` on the logit of the scores; fit them on validation.
 
     Platt (1999), "Probabilistic outputs for support vector machines", with his smoothed targets, so
     that they are finite on classes that a detector separates perfectly.
@@ -138,7 +130,7 @@ def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
     np.add.at(group_sums, index, np.column_stack([*sums, gaps]))
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of blocks of equal scores
-    within = pairs_within_groups(labels, scores, index)
+    wins, pairs = pairs_within_groups(labels, scores, index)
 
     def weighted(counts: np.ndarray) -> np.ndarray:
         totals = (counts @ group_sums).T
@@ -159,10 +151,9 @@ def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
         }
         if set(names) & set(CURVE_METRICS):
             values |= _curve_metrics(counts[:, index[order]], fake[order], ends)
-            (wins, pairs), area = within, values.pop("area")
             with np.errstate(invalid="ignore"):  # no pairs of the kind: NaN
                 own = counts**2 @ pairs
-                values["auc"] = (area - counts**2 @ wins) / (num_fake * num_real - own)
+                values["auc"] = (values["area"] - counts**2 @ wins) / (num_fake * num_real - own)
                 values["auc_within_group"] = (counts @ wins) / (counts @ pairs)
         return np.column_stack([values[name] for name in names])
 
@@ -206,13 +197,13 @@ def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
     }
 
 
-def group_index(groups, num_images: int) -> tuple[np.ndarray, int]:
-    """The groups as numbers from 0, and how many there are."""
-    index, names = pd.factorize(np.asarray(groups))
+def group_index(groups, num_images: int) -> np.ndarray:
+    """The groups as numbers from 0, `(num_images,)`."""
+    index = pd.factorize(np.asarray(groups))[0]
     if len(index) != num_images or (index < 0).any():
         received = f"{len(index)}, {(index < 0).sum()} missing"
         raise ValueError(f"Expected a group for each of {num_images} images; received {received}.")
-    return index, len(names)
+    return index
 
 
 def check_labels(labels, values) -> np.ndarray:

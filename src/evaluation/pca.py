@@ -6,7 +6,7 @@ not judged by eye.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,23 +23,16 @@ from .intervals import estimate
 from .metrics import auc, check_labels
 
 MAX_FITTED = 2000  # pictures of 224×224×3: 1.2 GB in single precision
+_NUM_PERMUTATIONS, _NUM_RESAMPLES = 200, 1000  # of `linear_probe`
 
 
-@dataclass(frozen=True)
-class PrincipalComponents:
-    """What `joint_pca` returns.
+class PrincipalComponents(NamedTuple):
+    """What `joint_pca` returns."""
 
-    Args:
-        scores: `(N, num_components)`, the pictures' coordinates.
-        components: `(num_components, num_values)`, unit vectors.
-        mean: `(num_values,)`, the mean picture.
-        explained_variance_ratio: `(num_components,)`, each component's share of the variance.
-    """
-
-    scores: np.ndarray
-    components: np.ndarray
-    mean: np.ndarray
-    explained_variance_ratio: np.ndarray
+    scores: np.ndarray  # (N, num_components), the pictures' coordinates
+    components: np.ndarray  # (num_components, num_values), unit vectors
+    mean: np.ndarray  # (num_values,), the mean picture
+    explained_variance_ratio: np.ndarray  # (num_components,), of the variance
 
 
 def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> PrincipalComponents:
@@ -51,10 +44,8 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     point; `pixels` may be a memory map. Signs are scikit-learn's: the largest value of each
     component is positive.
 
-    Args:
-        pixels: `(N, ...)`, any numbers; all but the first axis are flattened.
-        num_components: Fewer than `N`.
-        seed: Of the draw.
+    `pixels` are `(N, ...)`, any numbers; all but the first axis are flattened. Components are fewer
+    than `N`.
     """
     flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
     if not 0 < num_components <= min(num_rows - 1, flat.shape[1]):
@@ -62,11 +53,11 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
             f"Expected at most {min(num_rows - 1, flat.shape[1])} components, received "
             f"{num_components}, of {num_rows} pictures of {flat.shape[1]} values."
         )
+    chosen = slice(None)
     if len(flat) > num_rows:
         chosen = np.random.default_rng(seed).choice(len(flat), num_rows, replace=False)
-        values = flat[np.sort(chosen)].astype(np.float32)
-    else:
-        values = flat.astype(np.float32)
+        chosen.sort()
+    values = flat[chosen].astype(np.float32)
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     values -= mean
     leading = (num_rows - num_components, num_rows - 1)
@@ -74,20 +65,20 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
         products = values @ values.T
         squares, vectors = (found[..., ::-1] for found in eigh(products, subset_by_index=leading))
         components = vectors.T @ values
-        components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), 1e-12)
-        largest = np.abs(components).argmax(axis=1)
-        components *= np.sign(components[np.arange(num_components), largest])[:, None]
+    components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), 1e-12)
+    largest = np.abs(components).argmax(axis=1)
+    components *= np.sign(components[np.arange(num_components), largest])[:, None]
     ratio = squares / max(np.trace(products), 1e-12)
-    scores = _coordinates(flat, mean, components)
-    return PrincipalComponents(scores, components, mean, ratio)
+    return PrincipalComponents(_coordinates(pixels, mean, components), components, mean, ratio)
 
 
 def project(fitted: PrincipalComponents, pixels: np.ndarray) -> np.ndarray:
     """Coordinates of other pictures `(N, ...)` on the components, `(N, num_components)`."""
-    return _coordinates(pixels.reshape(len(pixels), -1), fitted.mean, fitted.components)
+    return _coordinates(pixels, fitted.mean, fitted.components)
 
 
-def _coordinates(flat, mean, components) -> np.ndarray:
+def _coordinates(pixels, mean, components) -> np.ndarray:
+    flat = pixels.reshape(len(pixels), -1)
     slices = (flat[start : start + 64].astype(np.float32) for start in range(0, len(flat), 64))
     with threadpool_limits(1):
         return np.concatenate([(part - mean) @ components.T for part in slices])
@@ -98,9 +89,6 @@ def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2
 
     Each cloud is centred on its own mean and turned to its own axes, so the two overlap whatever
     their difference.
-
-    Returns:
-        `(N, num_components)`, rows in the order of `pixels`.
     """
     labels = check_labels(labels, pixels)
     scores = np.empty((len(labels), num_components))
@@ -109,33 +97,19 @@ def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2
     return scores
 
 
-def separable_example(
-    seed: int = 0, num_per_class: int = 300, num_values: int = 16
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two classes that a plane divides without error, but interlaced after `separate_pca`.
+def separable_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Points and labels that a plane divides without error, but interlaced after `separate_pca`.
 
-    Both are the same normal cloud, one shifted by ten standard deviations.
-
-    Returns:
-        Points, `(2 * num_per_class, num_values)`, and labels.
+    Both classes are the same normal cloud, one shifted by ten standard deviations.
     """
-    random = np.random.default_rng(seed)
-    labels = np.repeat([0, 1], num_per_class)
-    points = random.normal(scale=np.linspace(1, 0.2, num_values), size=(len(labels), num_values))
-    direction = random.normal(size=num_values)
+    random, labels = np.random.default_rng(seed), np.repeat([0, 1], 300)
+    points = random.normal(scale=np.linspace(1, 0.2, 16), size=(len(labels), 16))
+    direction = random.normal(size=16)
     return points + 10 * np.outer(labels, direction / np.linalg.norm(direction)), labels
 
 
 def linear_probe(
-    components: np.ndarray,
-    labels: np.ndarray,
-    groups: Sequence,
-    ks: Sequence[int] = (2, 5, 10, 20, 50, 100),
-    twins: Sequence | None = None,
-    *,
-    num_permutations: int = 200,
-    num_resamples: int = 1000,
-    seed: int = 0,
+    components: np.ndarray, labels: np.ndarray, groups: Sequence, ks: Sequence[int], twins=None
 ) -> pd.DataFrame:
     """How well a line, a plane, … through the first k principal components divides fake from real.
 
@@ -148,11 +122,8 @@ def linear_probe(
         components: `(N, K)`, the scores of `joint_pca`.
         labels: `(N,)`, 1 for fake.
         groups: `(N,)`.
-        ks: Numbers of components; those above `K` are an error.
+        ks: Numbers of components, up to `K`.
         twins: `(N,)`, finer than the groups; `None`: the groups.
-        num_permutations: Shufflings of the labels.
-        num_resamples: Of the bootstrap behind the interval.
-        seed: Of the shufflings.
 
     Returns:
         A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high` (95th percentile of the
@@ -163,32 +134,27 @@ def linear_probe(
         raise ValueError(
             f"Expected each k from 1 to {components.shape[1]}, the components given; received {ks}."
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     twins = groups if twins is None else twins
-    sets = [labels, *(_shuffled(labels, twins, random) for _ in range(num_permutations))]
-    rows = []
+    sets = [labels, *(_shuffled(labels, twins, random) for _ in range(_NUM_PERMUTATIONS))]
+    rows, options = [], {"num_resamples": _NUM_RESAMPLES, "names": ("auc",)}
     for k in ks:
         scores = _out_of_fold(components[:, :k], np.column_stack(sets), groups)
-        options = {"num_resamples": num_resamples, "seed": seed, "names": ("auc",)}
         ranks = rankdata(scores[:, 0]) / len(labels)
         row = estimate(labels, ranks, groups, **options).iloc[0]
-        null = [auc(*columns, groups) for columns in zip(sets[1:], scores.T[1:])]
-        found = [k, *row[["value", "ci_low", "ci_high"]], np.mean(null), np.quantile(null, 0.95)]
-        rows.append([*found, (1 + np.sum(np.array(null) >= row["value"])) / (1 + len(null))])
+        null = np.array([auc(*columns, groups) for columns in zip(sets[1:], scores.T[1:])])
+        found = [k, *row[["value", "ci_low", "ci_high"]], null.mean(), np.quantile(null, 0.95)]
+        rows.append([*found, (1 + np.sum(null >= row["value"])) / (1 + len(null))])
     columns = ["k", "auc", "ci_low", "ci_high", "null_mean", "null_high", "p_value"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _out_of_fold(values: np.ndarray, targets: np.ndarray, groups: Sequence) -> np.ndarray:
     """Least-squares predictions of each column of `targets`, no fold dividing a group."""
-    codes = pd.factorize(np.asarray(groups))[0]
-    folds = GroupKFold(min(NUM_FOLDS, codes.max() + 1)).split(values, groups=codes)
-    scores = np.empty(targets.shape)
-    for train, test in folds:
-        model = make_pipeline(StandardScaler(), LinearRegression()).fit(
-            values[train], targets[train]
-        )
-        scores[test] = model.predict(values[test])
+    codes, scores = pd.factorize(np.asarray(groups))[0], np.empty(targets.shape)
+    model = make_pipeline(StandardScaler(), LinearRegression())
+    for train, test in GroupKFold(min(NUM_FOLDS, codes.max() + 1)).split(values, groups=codes):
+        scores[test] = model.fit(values[train], targets[train]).predict(values[test])
     return scores
 
 

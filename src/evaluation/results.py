@@ -1,6 +1,5 @@
 """From scores per image to `results.csv`: the tables around the functions of `metrics`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +18,18 @@ from .metrics import (
     fit_calibration,
 )
 
-SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", "test_set", "real_source")
+TASK = ["test_set", "real_source"]  # fakes of one generator, and the photographs beside them
+SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", *TASK)
 DETECTOR_KEYS = ["study", "approach", "model", "protocol", "train_set", "seed"]
-RESULT_KEYS = [*DETECTOR_KEYS[:-1], "test_set", "real_source", "seed"]
+RESULT_KEYS = [*DETECTOR_KEYS[:-1], *TASK, "seed"]
 RESULT_COLUMNS = (*RESULT_KEYS, "metric", "value", "ci_low", "ci_high", "num_real", "num_fake")
 RESULT_COLUMNS += ("num_groups", "num_seeds")
 ALL_SEEDS = -1  # the `seed` of rows that are means over all trainings of a detector
 OWN = "_own"  # ends the name of a baseline fitted on each test set itself, out of fold
 FALSE_ALARMS = "fpr_at_threshold"
-_DETECTOR_METRICS = {  # what `result_rows` may give
-    *METRICS,
-    *(f"{name}_at_threshold" for name in THRESHOLD_METRICS),
-    *(f"{name}_calibrated" for name in CALIBRATION_METRICS),
-    FALSE_ALARMS,
-}
+_VARIANTS = {"": METRICS, "_at_threshold": THRESHOLD_METRICS, "_calibrated": CALIBRATION_METRICS}
+_DETECTOR_METRICS = [name + ending for ending, names in _VARIANTS.items() for name in names]
+_DETECTOR_METRICS += [FALSE_ALARMS]
 
 
 def model_id(model: str, protocol: str, variant: str = "") -> str:
@@ -48,14 +45,8 @@ def scores_file(study: Study, model_id: str) -> Path:
 def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
     """Writes a detector's scores per image, from which every metric is computed.
 
-    Args:
-        study: Whose folder to write to.
-        model_id: From `model_id`.
-        frame: The columns `SCORE_COLUMNS`, one row for each image of each test set: `label` 0
-            (real) or 1 (fake), `score` in `[0, 1]`. Further columns are dropped.
-
-    Returns:
-        The file's path.
+    The frame holds `SCORE_COLUMNS` (further ones are dropped), a row for each image of each test
+    set: `label` 0 (real) or 1 (fake), `score` in `[0, 1]`.
 
     Raises:
         ValueError: If a column, row or value is missing or contradicts another.
@@ -66,11 +57,7 @@ def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
 
 
 def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
-    """The scores per image of one detector, or of all, with the column `model_id` in front.
-
-    Raises:
-        FileNotFoundError: If there are none.
-    """
+    """Scores per image of one detector, or of all, with `model_id`; `FileNotFoundError` if none."""
     found = _scored(study)
     wanted = found if model_id is None else [model_id]
     if not wanted or not set(wanted) <= set(found):
@@ -80,8 +67,8 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
         )
     frames = []
     for name in wanted:
-        path = scores_file(study, name)
-        frames.append(_checked_scores(pd.read_parquet(path), str(path)).assign(model_id=name))
+        file = scores_file(study, name)
+        frames.append(_checked_scores(pd.read_parquet(file), str(file)).assign(model_id=name))
     return pd.concat(frames, ignore_index=True)[["model_id", *SCORE_COLUMNS]]
 
 
@@ -93,17 +80,7 @@ def _scored(study: Study) -> list[str]:
 def test_scores(
     study: Study, model: str, protocol: str, test_set: str | None = None
 ) -> pd.DataFrame:
-    """The test rows of a detector, each generator against its own photographs (`study.test_sets`).
-
-    Args:
-        study: Whose scores.
-        model: For example `"VGG16_V3"`.
-        protocol: `"report"` or `"controlled"`.
-        test_set: The generator wanted; `None` takes all.
-
-    Returns:
-        The columns of `read_scores`.
-    """
+    """The test rows of a detector, each generator (or one) against its own photographs."""
     scores = read_scores(study, model_id(model, protocol))
     own = scores["real_source"] == scores["test_set"].map(study.test_sets)
     tested = scores[own & (scores["split"] == "test")]
@@ -126,7 +103,7 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
         "a label other than 0 (real) or 1 (fake)": ~label.isin([0, 1]),
         "a label that contradicts its generator": (label == 0) != is_real,
         f"a split other than {SPLITS}": ~frame["split"].isin(SPLITS),
-        "an image twice in one test set": frame.duplicated(["path", "test_set", "real_source"]),
+        "an image twice in one test set": frame.duplicated(["path", *TASK]),
         "a group in several splits": frame.groupby("group")["split"].transform("nunique") > 1,
     }
     refuse_rows(what, frame, problems)
@@ -146,16 +123,12 @@ def refuse_rows(what: str, frame: pd.DataFrame, problems: dict[str, pd.Series]) 
 def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
     """The validation rows of what a detector was trained on, without tasks that have no fakes.
 
-    Args:
-        scores: As written by `write_scores`, for one detector.
-        train_set: The `test_set` that it was trained on, or several joined by `+`.
-
     Raises:
         ValueError: If there are none, or a training set meets photographs of several sources.
     """
     valid = scores[scores["split"] == "valid"]
     rows = valid[valid["test_set"].isin(train_set.split("+"))]
-    rows = rows[rows.groupby(["test_set", "real_source"])["label"].transform("max") == 1]
+    rows = rows[rows.groupby(TASK)["label"].transform("max") == 1]
     if rows.empty:
         have = scores[["test_set", "split"]].drop_duplicates().to_dict("records")
         raise ValueError(f"No scores are validation rows of {train_set!r}; they hold {have}.")
@@ -173,75 +146,58 @@ def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
 
 
 def result_rows(
-    study: Study,
-    scores: pd.DataFrame,
-    *,
-    approach: str,
-    model: str,
-    protocol: str,
-    card: dict,
-    names: Sequence[str] | None = None,
+    study: Study, scores: pd.DataFrame, card: dict, names=_DETECTOR_METRICS, condition: str = ""
 ) -> pd.DataFrame:
-    """A detector's rows of `results.csv`: every metric on every test set, of the test split only.
+    """A detector's rows of `results.csv`: metrics on every test set, of the test split only.
 
     Metrics at a threshold are given at 0.5, as in the report, and at the card's
-    (`accuracy_at_threshold`, …); calibration metrics also after the card's slope and
-    intercept (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called
-    fake, with the interval of `rate`; of photographs without fakes it is all there is.
+    (`accuracy_at_threshold`, …); calibration metrics also after the card's slope and intercept
+    (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake; of
+    photographs without fakes it is all there is.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.
-        scores: As written by `write_scores`, for one detector.
-        approach: `"direct"`, `"fourier"`, `"autoencoder"`, `"metadata"`, …
-        model: For example `"VGG16_V3"`.
-        protocol: `"report"` or `"controlled"`.
-        card: `train_set`, `seed`, `threshold`, `slope`, `intercept`.
-        names: The metrics wanted, with their endings; `None` takes all.
-
-    Returns:
-        A table with the columns `RESULT_COLUMNS`; fractions.
-
-    Raises:
-        ValueError: If the card lacks a key, or no scores are of the test split.
+        scores: As written by `write_scores`, of one detector.
+        card: Its `approach, model, protocol, train_set, seed, threshold, slope, intercept`.
+        names: The metrics wanted, with their endings.
+        condition: What the pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
     """
-    keys = ("train_set", "seed", "threshold", "slope", "intercept")
+    keys = [*DETECTOR_KEYS[1:], "threshold", "slope", "intercept"]
     if missing := [key for key in keys if card.get(key) is None]:
-        raise ValueError(f"The card of {model!r} lacks {missing}: run `calibrate`. It is {card}.")
-    tested = _checked_scores(scores, f"The scores of {model!r}")
+        raise ValueError(f"The card of a detector lacks {missing}: run `calibrate`. It is {card}.")
+    tested = _checked_scores(scores, f"The scores of {card['model']!r}")
     tested = tested[tested["split"] == "test"]
     if tested.empty:
-        raise ValueError(f"The scores of {model!r} hold no rows of the test split.")
-    wanted = _DETECTOR_METRICS if names is None else set(names)
-    variants = [
-        ("", METRICS, 0.5),
-        ("_at_threshold", THRESHOLD_METRICS, card["threshold"]),
-        ("_calibrated", CALIBRATION_METRICS, 0.5),
-    ]
-    options = {"num_resamples": study.num_resamples, "seed": study.seed}
-    tables = []
-    for (test_set, real_source), rows in tested.groupby(["test_set", "real_source"], sort=False):
-        task = {"test_set": test_set, "real_source": real_source}
-        reals, asked = rows[rows["label"] == 0], wanted
-        if test_set in study.aligned:  # one number a strength
-            asked = wanted & {"auc"}
-        for suffix, of_variant, threshold in variants:
-            chosen = [name for name in of_variant if name + suffix in asked]
-            if not chosen or len(reals) == len(rows):
+        raise ValueError(f"The scores of {card['model']!r} hold no rows of the test split.")
+    tables, options = [], {"num_resamples": study.num_resamples, "seed": study.seed}
+    for task, rows in tested.groupby(TASK, sort=False):
+        task, reals = dict(zip(TASK, task)), rows[rows["label"] == 0]
+        # Of aligned fakes, one number a strength.
+        asked = {"auc"} & set(names) if task["test_set"] in study.aligned else set(names)
+        for ending, of_variant in _VARIANTS.items():
+            options["names"] = [name for name in of_variant if name + ending in asked]
+            if not options["names"] or len(reals) == len(rows):
                 continue
+            options["threshold"] = card["threshold"] if ending == "_at_threshold" else 0.5
             values = rows["score"]
-            if suffix == "_calibrated":
+            if ending == "_calibrated":
                 values = calibrated(values, card["slope"], card["intercept"])
-            options |= {"threshold": threshold, "names": chosen}
             table = estimate(rows["label"], values, rows["group"], **options)
-            tables.append(table.assign(metric=table["metric"] + suffix, **task))
+            tables.append(table.assign(metric=table["metric"] + ending, **task))
         if FALSE_ALARMS in asked:
             alarms = rate(reals["score"] >= card["threshold"], reals["group"])
             counts = {"num_real": len(reals), "num_fake": len(rows) - len(reals)}
             counts["num_groups"] = reals["group"].nunique()
             tables.append(pd.DataFrame([{"metric": FALSE_ALARMS, **alarms, **counts, **task}]))
-    who = {"study": study.name, "approach": approach, "model": model, "protocol": protocol}
-    who |= {"train_set": card["train_set"], "seed": card["seed"], "num_seeds": 1}
-    return pd.concat(tables, ignore_index=True).assign(**who)[list(RESULT_COLUMNS)]
+    table = _of_detector(study, card, tables, num_seeds=1)
+    return table.assign(metric=table["metric"] + "@" + condition) if condition else table
+
+
+def _of_detector(study: Study, card: dict, tables: list, num_seeds: int) -> pd.DataFrame:
+    """Tables of metrics as rows of `results.csv`."""
+    who = {key: card[key] for key in DETECTOR_KEYS[1:]} | {"num_seeds": num_seeds}
+    table = pd.concat(tables, ignore_index=True).assign(study=study.name, **who)
+    return table[list(RESULT_COLUMNS)]
 
 
 def write_results(study: Study, frame: pd.DataFrame) -> Path:
@@ -304,8 +260,7 @@ def _has_scores(study: Study, rows: pd.DataFrame) -> np.ndarray:
             variants = [f"-seed{row.seed}"]
         else:
             variants = [f"-{row.train_set}", *([""] if row.train_set == study.train_set else [])]
-        ids = {model_id(row.model, row.protocol, variant) for variant in variants}
-        found.append(not scored.isdisjoint(ids))
+        found.append(any(model_id(row.model, row.protocol, each) in scored for each in variants))
     return np.array(found, bool)
 
 
@@ -320,11 +275,7 @@ def _is_outdated(earlier: pd.DataFrame, new: pd.DataFrame) -> np.ndarray:
 
 
 def read_results(study: Study) -> pd.DataFrame:
-    """The rows of `figures/<study>/results.csv`; in a fresh clone, those that came with it.
-
-    Raises:
-        FileNotFoundError: If no notebook has written it.
-    """
+    """The rows of `figures/<study>/results.csv`; in a fresh clone, those that came with it."""
     path = study.figures / "results.csv"
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}. Run the notebooks 03, 04 and 05 first.")
@@ -332,45 +283,30 @@ def read_results(study: Study) -> pd.DataFrame:
 
 
 def score_baseline(
-    study: Study,
-    table: pd.DataFrame,
-    probability: np.ndarray,
-    *,
-    approach: str,
-    name: str,
-    protocol: str,
+    study: Study, table: pd.DataFrame, score: np.ndarray, approach: str, name: str, protocol: str
 ) -> pd.DataFrame:
-    """Writes scores and results of a baseline that is no saved network.
+    """Writes scores and results of a baseline that is no saved network; returns its result rows.
 
-    Args:
-        study: Whose tasks.
-        table: From `catalog.task_steps` or `Pictures.table`.
-        probability: Of fake, `(num_rows,)`, one for each row of `table`; NaN where there is none.
-        approach: `"metadata"`, `"pixels"`, `"geometry"`, `"pca"` or another.
-        name: Of the baseline. One that ends in `_own` was fitted on each test set, out of fold: its
-            threshold is 0.5, its `train_set` the test set, and it has no calibrated metrics.
-        protocol: `"report"` or `"controlled"`.
-
-    Returns:
-        Its rows of `results.csv`.
+    `score` is the probability of fake for each row of `table` (from `catalog.task_steps` or
+    `Pictures.table`), NaN where there is none. A name that ends in `_own` was fitted on each test
+    set, out of fold: its threshold is 0.5, its `train_set` the test set, and it has no calibrated
+    metrics.
     """
-    scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=probability)
+    scores = table.assign(label=(table["label"] == "fake").astype("int8"), score=score)
     scores = scores[(scores["split"] != "train") & scores["score"].notna()]
     write_scores(study, model_id(name, protocol), scores)
-    scores = read_scores(study, model_id(name, protocol))
-    who = {"approach": approach, "model": name, "protocol": protocol}
+    card = {"approach": approach, "model": name, "protocol": protocol, "seed": study.seed}
     if name.endswith(OWN):
-        fixed = {"seed": study.seed, "threshold": 0.5, "slope": 1.0, "intercept": 0.0}
+        card |= {"threshold": 0.5, "slope": 1.0, "intercept": 0.0}
         names = [name for name in _DETECTOR_METRICS if not name.endswith("_calibrated")]
         rows = [
-            result_rows(study, part, **who, card={"train_set": test_set, **fixed}, names=names)
+            result_rows(study, part, {"train_set": test_set, **card}, names)
             for test_set, part in scores.groupby("test_set", sort=False)
         ]
         rows = pd.concat(rows, ignore_index=True)
     else:
-        card = {"train_set": study.train_set, "seed": study.seed}
-        card |= calibrate(scores, study.train_set)
-        rows = result_rows(study, scores, **who, card=card)
+        card |= {"train_set": study.train_set} | calibrate(scores, study.train_set)
+        rows = result_rows(study, scores, card)
     write_results(study, rows)
     return rows
 
@@ -384,29 +320,25 @@ def write_seed_means(study: Study, approach: str, model: str, protocol: str) -> 
     Returns:
         The rows; empty where there is one training.
     """
-    seeds = [seed for seed in study.extra_seeds if seed != study.seed]
-    names = [model_id(model, protocol, f"-seed{seed}") for seed in seeds]
+    others = [f"-seed{seed}" for seed in study.extra_seeds if seed != study.seed]
+    names = [model_id(model, protocol, variant) for variant in others]
     names = [name for name in names if scores_file(study, name).is_file()]
     if not names:
         return pd.DataFrame(columns=list(RESULT_COLUMNS))
     trainings = [read_scores(study, name) for name in (model_id(model, protocol), *names)]
-    keys = ["test_set", "real_source", "path", "label", "group"]
-    tested = pd.concat(
-        [frame[frame["split"] == "test"].set_index(keys)["score"] for frame in trainings],
-        axis=1,
-        join="inner",
-    )
+    keys = [*TASK, "path", "label", "group"]
+    parts = [frame[frame["split"] == "test"].set_index(keys)["score"] for frame in trainings]
+    tested = pd.concat(parts, axis=1, join="inner")
     tables = []
-    for task, rows in tested.groupby(level=keys[:2], sort=False):
+    for task, rows in tested.groupby(level=TASK, sort=False):
         label, group = (rows.index.get_level_values(key) for key in ("label", "group"))
         if label.nunique() == 2:
-            options = {"num_resamples": study.num_resamples, "seed": study.seed}
-            if task[0] in study.aligned:  # as in `result_rows`
-                options["names"] = ("auc",)
+            wanted = ("auc",) if task[0] in study.aligned else METRICS  # as in `result_rows`
+            options = {"num_resamples": study.num_resamples, "seed": study.seed, "names": wanted}
             table = estimate(label, rows.to_numpy().T, group, **options)
-            tables.append(table.assign(**dict(zip(keys, task))))
-    who = {"study": study.name, "approach": approach, "model": model, "protocol": protocol}
-    who |= {"train_set": study.train_set, "seed": ALL_SEEDS, "num_seeds": len(trainings)}
-    rows = pd.concat(tables, ignore_index=True).assign(**who)[list(RESULT_COLUMNS)]
+            tables.append(table.assign(**dict(zip(TASK, task))))
+    card = {"approach": approach, "model": model, "protocol": protocol}
+    card |= {"train_set": study.train_set, "seed": ALL_SEEDS}
+    rows = _of_detector(study, card, tables, len(trainings))
     write_results(study, rows)
     return rows

@@ -98,7 +98,7 @@ def test_two_groups_tell_nothing(code):
 def test_several_trainings_have_the_mean_and_the_df_of_satterthwaite(code):
     labels, scores, groups = _drawn(20, num_trainings=3, spread=0.4)
     thresholds, options = (0.4, 0.5, 0.7), {"num_resamples": 300, "seed": 4}
-    counts = np.concatenate(list(code._group_counts(labels, groups, 20, 300, 4)))
+    counts = np.concatenate(list(code._group_counts(labels, groups, 300, 4)))
     right = np.array([(one >= at) == labels for one, at in zip(scores, thresholds)])
     draws = [right.mean(axis=0) @ count[groups] / count[groups].sum() for count in counts]
     values = right.mean(axis=1)
@@ -109,13 +109,6 @@ def test_several_trainings_have_the_mean_and_the_df_of_satterthwaite(code):
     row = code.estimate(labels, scores, groups, **options).iloc[0]
     expected = [values.mean(), *_on_logit(values.mean(), error, df)]
     assert row[["value", *BOUNDS]].tolist() == pytest.approx(expected, abs=1e-12)
-
-
-def test_a_training_repeated_adds_nothing(code):
-    labels, scores, groups = _drawn()
-    once = code.estimate(labels, scores, groups, num_resamples=50)
-    often = code.estimate(labels, [scores] * 3, groups, num_resamples=50)
-    pd.testing.assert_frame_equal(once, often)
 
 
 def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(code):
@@ -129,11 +122,8 @@ def test_copies_of_an_image_in_its_group_do_not_narrow_the_interval(code):
 
 
 def test_leaves_out_what_the_images_cannot_tell(code):
-    labels, scores, groups = _drawn(200)
-    for drop, left_out in (
-        (0, {"tpr_at_fpr05"}),  # 200 reals
-        (1, {"tpr_at_fpr05", "tpr_at_fpr1"}),
-    ):
+    labels, scores, groups = _drawn(200)  # 200 reals
+    for drop, left_out in ((0, {"tpr_at_fpr05"}), (1, {"tpr_at_fpr05", "tpr_at_fpr1"})):
         arrays = labels[drop:], scores[drop:], groups[drop:]
         found = code.estimate(*arrays, num_resamples=20)
         assert found["metric"].tolist() == [n for n in metrics.METRICS if n not in left_out]
@@ -145,7 +135,7 @@ def test_leaves_out_what_the_images_cannot_tell(code):
 def test_each_resample_keeps_groups_of_one_class_in_proportion(code):
     labels = np.array([0, 0, 0, 1, 1, 0, 1, 0, 1])
     groups = np.array([0, 1, 2, 3, 4, 5, 5, 6, 6])
-    counts = np.concatenate(list(code._group_counts(labels, groups, 7, 500, 0)))
+    counts = np.concatenate(list(code._group_counts(labels, groups, 500, 0)))
     for members, size in (([0, 1, 2], 3), ([3, 4], 2), ([5, 6], 2)):
         assert (counts[:, members].sum(axis=1) == size).all()
         assert counts[:, members].mean(axis=0) == pytest.approx(1, abs=0.15)
@@ -157,8 +147,8 @@ def test_same_seed_same_interval_however_the_work_is_divided(code, monkeypatch):
     assert not first.equals(code.estimate(labels, scores, groups, num_resamples=50, seed=2))
     monkeypatch.setattr(code, "_WEIGHTS_AT_ONCE", 1)
     names = [f"group {number}" for number in groups]
-    again = code.estimate(labels, scores, names, num_resamples=50, seed=1)
-    pd.testing.assert_frame_equal(first, again)
+    again = code.estimate(labels, [scores] * 3, names, num_resamples=50, seed=1)
+    pd.testing.assert_frame_equal(first, again)  # a training repeated adds nothing
 
 
 def test_paired_difference_is_narrower_than_the_detectors_own_intervals(code):
@@ -178,7 +168,7 @@ def test_paired_difference_is_narrower_than_the_detectors_own_intervals(code):
 def test_a_difference_of_trainings_has_the_variance_of_both(code):
     labels, scores, groups = _drawn(20, num_trainings=5, spread=0.4)
     first, second = scores[:3], scores[3:]
-    counts = np.concatenate(list(code._group_counts(labels, groups, 20, 200, 0)))
+    counts = np.concatenate(list(code._group_counts(labels, groups, 200, 0)))
     right = [(part >= 0.5) == labels for part in (first, second)]
     pull = right[0].mean(axis=0) - right[1].mean(axis=0)
     draws = [pull @ count[groups] / count[groups].sum() for count in counts]
@@ -221,7 +211,7 @@ def test_differences_that_no_resample_changes_have_the_p_value_of_a_sign_test(co
 
 
 def test_nineteen_in_twenty_intervals_hold_the_truth(code):
-    number, held, options = 60, [], {"num_resamples": 150, "names": ["auc"]}
+    number, held, options = 40, [], {"num_resamples": 150, "names": ["auc"]}
     # The mean over trainings: their shifts are a further normal part of the difference.
     mean = stats.norm.cdf(np.sqrt(2) * stats.norm.ppf(0.8) / np.sqrt(2 + 0.3**2))
     for seed in range(number):
@@ -253,11 +243,10 @@ def test_mean_has_the_interval_of_a_t_test_over_groups(code):
         expected = [values[:, :each].mean(), *oracle.confidence_interval()]
         assert list(found.values()) == pytest.approx(expected)
     # A group of more images weighs more: a ratio's variance, linearized.
-    groups = np.array([0, 0, 0, 1, 2, 2])
-    values = np.arange(6.0) ** 2
+    values, groups = np.arange(6.0) ** 2, np.array([0, 0, 0, 1, 2, 2])
     pulls = [np.sum(values[groups == group] - values.mean()) for group in range(3)]
     reach = stats.t.ppf(0.975, 2) * np.sqrt(1.5 * np.sum(np.square(pulls))) / 6
-    expected = [values.mean(), values.mean() - reach, values.mean() + reach]
+    expected = values.mean() + np.array([0, -reach, reach])
     assert list(code.mean(values, groups).values()) == pytest.approx(expected)
 
 

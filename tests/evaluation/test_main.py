@@ -94,9 +94,9 @@ def test_a_test_set_of_one_class_has_no_metrics(tmp_path):
         (lambda table: table.assign(label="forged"), "450 rows have a label other than"),
         (lambda table: table.assign(score=table["score"] + 1), "a score outside [0, 1]"),
         (lambda table: pd.concat([table, table[:3]]), "3 rows have an image that stands twice"),
-        (lambda table: table.query("label == 'real'"), "none has both"),
+        (lambda table: table.query("label == 'real'"), "with real and fake images, found none"),
         (lambda table: table.assign(group="one"), "at least 2 groups"),
-        (lambda table: table.assign(score=np.nan), "none has both"),
+        (lambda table: table.assign(score=np.nan), "with real and fake images, found none"),
     ],
 )
 def test_says_what_is_wrong_with_scores(tmp_path, capsys, change, message):

@@ -122,17 +122,12 @@ def test_calibration_error_agrees_with_a_loop_over_bins(code):
     assert code.compute([0, 1] * 10, [0.5] * 20)["ece"] == 0
 
 
-def test_a_score_at_the_threshold_is_called_fake(code):
+def test_a_score_at_the_threshold_is_called_fake_and_none_called_is_precision_zero(code):
     assert code.compute([0, 1], [0.4, 0.5])["accuracy"] == 1
-
-
-def test_no_image_called_fake_has_precision_and_f1_of_zero(code):
     values = code.compute([0, 1], [0.1, 0.2])
     assert (values["precision"], values["f1"], values["recall_real"]) == (0, 0, 1)
     assert code.compute([0, 1], [0.8, 0.9])["precision_real"] == 0
-
-
-def test_confident_mistakes_cost_a_finite_log_loss(code):
+    # Confident mistakes cost a finite log loss.
     assert code.compute([0, 1], [1.0, 0.0])["log_loss"] == pytest.approx(-np.log(1e-7), rel=1e-6)
 
 
@@ -141,10 +136,8 @@ def test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle(code):
         labels, scores, _ = _scored(90, seed, decimals=2)
         labels[:40] = 0  # unequal classes: accuracy would choose another
         chosen = code.choose_threshold(labels, scores)
-        grid = np.arange(0, 1.01, 0.005)
-        best = max(
-            sklearn.metrics.balanced_accuracy_score(labels, scores >= value) for value in grid
-        )
+        called = (scores >= value for value in np.arange(0, 1.01, 0.005))
+        best = max(sklearn.metrics.balanced_accuracy_score(labels, each) for each in called)
         assert code.compute(labels, scores, chosen)["balanced_accuracy"] == pytest.approx(best)
         assert np.abs(scores - chosen).min() > 0.0049
     # Two cuts are equally good; the wider gap wins.

@@ -1,15 +1,20 @@
 from dataclasses import replace
 
+import made_results
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 
 from src import config
 from src.evaluation import intervals, metrics, results
-from src.evaluation.metrics import choose_threshold, compute
+from src.evaluation.metrics import compute
 
-CARD = {"train_set": "inpainting", "seed": 3, "threshold": 0.42, "slope": 0.5, "intercept": 0.2}
-WHO = {"approach": "direct", "model": "VGG16_V3", "protocol": "controlled"}
+CARD = {"approach": "direct", "model": "VGG16_V3", "protocol": "controlled", "seed": 3}
+CARD |= {"train_set": "inpainting", "threshold": 0.42, "slope": 0.5, "intercept": 0.2}
+TASK = ["test_set", "real_source"]
+SEEDS = {"approach": "direct", "model": "A", "protocol": "report"}
+BOUNDS = ["ci_low", "ci_high"]
 
 
 @pytest.fixture
@@ -23,54 +28,40 @@ def study(tmp_path, monkeypatch):
     return replace(config.get_study("tiny"), num_resamples=40)
 
 
-def _scores(num_groups=60, seed=0):
-    """Scores of reals and two generators, of which `insight` is met with two kinds of reals; all
-    splits."""
-    generator = np.random.default_rng(seed)
-    tables = []
+def _scores(seed=0):
+    """Reals and two generators, of which `insight` is met with two kinds of reals; all splits."""
+    generator, tables = np.random.default_rng(seed), []
     for test_set, real_source, shift in (
         ("inpainting", "wiki", 2),
         ("insight", "wiki", 0.3),
         ("insight", "celeba", 4),
     ):
         for label, name in ((0, "real"), (1, test_set)):
-            group = [f"{real_source}/{number:03}" for number in range(num_groups)]
-            split = np.array(["train", "valid", "test"])[np.arange(num_groups) % 3]
-            better = np.where(split == "test", 0, 3)  # than on the test split: mixing splits shows
-            score = 1 / (
-                1
-                + np.exp((shift + better) * (0.5 - label) + generator.normal(size=num_groups) - 0.5)
-            )
+            group = [f"{real_source}/{number:03}" for number in range(60)]
+            split = np.array(["train", "valid", "test"] * 20)
+            better = shift + np.where(split == "test", 0, 3)  # so that mixing splits shows
+            score = special.expit(better * (label - 0.5) + generator.normal(size=60) + 0.5)
             path = [f"{name}/{value}.jpg" for value in group]
-            table = pd.DataFrame(
-                {"path": path, "label": label, "generator": name, "group": group, "split": split}
-            )
-            tables.append(table.assign(score=score, test_set=test_set, real_source=real_source))
+            columns = {"path": path, "group": group, "split": split, "score": score}
+            who = {"label": label, "generator": name}
+            who |= {"test_set": test_set, "real_source": real_source}
+            tables.append(pd.DataFrame(columns).assign(**who))
     return pd.concat(tables, ignore_index=True)
 
 
 def test_scores_come_back_as_they_were_written(code, study):
     frame = _scores()
+    with pytest.raises(FileNotFoundError, match="found: none"):
+        code.read_scores(study)
     path = code.write_scores(study, "VGG16_V3-controlled", frame.assign(extra=1))
     assert path == study.data / "scores" / "VGG16_V3-controlled.parquet"
     back = code.read_scores(study, "VGG16_V3-controlled")
     assert list(back) == ["model_id", *code.SCORE_COLUMNS] and back["label"].dtype == "int8"
     np.testing.assert_array_equal(back["score"], frame["score"])
     code.write_scores(study, "A-report", frame.iloc[::-1])
-    assert code.read_scores(study)["model_id"].unique().tolist() == [
-        "A-report",
-        "VGG16_V3-controlled",
-    ]
-    assert sorted(item.name for item in path.parent.iterdir()) == [
-        "A-report.parquet",
-        "VGG16_V3-controlled.parquet",
-    ]
-
-
-def test_missing_scores_are_named_with_what_there_is(code, study):
-    with pytest.raises(FileNotFoundError, match="found: none"):
-        code.read_scores(study)
-    code.write_scores(study, "A-report", _scores())
+    names = ["A-report", "VGG16_V3-controlled"]
+    assert code.read_scores(study)["model_id"].unique().tolist() == names
+    assert sorted(item.stem for item in path.parent.iterdir()) == names
     with pytest.raises(FileNotFoundError, match="'B-report'.*found: A-report.*Run the notebook"):
         code.read_scores(study, "B-report")
 
@@ -80,19 +71,11 @@ def test_missing_scores_are_named_with_what_there_is(code, study):
     [
         (lambda frame: frame.drop(columns="group"), r"lack the columns \['group'\]"),
         (lambda frame: frame.iloc[:0], "no rows"),
-        (
-            lambda frame: frame.assign(score=frame["score"].where(frame.index != 7)),
-            "1 of 360 rows have a score that is NaN",
-        ),
+        (lambda frame: frame.assign(score=np.nan), "360 of 360 rows have a score that is NaN"),
         (lambda frame: frame.assign(score=frame["score"] * 3 - 1), r"outside \[0, 1\]"),
         (lambda frame: frame.assign(label=frame["label"] + 1), "label other than"),
-        (lambda frame: frame.assign(label=1 - frame["label"]), "contradicts its generator"),
         (lambda frame: frame.assign(split="validation"), "a split other than"),
         (lambda frame: pd.concat([frame, frame.iloc[:1]]), "1 of 361 rows have an image twice"),
-        (
-            lambda frame: frame.assign(split=["train"] * 180 + ["test"] * 180),
-            "a group in several splits",
-        ),
         (lambda frame: frame.assign(group=None), "no value in some column"),
     ],
 )
@@ -102,148 +85,114 @@ def test_says_what_is_wrong_with_scores(code, study, change, message):
     assert not (study.data / "scores").exists()
 
 
-def test_a_flipped_label_is_refused(code, study):
-    with pytest.raises(ValueError, match="contradicts its generator"):
-        code.write_scores(
-            study, "A-report", _scores().assign(label=lambda frame: 1 - frame["label"])
-        )
-
-
-def test_a_group_in_two_splits_is_refused(code, study):
-    with pytest.raises(ValueError, match="several splits"):
-        code.write_scores(
-            study, "A-report", _scores().assign(split=["train"] * 180 + ["test"] * 180)
-        )
+def test_flipped_labels_and_leaking_groups_are_refused(code, study):
+    scores = _scores()
+    for wrong, message in (
+        (scores.assign(label=1 - scores["label"]), "contradicts its generator"),
+        (scores.assign(split=["train"] * 180 + ["test"] * 180), "a group in several splits"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            code.write_scores(study, "A-report", wrong)
 
 
 def test_threshold_and_calibration_come_from_validation_rows_of_the_training_set(code, study):
     scores = _scores()
     valid = scores[(scores["split"] == "valid") & (scores["test_set"] == "inpainting")]
-    chosen = code.calibrate(scores, "inpainting")
-    assert chosen == {
-        "threshold": choose_threshold(valid["label"], valid["score"]),
-        **metrics.fit_calibration(valid["label"], valid["score"]),
-    }
+    arrays = valid["label"], valid["score"]
+    expected = {"threshold": metrics.choose_threshold(*arrays), **metrics.fit_calibration(*arrays)}
+    assert code.calibrate(scores, "inpainting") == expected
     with pytest.raises(ValueError, match="No scores are validation rows of 'text2img'.*'insight'"):
         code.calibrate(scores, "text2img")
 
 
 def test_validation_rows_of_several_training_sets_and_of_photographs_alone(code, study):
     scores = _scores().query("real_source == 'wiki'")
-    valid = scores[scores["split"] == "valid"]
-    pd.testing.assert_frame_equal(code.validation_rows(scores, "inpainting+insight"), valid)
-    alone = valid[(valid["label"] == 0) & (valid["test_set"] == "inpainting")].assign(
-        real_source="celeba"
-    )
-    assert code.calibrate(pd.concat([scores, alone]), "inpainting") == code.calibrate(
-        scores, "inpainting"
-    )
-    with pytest.raises(
-        ValueError, match="one source of photographs of 'insight', not .'wiki', 'celeba'"
-    ):
+    alone = scores.query("label == 0").assign(real_source="celeba")
+    rows = code.validation_rows(pd.concat([scores, alone]), "inpainting+insight")
+    assert set(rows["test_set"]) == {"inpainting", "insight"} and len(rows) == 80
+    assert set(rows["real_source"]) == {"wiki"} and set(rows["split"]) == {"valid"}
+    with pytest.raises(ValueError, match="one source of photographs of 'insight', not .'wiki', "):
         code.validation_rows(_scores(), "insight")
 
 
 def test_result_rows_are_the_metrics_of_each_test_set_alone(code, study):
     scores = _scores()
-    rows = code.result_rows(study, scores, **WHO, card=CARD)
-    assert tuple(rows) == code.RESULT_COLUMNS
+    rows = code.result_rows(study, scores, CARD)
+    assert tuple(rows) == code.RESULT_COLUMNS and len(rows.groupby(TASK)) == 3
     assert (rows[["num_real", "num_fake", "num_groups"]] == 20).all(axis=None)
     assert (rows["seed"] == 3).all() and (rows["num_seeds"] == 1).all()
-    names = metrics.METRICS + metrics.THRESHOLD_METRICS + metrics.CALIBRATION_METRICS
-    assert len(rows.groupby(["test_set", "real_source"])) == 3
-    tests = scores[scores["split"] == "test"].set_index(["test_set", "real_source"]).sort_index()
-    for task, part in rows.groupby(["test_set", "real_source"]):
-        tested = tests.loc[task].reset_index(drop=True)
-        label, score, group = tested["label"], tested["score"], tested["group"]
+    for task, part in rows.groupby(TASK):
+        tested = made_results.tested(scores, *task)
+        label, score, group = (tested[name] for name in ("label", "score", "group"))
         part = part.set_index("metric")
         values = part["value"]
         for suffix, threshold in (("", 0.5), ("_at_threshold", CARD["threshold"])):
             oracle = compute(label, score, threshold, group)
             for name in metrics.THRESHOLD_METRICS:
                 assert values[name + suffix] == pytest.approx(oracle[name])
-        fakes, reals = tested[label == 1], tested[label == 0]
-        pairs = fakes.merge(reals, how="cross").query("group_x != group_y")
-        assert values["auc"] == pytest.approx((pairs["score_x"] > pairs["score_y"]).mean())
-        logit = CARD["slope"] * np.log(score / (1 - score)) + CARD["intercept"]
-        assert values["log_loss_calibrated"] == pytest.approx(
-            compute(label, 1 / (1 + np.exp(-logit)))["log_loss"]
+        pairs = (
+            tested[label == 1].merge(tested[label == 0], how="cross").query("group_x != group_y")
         )
+        assert values["auc"] == pytest.approx((pairs["score_x"] > pairs["score_y"]).mean())
+        after = special.expit(CARD["slope"] * special.logit(score) + CARD["intercept"])
+        oracle = compute(label, after)["log_loss"]
+        assert values["log_loss_calibrated"] == pytest.approx(oracle)
         assert values["fpr_at_threshold"] == pytest.approx(1 - values["recall_real_at_threshold"])
+        names = metrics.METRICS + metrics.THRESHOLD_METRICS + metrics.CALIBRATION_METRICS
         assert len(values) == len(names) - len(intervals.MIN_REALS) + 1
         options = {"num_resamples": study.num_resamples, "seed": study.seed, "names": ["auc", "f1"]}
         oracle = intervals.estimate(label, score, group, **options).set_index("metric")
-        bounds = ["ci_low", "ci_high"]
-        assert np.allclose(part.loc[["auc", "f1"], bounds], oracle[bounds])
+        assert np.allclose(part.loc[["auc", "f1"], BOUNDS], oracle[BOUNDS])
 
 
 def test_result_rows_depend_on_test_rows_only(code, study):
     scores = _scores()
-    other = scores.assign(
-        score=scores["score"].where(scores["split"] == "test", 1 - scores["score"])
-    )
-    pd.testing.assert_frame_equal(
-        code.result_rows(study, scores, **WHO, card=CARD),
-        code.result_rows(study, other, **WHO, card=CARD),
-    )
+    other = scores["score"].where(scores["split"] == "test", 1 - scores["score"])
+    both = [code.result_rows(study, each, CARD) for each in (scores, scores.assign(score=other))]
+    pd.testing.assert_frame_equal(*both)
 
 
 def test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else(code, study):
     scores = _scores()
-    alone = scores[(scores["test_set"] == "inpainting") & (scores["label"] == 0)].assign(
-        real_source="celeba"
-    )
-    rows = code.result_rows(study, pd.concat([scores, alone]), **WHO, card=CARD)
-    row = rows[rows["real_source"].eq("celeba") & rows["test_set"].eq("inpainting")]
-    assert row["num_groups"].item() == 20
-    tested = alone[alone["split"] == "test"]
-    assert row["metric"].tolist() == ["fpr_at_threshold"] and row[
-        ["num_real", "num_fake"]
-    ].values.tolist() == [[20, 0]]
-    assert row["value"].item() == (tested["score"] >= CARD["threshold"]).mean()
+    alone = scores.query("test_set == 'inpainting' and label == 0").assign(real_source="celeba")
+    rows = code.result_rows(study, pd.concat([scores, alone]), CARD)
+    row = rows.query("real_source == 'celeba' and test_set == 'inpainting'")
+    assert row["metric"].tolist() == ["fpr_at_threshold"]
+    assert row[["num_real", "num_fake", "num_groups"]].values.tolist() == [[20, 0, 20]]
+    score = alone.loc[alone["split"] == "test", "score"]
+    assert row["value"].item() == (score >= CARD["threshold"]).mean()
     code.write_results(study, rows)
     with pytest.raises(ValueError, match="received 0 real and 20 fake"):
-        code.result_rows(study, scores[scores["label"] == 1], **WHO, card=CARD)
+        code.result_rows(study, scores[scores["label"] == 1], CARD)
 
 
 def test_intervals_in_result_rows_draw_groups(code, study):
-    scores = _scores()
+    scores, names = _scores(), ["auc", "accuracy", "f1_at_threshold"]
     tenfold = pd.concat([scores.assign(path=scores["path"] + str(copy)) for copy in range(10)])
-    columns = ["metric", "ci_low", "ci_high"]
-    once, often = (
-        code.result_rows(study, frame, **WHO, card=CARD)[columns] for frame in (scores, tenfold)
-    )
-    names = ["auc", "accuracy", "f1_at_threshold"]
-    once, often = (
-        rows[rows["metric"].isin(names)].reset_index(drop=True) for rows in (once, often)
-    )
-    pd.testing.assert_frame_equal(once, often)
+    once, often = (code.result_rows(study, frame, CARD, names) for frame in (scores, tenfold))
+    pd.testing.assert_frame_equal(once[["metric", *BOUNDS]], often[["metric", *BOUNDS]])
 
 
-def test_says_what_is_wrong_with_card_or_rows(code, study):
-    scores = _scores()
-    with pytest.raises(ValueError, match=r"lacks \['seed', 'threshold', 'slope', 'intercept'\]"):
-        code.result_rows(study, scores, **WHO, card={"train_set": "inpainting", "threshold": None})
-    with pytest.raises(ValueError, match="no rows of the test split"):
-        code.result_rows(study, scores[scores["split"] != "test"], **WHO, card=CARD)
+def test_result_rows_of_some_metrics_and_under_a_condition(code, study):
     names = ["auc", "accuracy_at_threshold", "fpr_at_threshold", "ece_calibrated"]
-    every, some = (
-        code.result_rows(study, scores, **WHO, card=CARD, names=given) for given in (None, names)
-    )
-    chosen = every[every["metric"].isin(names)].reset_index(drop=True)
-    assert some.sort_values(["test_set", "real_source", "metric"], ignore_index=True).equals(
-        chosen.sort_values(["test_set", "real_source", "metric"], ignore_index=True)
-    )
+    every = code.result_rows(study, _scores(), CARD)
+    some = code.result_rows(study, _scores(), CARD, names, "jpeg:50")
+    some["metric"] = some["metric"].str.removesuffix("@jpeg:50")
+    order = [*TASK, "metric"]
+    chosen = every[every["metric"].isin(names)].sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(some.sort_values(order, ignore_index=True), chosen)
+    with pytest.raises(ValueError, match=r"lacks \['seed', 'threshold'\]"):
+        code.result_rows(study, _scores(), CARD | {"seed": None, "threshold": None})
+    with pytest.raises(ValueError, match="no rows of the test split"):
+        code.result_rows(study, _scores().query("split != 'test'"), CARD)
 
 
 def test_results_replace_rows_with_the_same_keys_and_keep_the_others(code, study):
-    scores = _scores()
     for seed in (3, 4):
         code.write_scores(study, f"VGG16_V3-controlled-seed{seed}", _scores())
-    first = code.result_rows(study, scores, **WHO, card=CARD)
-    other_seed = code.result_rows(study, scores, **WHO, card={**CARD, "seed": 4})
-    code.write_results(study, other_seed)
-    path = code.write_results(study, first.sample(frac=1, random_state=0).sort_index())
+    first = code.result_rows(study, _scores(), CARD)
+    code.write_results(study, first.assign(seed=4))
+    path = code.write_results(study, first)
     before = path.read_bytes()
     back = code.read_results(study)
     assert len(back) == 2 * len(first) and tuple(back) == code.RESULT_COLUMNS
@@ -261,22 +210,16 @@ def test_results_replace_rows_with_the_same_keys_and_keep_the_others(code, study
 
 def test_rows_of_another_kind_stay_when_rows_are_replaced(code, study):
     code.write_scores(study, "VGG16_V3-controlled-seed3", _scores())
-    first = code.result_rows(study, _scores(), **WHO, card=CARD)
+    first = code.result_rows(study, _scores(), CARD)
     base = first[first["metric"] == "auc"]
     names = ["auc@jpeg:90", "auc@jpeg:50", "auc@face_size:<0.31", "cam_in_region"]
-    more = pd.concat(
-        [base.assign(metric=name, value=number / 10) for number, name in enumerate(names)]
-    )
+    more = pd.concat([base.assign(metric=name, value=len(name) / 30) for name in names])
     path = code.write_results(study, first)
     code.write_results(study, more)
     before = path.read_bytes()
     for rows in (more, first):  # in any order, and again
         code.write_results(study, rows)
         assert path.read_bytes() == before
-    path.unlink()
-    code.write_results(study, more)
-    code.write_results(study, first)
-    assert path.read_bytes() == before
     code.write_results(study, base.assign(metric="auc@face_size:<0.4"))
     code.write_results(study, base.assign(metric="auc@jpeg:50", value=0.9))
     back = code.read_results(study)
@@ -286,46 +229,36 @@ def test_rows_of_another_kind_stay_when_rows_are_replaced(code, study):
 
 
 def test_rows_without_scores_on_this_machine_go_with_the_next_write(code, study):
-    card = {**CARD, "seed": study.seed}
-    kinds = {
-        "A": ("A-report", card),
-        "B": ("B-report-seed1", {**card, "seed": 1}),
-        "Matrix": ("Matrix-report-insight", {**card, "train_set": "insight"}),
-    }
-    who = {"approach": "direct", "protocol": "report"}
-    rows = {
-        model: code.result_rows(study, _scores(), **who, model=model, card=card, names=["auc"])
-        for model, (_, card) in kinds.items()
-    }
+    files = {"A": "A-report", "B": "B-report-seed1", "Matrix": "Matrix-report-insight"}
+    changes = {"A": {}, "B": {"seed": 1}, "Matrix": {"train_set": "insight"}}
+    rows = {}
+    for model, change in changes.items():
+        card = {**CARD, "protocol": "report", "seed": study.seed, "model": model, **change}
+        rows[model] = code.result_rows(study, _scores(), card, ["auc"])
     conditions = rows["A"].assign(metric="auc@jpeg:50")
     path = code.write_results(study, pd.concat([*rows.values(), conditions]))
-    committed = path.read_text()
+    committed, there = path.read_text(), set()
     assert len(code.read_results(study)) == 12  # a fresh clone reads what came with it
     code.write_results(study, rows["B"])
     assert set(code.read_results(study)["model"]) == {"B"}
-    for model, (model_id, _) in kinds.items():
+    for model, file in files.items():
         path.write_text(committed)
-        code.write_scores(study, model_id, _scores())
+        code.write_scores(study, file, _scores())
+        there.add(model)
         code.write_results(replace(study, seed=1, train_set="insight"), rows["A"])
-        assert set(code.read_results(study)["model"]) == {
-            *list(kinds)[: list(kinds).index(model) + 1]
-        }
-    code.scores_file(study, "A-report-seed1")
+        assert set(code.read_results(study)["model"]) == there
     assert "auc@jpeg:50" in set(code.read_results(study)["metric"])
 
 
 def test_conditions_of_a_detector_go_when_it_was_trained_anew(code, study):
     code.write_scores(study, "VGG16_V3-controlled-seed3", _scores())
-    rows = code.result_rows(study, _scores(), **WHO, card=CARD, names=["auc"])
+    rows = code.result_rows(study, _scores(), CARD, ["auc"])
     conditions = pd.concat([rows.assign(metric=name) for name in ("auc@jpeg:50", "cam_in_region")])
     code.write_results(study, pd.concat([rows, conditions]))
     code.write_results(study, rows)
     assert len(code.read_results(study)) == 3 * len(rows)
     code.write_results(study, rows.assign(value=rows["value"] - 0.01))
     assert set(code.read_results(study)["metric"]) == {"auc"}
-
-
-SEEDS = {"approach": "direct", "model": "A", "protocol": "report"}
 
 
 def test_means_over_seeds_are_those_of_the_images_that_every_training_scored(code, study):
@@ -338,29 +271,23 @@ def test_means_over_seeds_are_those_of_the_images_that_every_training_scored(cod
     assert tuple(rows) == code.RESULT_COLUMNS and code.read_results(study).shape == rows.shape
     assert (rows["seed"] == code.ALL_SEEDS).all() and (rows["num_seeds"] == 3).all()
     wanted = rows.query("test_set == 'inpainting'").set_index("metric")
-    label, group, scores = [], [], [[], [], []]
-    for row in frames["-seed2"].query("split == 'test' and test_set == 'inpainting'").itertuples():
-        label.append(row.label)
-        group.append(row.group)
-        for values, frame in zip(scores, frames.values()):
-            same = frame[(frame["path"] == row.path) & (frame["test_set"] == "inpainting")]
-            values.append(same["score"].item())
-    assert wanted["num_real"].eq(label.count(0)).all() and label.count(0) < 20
+    tested = [made_results.tested(frame).set_index("path") for frame in frames.values()]
+    label, group = (tested[2][name].to_numpy() for name in ("label", "group"))
+    scores = [frame["score"][tested[2].index].to_numpy() for frame in tested]
+    assert wanted["num_real"].eq((label == 0).sum()).all() and (label == 0).sum() < 20
     auc = np.mean([compute(label, values, groups=group)["auc"] for values in scores])
     assert wanted["value"]["auc"] == pytest.approx(auc)
-    order = np.argsort(group, kind="stable")  # other draws, the same interval up to chance
-    arrays = np.array(label)[order], np.array(scores)[:, order], np.array(group)[order]
-    oracle = intervals.estimate(*arrays, num_resamples=4000, names=["auc"])
-    bounds = ["ci_low", "ci_high"]
-    assert np.allclose(wanted.loc["auc", bounds].astype(float), oracle[bounds], atol=0.04)
+    # Other draws, the same interval up to chance.
+    oracle = intervals.estimate(label, scores, group, num_resamples=4000, names=["auc"])
+    assert np.allclose(wanted.loc["auc", BOUNDS].astype(float), oracle[BOUNDS], atol=0.04)
 
 
 def test_means_over_seeds_go_when_a_training_changes(code, study):
-    card = {**CARD, "train_set": study.train_set, "seed": study.seed}
     for variant, seed in (("", 0), ("-seed1", 1)):
         code.write_scores(study, f"A-report{variant}", _scores(seed=seed))
     code.write_seed_means(study, **SEEDS)
-    rows = code.result_rows(study, _scores(), **SEEDS, card=card)
+    card = CARD | SEEDS | {"train_set": study.train_set, "seed": study.seed}
+    rows = code.result_rows(study, _scores(), card)
     for _ in range(2):  # written anew with the same numbers, the means stay
         code.write_results(study, rows)
         assert code.ALL_SEEDS in set(code.read_results(study)["seed"])
@@ -370,18 +297,17 @@ def test_means_over_seeds_go_when_a_training_changes(code, study):
 
 def test_own_baselines_are_at_home_on_each_test_set(code, study):
     table = _scores().query("real_source == 'wiki'").assign(task="any")
-    probability = table["score"].where((table["split"] == "test") | (table["generator"] == "real"))
+    score = table["score"].where((table["split"] == "test") | (table["generator"] == "real"))
     table["label"] = table["label"].map(dict(enumerate(config.LABELS)))
     who = {"approach": "geometry", "protocol": "report"}
     rows = code.score_baseline(study, table, table["score"], name="A", **who)
     card = code.calibrate(code.read_scores(study, "A-report"), "inpainting")
     assert (rows["train_set"] == study.train_set).all()
-    own = code.score_baseline(study, table, probability, name="A_own", **who)
+    own = code.score_baseline(study, table, score, name="A_own", **who)
     assert (own["train_set"] == own["test_set"]).all() and own["test_set"].nunique() == 2
     assert not own["metric"].str.endswith("_calibrated").any()
-    back = code.read_results(study)
-    assert back.groupby("model").size().to_dict() == {"A": len(rows), "A_own": len(own)}
-    assert code.read_scores(study, "A_own-report")["score"].notna().all()
+    counts = code.read_results(study).groupby("model").size().to_dict()
+    assert counts == {"A": len(rows), "A_own": len(own)}
     tested = code.test_scores(study, "A", "report", "insight")
     for found, threshold in ((rows, card["threshold"]), (own, 0.5)):
         chosen = "metric == 'accuracy_at_threshold' and test_set == 'insight'"
@@ -399,7 +325,7 @@ def test_test_rows_are_those_against_each_generators_own_photographs(code, study
 
 
 def test_says_what_is_wrong_with_results(code, study):
-    rows = code.result_rows(study, _scores(), **WHO, card=CARD)
+    rows = code.result_rows(study, _scores(), CARD)
     with pytest.raises(FileNotFoundError, match="Run the notebooks"):
         code.read_results(study)
     for change, message in (
@@ -412,19 +338,3 @@ def test_says_what_is_wrong_with_results(code, study):
         with pytest.raises(ValueError, match=message):
             code.write_results(study, change)
     assert not study.figures.exists()
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(code, study):
-    path = study.figures / "results.csv"
-    path.parent.mkdir(parents=True)
-    path.write_text("old")
-
-    def fail(beside):
-        beside.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        code.write_atomically(path, fail)
-    assert [item.name for item in path.parent.iterdir()] == [
-        "results.csv"
-    ] and path.read_text() == "old"
