@@ -88,7 +88,7 @@ def measure(name: str) -> dict:
     row = {"network": name, "build": time.perf_counter() - start}
     inputs = draw(steps, batch_size)
     frozen = name == "Autoencoder_classifier" or name in NETWORKS and NETWORKS[name].frozen
-    extractor, trained = models.split_frozen(model) if frozen else (None, model)
+    extractor, trained = models.parts(model) if frozen else (None, model)
     training._compile(trained, settings, num_steps=1 + NUM_LATER)
     targets = (
         np.float32(np.arange(batch_size) % 2)[:, None]

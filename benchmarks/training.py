@@ -133,7 +133,7 @@ def compare(folder: Path, network: Network, model: keras.Model, num_train: int) 
     initial = model.get_weights()
     slow, expected = fit("anew", model, pixels, model)
     model.set_weights(initial)
-    extractor, head = models.split_frozen(model)
+    extractor, head = models.parts(model)
     start = time.perf_counter()
     features = training.cached_features(extractor, pixels, folder, network.name)
     once = time.perf_counter() - start

@@ -17,19 +17,11 @@ from . import training
 def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
     """The study's autoencoder.
 
-    Args:
-        config: Filters of the encoder and length of the latent vector.
-        face_size: Side `S` of the faces in pixels.
-
     Returns:
-        Model from RGB faces `(N, S, S, 3)` `uint8` to reconstructions `(N, S, S, 3)` `float32` in
-        `[0, 1]`. Its layers `encoder` (faces `uint8` → `(N, latent)`) and `decoder` are models.
-
-    Raises:
-        ValueError: If the faces cannot be halved once for every convolution.
+        Model from RGB faces `(N, S, S, 3)` `uint8`, where `S` can be halved for every convolution,
+        to reconstructions `(N, S, S, 3)` `float32` in `[0, 1]`. Its layers `encoder` (faces `uint8`
+        → `(N, latent)`) and `decoder` are models.
     """
-    if face_size % (multiple := 2 ** len(config.filters)):
-        raise ValueError(f"Received face_size={face_size}; expected a multiple of {multiple}.")
 
     def activate(x):
         return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))
@@ -54,14 +46,9 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
 
 
 def build_embedding_classifier(latent: int, hidden: tuple[int, ...] = (1024, 64)) -> keras.Model:
-    """The head of every detector: dense layers, then one sigmoid unit.
+    """The head of every detector: from `(N, latent)` `float32` to the probability of fake `(N, 1)`.
 
-    Args:
-        latent: Length of an embedding.
-        hidden: Units of the dense layers; `()` is the study's report, the default its notebook.
-
-    Returns:
-        Model named `head` from `(N, latent)` `float32` to the probability of fake `(N, 1)`.
+    `hidden` is of the units of dense layers; `()` is the study's report, the default its notebook.
     """
     features = layers.Input((latent,), name="features")
     x = features
@@ -85,8 +72,8 @@ def prepare_faces(study: Study, records: pd.DataFrame, protocol: str) -> Faces:
     """The real faces that the autoencoder learns, cut out at their boxes (`scoring.prepare`).
 
     Before, they go through the steps that a protocol takes with photographs of the training task;
-    squashing leaves a box, in fractions of its picture, where it is.
-    Faces without one are left out.
+    squashing leaves a box, in fractions of its picture, where it is. Pictures without one are left
+    out.
     """
     table = catalog.task_steps(study, records, protocol)
     trained_on = table["task"].isin(study.train_sets) & (table["label"] == "real")
@@ -117,16 +104,9 @@ class Reconstruction(Batches):
 def fit_autoencoder(
     study: Study, learnt: Faces, config: Autoencoder, name: str
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Trains the autoencoder on real faces and keeps its best epoch by validation error.
+    """Trains the autoencoder on real faces, with `study.seed`; saved by `name`.
 
-    Args:
-        study: Gives the seed and the folder of the models.
-        learnt: From `prepare_faces`.
-        config: Size and training of the network.
-        name: Of the saved model.
-
-    Returns:
-        The autoencoder at its best epoch, and its history (see `training.train`).
+    Returns as `training.train`: the best epoch is that of the smallest validation error.
     """
     keras.utils.set_random_seed(study.seed)
     model = build_autoencoder(config, learnt.pixels.shape[1])

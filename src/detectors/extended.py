@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -18,7 +17,7 @@ from src import setup
 from ..config import Study
 from ..data import catalog
 from ..evaluation.results import write_seed_means
-from . import models, scoring
+from . import scoring
 from .seeds import train
 
 
@@ -53,23 +52,18 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
 
     Each is trained with `study.seed` and `extra_seeds` on as many pictures, and tested on pictures
     that it did not train on. `Matrix_by_picture` may have trained on their photograph, their fake
-    or their swap partner; `Matrix_by_group` has not. Only the mean over seeds says what a leak is
-    worth.
+    or their swap partner. Only the mean over seeds says what a leak is worth.
     """
     study = replace(study, foreign_reals={}, aligned={}, unseen_reals=())
-    network = replace(study.matrix[0], name="Matrix_by_group")
+    network = study.matrix[0]
     by_group = scoring.prepare(study, records, "report", network.approach, view=network.view)
     by_picture = replace(by_group, table=split_by_picture(by_group.table, study))
     by_picture = replace(by_picture, fingerprint=by_picture.identity)
-    for pictures, name in ((by_group, network.name), (by_picture, "Matrix_by_picture")):
-        for seed in dict.fromkeys((study.seed, *study.extra_seeds)):
-            own = pictures if seed == study.seed else pictures.retrained(seed=seed)
-            keras.utils.set_random_seed(seed)
-            model = models.build(network, pictures.pixels.shape[1])
-            model, _ = scoring.fit(model, replace(network, name=name), own)
-            scoring.score(model, replace(network, name=name), own)
-            keras.backend.clear_session()
-    for name in ("Matrix_by_group", "Matrix_by_picture"):
+    for pictures, name in ((by_group, "Matrix_by_group"), (by_picture, "Matrix_by_picture")):
+        named = replace(network, name=name)
+        train(named, pictures, records)
+        for seed in study.extra_seeds:
+            train(named, pictures.retrained(seed=seed), records)
         write_seed_means(study, network.approach, name, "report")
 
 

@@ -26,24 +26,16 @@ from . import models, training
 
 @dataclass(frozen=True)
 class Pictures:
-    """The prepared pictures of all tasks of a study under one protocol.
-
-    Args:
-        study: Whose tasks.
-        protocol: `"report"` or `"controlled"`.
-        table: The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`,
-            its place in `pixels`. One picture may serve several tasks.
-        pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
-        fingerprint: Of pictures, labels and splits together.
-        variant: Ending of the detectors' names, see `retrained`; empty for the study's own.
-    """
+    """The prepared pictures of all tasks of a study under one protocol."""
 
     study: Study
     protocol: str
+    # The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`, its place
+    # in `pixels`. One picture may serve several tasks.
     table: pd.DataFrame
-    pixels: np.ndarray
-    fingerprint: str
-    variant: str = ""
+    pixels: np.ndarray  # `(num_pictures, S, S, channels)` `uint8`, mapped from the disk
+    fingerprint: str  # of pictures, labels and splits together
+    variant: str = ""  # ending of the detectors' names, see `retrained`
 
     @property
     def identity(self) -> str:
@@ -124,8 +116,8 @@ def prepare(
     Args:
         study: Gives the tasks and the square that `controlled` squashes to.
         records: From `catalog.load`.
-        protocol: `"report"` or `"controlled"`.
-        approach: `"direct"`, `"probe"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
+        protocol: One of `PROTOCOLS`.
+        approach: A key of `last_steps`.
         boxes: From `faces.face_boxes`, for the step `"crop"`; pictures without one are left out.
         view: Of the network, see `config.Network`.
         steps: In place of `last_steps`, where an experiment prepares pictures in another way.
@@ -162,42 +154,28 @@ def fit(
         pictures: From `prepare`.
 
     Returns:
-        The model at its best epoch, and its history (see `training.train`).
+        As `training.train`.
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
-    if study.paired_batches:
-        data += "/paired"
+    data += "/paired" * study.paired_batches
     if network.frozen:
-        extractor, trained = models.split_frozen(model)
+        extractor, trained = models.parts(model)
         folder = study.data / "features"
         pixels = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
         data += f"/{training.identity(extractor)}"
     made_from = {"config": network, "data": data, "decay": network.decay}
     settings = training.Settings(network.learning_rate, network.epochs, study.seed, **made_from)
-    return training.train(
-        trained,
-        pictures.batches("train", network.batch_size, pixels),
-        pictures.batches("valid", network.batch_size, pixels),
-        study.models / pictures.model_id(network.name),
-        settings,
-        full_model=model,
-    )
+    batches = [pictures.batches(split, network.batch_size, pixels) for split in ("train", "valid")]
+    stem = study.models / pictures.model_id(network.name)
+    return training.train(trained, *batches, stem, settings, full_model=model)
 
 
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
-    """Scores every validation and test picture, and writes scores, card and results.
+    """Scores every validation and test picture; writes scores, card and rows of `results.csv`.
 
     Threshold and calibration are taken from the validation split of the training task. Scores of an
-    unchanged model on unchanged pictures are read back.
-
-    Args:
-        model: From pictures `uint8` to the probability of fake.
-        network: Its name, approach and start, for the card.
-        pictures: From `prepare`.
-
-    Returns:
-        The detector's rows of `results.csv`.
+    unchanged model on unchanged pictures are read back. `network` gives name, approach and start.
     """
     study, name = pictures.study, pictures.model_id(network.name)
     stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
@@ -228,7 +206,7 @@ def rescore(study: Study) -> int:
 
 
 def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
-    """A detector's rows of `results.csv`, merged in."""
+    """Merges a detector's rows into `results.csv`."""
     card = training.read_card(study.models / name)
     names = {key: card[key] for key in ("approach", "model", "protocol")}
     results = result_rows(study, read_scores(study, name), **names, card=card)

@@ -13,33 +13,28 @@ def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.Dat
     """Trains a detector with each of `study.extra_seeds`, under both protocols.
 
     Splits stay; what differs is the initial weights and the order of the pictures, for the
-    classifier on embeddings those of the autoencoder, too.
-
-    Returns:
-        The rows of the means over all seeds (`results.write_seed_means`).
+    classifier on embeddings those of the autoencoder, too. Returns the rows of the means over all
+    seeds (`results.write_seed_means`).
     """
-    seeds = [seed for seed in study.extra_seeds if seed != study.seed]
-    of_faces, boxes = network.approach == "autoencoder", None
+    means, approach, boxes = [], network.approach, None
     for protocol in PROTOCOLS:
-        boxes = faces.face_boxes(study, records, protocol) if of_faces else None
-        pictures = scoring.prepare(
-            study, records, protocol, network.approach, boxes, view=network.view
-        )
-        for seed in seeds:
+        if approach == "autoencoder":
+            boxes = faces.face_boxes(study, records, protocol)
+        pictures = scoring.prepare(study, records, protocol, approach, boxes, view=network.view)
+        for seed in study.extra_seeds:
             train(network, pictures.retrained(seed=seed), records)
-    means = (write_seed_means(study, network.approach, network.name, p) for p in PROTOCOLS)
+        means.append(write_seed_means(study, approach, network.name, protocol))
     return pd.concat(means)
 
 
 def train(network: Network, pictures: scoring.Pictures, records: pd.DataFrame) -> None:
     """Builds, trains and scores a detector."""
-    study = pictures.study
+    study, config = pictures.study, pictures.study.autoencoder
     if network.approach == "autoencoder":
         learnt = autoencoder.prepare_faces(study, records, pictures.protocol)
         name = pictures.model_id("Autoencoder")
-        trained, _ = autoencoder.fit_autoencoder(study, learnt, study.autoencoder, name)
+        trained, _ = autoencoder.fit_autoencoder(study, learnt, config, name)
         keras.utils.set_random_seed(study.seed)
-        config = study.autoencoder
         head = models.build_embedding_classifier(config.latent, config.head)
         model = models.join(trained.get_layer("encoder"), head)
     else:

@@ -28,32 +28,21 @@ BATCH_SIZE = 64  # of pictures whose features are computed
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained; together with the model's layers, what tells one run from another.
+    """How a model is trained; together with the model's layers, what tells one run from another."""
 
-    Args:
-        learning_rate: Adam's step size.
-        epochs: Passes over the training batches.
-        seed: Of the order of the pictures.
-        loss: `"binary_crossentropy"`, with classification metrics, or another, without.
-        config: What the model was built from: a `Network`, an `Autoencoder` or plain values.
-        data: Fingerprint of the training and validation data.
-        decay: Whether the step size falls to zero along half a cosine (Loshchilov & Hutter, 2017).
-    """
-
-    learning_rate: float
+    learning_rate: float  # Adam's step size
     epochs: int
-    seed: int
-    loss: str = CLASSIFICATION
-    config: object = field(default_factory=dict)
-    data: str = ""
-    decay: bool = False
+    seed: int  # of the order of the pictures
+    loss: str = CLASSIFICATION  # which comes with metrics; any other loss without
+    config: object = field(default_factory=dict)  # what the model was built from
+    data: str = ""  # fingerprint of the training and validation data
+    decay: bool = False  # to zero, along half a cosine (Loshchilov & Hutter, 2017)
 
 
 def device() -> str:
     """What the backend computes on: `"cpu"`, `"gpu"` or `"tpu"`."""
-    kinds = {name.split(":")[0] for name in keras.distribution.list_devices()}
-    other = "gpu" if "cuda" in kinds else "cpu"
-    return next((kind for kind in ("tpu", "gpu") if kind in kinds), other)
+    names = " ".join(keras.distribution.list_devices()).replace("cuda", "gpu")
+    return next((kind for kind in ("tpu", "gpu") if kind in names), "cpu")
 
 
 def use_mixed_precision() -> str:
@@ -76,30 +65,26 @@ def train(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a model with Adam and keep its best epoch by validation loss.
 
-    A finished run with the same settings, layers and data is read back at once; one that was killed
-    goes on after its last full epoch, with the same optimiser state and order of pictures as if it
-    had not been.
+    A finished run with the same settings, layers and data is read back; one that was killed goes on
+    after its last full epoch as if it had not been.
 
     Args:
         model: Not compiled, without dropout: its random state would not be resumed.
         train_batches: Batches (inputs, targets), whose epoch is set here.
         valid_batches: As `train_batches`.
         stem: Path of the files without their ending, e.g. `study.models / "VGG16_V3-controlled"`.
-        settings: Learning rate, epochs, seed, loss; what model and data were made from.
+        settings: How to train, and what model and data were made from.
         full_model: Saved instead of `model`, whose layers it shares: the detector whose head is
             trained on features.
 
     Returns:
-        `full_model` or else `model`, with the weights of its best epoch, and the history: `epoch`
-        (from 1), `loss`, `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also
-        `accuracy`, `auc`, `precision`, `recall` and the same with `val_`.
+        `full_model` or else `model`, at its best epoch, and the history: `epoch` (from 1), `loss`,
+        `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also `accuracy`, `auc`,
+        `precision`, `recall` and the same with `val_`.
 
     Raises:
-        ValueError: If there is no epoch to train.
         FloatingPointError: If the validation loss is not a number.
     """
-    if settings.epochs < 1:
-        raise ValueError(f"{stem.name}: received {settings.epochs} epochs; expected at least 1.")
     saved = model if full_model is None else full_model
     fingerprint = _hash(json.dumps(asdict(settings), sort_keys=True), _architecture(saved))
     files = [_file(stem, ending) for ending in (".keras", ".history.csv", ".json")]
@@ -112,11 +97,10 @@ def train(
         bar = progress(epochs, stem.name, settings.epochs, "epoch", initial=len(rows), leave=True)
         for epoch in bar:
             row = _train_epoch(model, train_batches, valid_batches, epoch)
-            if not np.isfinite(row["val_loss"]):
-                raise FloatingPointError(
-                    f"{stem.name}: validation loss {row['val_loss']} in epoch {epoch + 1}."
-                )
-            if row["val_loss"] < min((earlier["val_loss"] for earlier in rows), default=np.inf):
+            loss = row["val_loss"]
+            if not np.isfinite(loss):
+                raise FloatingPointError(f"{stem.name}: validation loss {loss}, epoch {epoch + 1}.")
+            if loss < min((earlier["val_loss"] for earlier in rows), default=np.inf):
                 _save_model(saved, folder / "best.keras")
             rows.append(row)
             _save_state(model, folder, fingerprint, rows)
@@ -129,11 +113,7 @@ def train(
 
 
 def read_card(stem: Path) -> dict:
-    """The card of a finished run: settings, versions, and what evaluation added.
-
-    Raises:
-        FileNotFoundError: If no run of that name is finished.
-    """
+    """The card of a finished run, if there is one: settings, versions, what evaluation added."""
     card = read_json(file := _file(stem, ".json"))
     if card is None:
         raise FileNotFoundError(f"{file} is missing: train {stem.name} first.")
@@ -152,12 +132,12 @@ def cached_features(
 
     Args:
         extractor: From pictures to features, frozen.
-        pixels: Pictures `(N, S, S, C)` `uint8`.
+        pixels: `(N, S, S, C)` `uint8`.
         folder: Where the features are kept, in a file named by what the extractor computes.
         data: Fingerprint of the pictures.
 
     Returns:
-        Read-only memory map `(N, ...)` `float32`, rows aligned with the pictures.
+        Read-only memory map `(N, ...)` `float32`.
     """
     shape = (len(pixels), *extractor.output.shape[1:])
     path = folder / f"{identity(extractor)}-{data}.npy"
@@ -231,21 +211,17 @@ def _hash(*parts) -> str:
 
 def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
     """Adam, the loss and its metrics."""
-    metrics = []
+    metrics, rate = [], settings.learning_rate
     if settings.loss == CLASSIFICATION:
-        metrics = [
-            keras.metrics.BinaryAccuracy("accuracy"),
-            keras.metrics.AUC(name="auc"),
-            keras.metrics.Precision(name="precision"),
-            keras.metrics.Recall(name="recall"),
-        ]
-    # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, and traces sooner.
-    plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
-    rate = settings.learning_rate
+        kinds = keras.metrics
+        metrics = [kinds.BinaryAccuracy("accuracy"), kinds.AUC(name="auc")]
+        metrics += [kinds.Precision(name="precision"), kinds.Recall(name="recall")]
     if settings.decay:
         rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
-    optimizer = keras.optimizers.Adam(rate)
-    model.compile(optimizer, settings.loss, metrics=metrics, jit_compile=False if plain else "auto")
+    # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, and traces sooner.
+    plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
+    options = {"metrics": metrics, "jit_compile": False if plain else "auto"}
+    model.compile(keras.optimizers.Adam(rate), settings.loss, **options)
 
 
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:

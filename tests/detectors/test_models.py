@@ -9,7 +9,7 @@ import pytest
 
 from src.config import Autoencoder, Network
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
-from src.detectors.models import build, join, split_frozen, with_spectrum
+from src.detectors.models import build, join, parts, with_spectrum
 from src.detectors.pretrained import HED, LITE0
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 
@@ -149,7 +149,7 @@ def test_backbones_are_those_of_keras(monkeypatch, backbone, application):
 
 def test_frozen_backbones_keep_weights_and_averages():
     model = build(replace(DENSENET, frozen=True, head=3), 32)
-    extractor, head = split_frozen(model)
+    extractor, head = parts(model)
     before = [weight.copy() for weight in extractor.get_weights()]
     model.compile("adam", "binary_crossentropy")
     model.train_on_batch(pictures(), TARGETS)
@@ -170,7 +170,7 @@ def test_batch_norm_momentum_is_applied_and_saved(tmp_path):
 
 def test_a_head_trained_on_features_is_the_head_of_the_model():
     model = build(replace(VGG, frozen=True, head=8, scaling="imagenet"), 64)
-    extractor, head = split_frozen(model)
+    extractor, head = parts(model)
     images = pictures(size=(64, 64))
     features, before = predict(extractor, images), predict(model, images)
     assert features.shape == (4, 2 * 2 * 4)
@@ -183,9 +183,9 @@ def test_a_head_trained_on_features_is_the_head_of_the_model():
 
 def test_split_refuses_what_is_trained():
     with pytest.raises(ValueError, match="frozen=True"):
-        split_frozen(build(VGG, 32))
+        parts(build(VGG, 32))
     with pytest.raises(ValueError, match="0 parts"):
-        split_frozen(build_embedding_classifier(4))
+        parts(build_embedding_classifier(4))
 
 
 def test_join_equals_the_two_after_each_other(tmp_path):
@@ -194,7 +194,7 @@ def test_join_equals_the_two_after_each_other(tmp_path):
     model = join(encoder, head)
     scores = predict(model, pictures())
     np.testing.assert_allclose(scores, predict(head, predict(encoder, pictures())), atol=1e-6)
-    assert num_trainable(model) == 6 and split_frozen(model)[1] is head
+    assert num_trainable(model) == 6 and parts(model)[1] is head
     np.testing.assert_allclose(predict(saved(model, tmp_path), pictures()), scores)
 
 

@@ -39,7 +39,7 @@ needs = {
 def extractor_with(package):
     """Pixels to features with the package's weights, and its backbone."""
     network = Network("X", BACKBONES[package], True, 4, 1e-4, 8, 1, package, "imagenet")
-    extractor, _ = models.split_frozen(models.build(network, 64))
+    extractor, _ = models.parts(models.build(network, 64))
     return extractor, extractor.get_layer(network.backbone)
 
 

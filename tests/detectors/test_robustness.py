@@ -142,7 +142,7 @@ def test_degraded_scores_are_kept_until_model_or_pictures_change(code, study, mo
     assert sorted(file.name for file in folder.iterdir()) == ["A.parquet", "E.parquet", "F.parquet"]
     pd.testing.assert_frame_equal(first, _score(code, study, detectors, boxes))
     assert _num_seen(detectors) == {"A": 30, "F": 30, "E": 27}
-    monkeypatch.setattr(code, "_BYTES_AT_ONCE", 1)  # one picture at a time
+    monkeypatch.setattr(code, "_PICTURES_AT_ONCE", 1)
     detectors["A"][0].weights = 1  # trained anew
     detectors["F"][1].identity = "prepared anew"
     pd.testing.assert_frame_equal(first, _score(code, study, detectors, boxes))

@@ -151,7 +151,7 @@ def test_a_head_is_trained_anew_on_another_extractor(study, pictures):
     for seed in (0, 1):
         keras.utils.set_random_seed(seed)
         model = models.build(network, study.image_size)
-        extractor, _ = models.split_frozen(model)
+        extractor, _ = models.parts(model)
         weights = extractor.get_weights()
         scoring.fit(model, network, pictures["controlled"])
         for before, after in zip(weights, extractor.get_weights(), strict=True):
@@ -333,7 +333,7 @@ def test_the_probe_is_its_regression(study, records):
     model, losses = probe.fit_probe(model, study.probe, pictures)
     assert losses["C"].tolist() == list(probe.PENALTIES)
     rows, valid = pictures.rows("train"), pictures.rows("valid")
-    extractor, _ = models.split_frozen(model)
+    extractor, _ = models.parts(model)
     features = [extractor.predict(pictures.pixels[rows], verbose=0) for rows in (rows, valid)]
     scale = StandardScaler().fit(features[0])
     best = LogisticRegression(C=losses.loc[losses["val_loss"].idxmin(), "C"], max_iter=1000)

@@ -24,7 +24,7 @@ from src.detectors.autoencoder import (
     build_autoencoder,
     build_embedding_classifier,
 )
-from src.detectors.models import build, join, split_frozen, with_spectrum
+from src.detectors.models import build, join, parts, with_spectrum
 from src.detectors.training import Settings, cached_features, read_card, train, update_card
 from src.pictures.batches import Batches
 
@@ -290,7 +290,7 @@ def test_cached_features_train_what_a_backbone_run_in_every_epoch_does(tmp_path,
     settings = Settings(0.05, 3, 0)
     anew, expected = train(built(), *batches_of(pictures, labels), tmp_path / "anew", settings)
     full = built()
-    extractor, head = split_frozen(full)
+    extractor, head = parts(full)
     features = cached_features(extractor, pictures, tmp_path, "pictures")
     made = batches_of(features, labels)
     trained, history = train(head, *made, tmp_path / "once", settings, full_model=full)
@@ -307,7 +307,7 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
 
     def extractor(**changes):
         keras.utils.set_random_seed(0)
-        return split_frozen(build(replace(NETWORK, **changes), 32))[0]
+        return parts(build(replace(NETWORK, **changes), 32))[0]
 
     def assert_computed(extractor, pictures, data):
         features = cached_features(extractor, pictures, tmp_path / "new", data)

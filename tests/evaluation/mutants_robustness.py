@@ -14,8 +14,8 @@ MUTANTS = {  # bug: (the code, the code with the bug, the check that must notice
         checks.test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
     ),
     "conditions mixed up": (
-        "zip(probabilities[model_id].T, conditions)",
-        "zip(probabilities[model_id].T, reversed(conditions))",
+        "zip(columns, conditions)",
+        "zip(columns, reversed(conditions))",
         checks.test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network,
     ),
     "scores of an older model": (
