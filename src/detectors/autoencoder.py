@@ -45,10 +45,10 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
     return keras.Model(face, decoder(encoder(face)), name="autoencoder")
 
 
-def build_embedding_classifier(latent: int, hidden: tuple[int, ...] = (1024, 64)) -> keras.Model:
-    """The head of every detector: from `(N, latent)` `float32` to the probability of fake `(N, 1)`.
+def build_embedding_classifier(latent: int, hidden: tuple[int, ...]) -> keras.Model:
+    """The head of every detector, `(N, latent)` `float32` to the probability of fake `(N, 1)`.
 
-    `hidden` is of the units of dense layers; `()` is the study's report, the default its notebook.
+    `hidden` holds the units of its dense layers: `()` in the study's report.
     """
     features = layers.Input((latent,), name="features")
     x = features
@@ -69,11 +69,10 @@ class Faces:
 
 
 def prepare_faces(study: Study, records: pd.DataFrame, protocol: str) -> Faces:
-    """The real faces that the autoencoder learns, cut out at their boxes (`scoring.prepare`).
+    """The real faces that the autoencoder learns, cut out at their boxes, if they have one.
 
     Before, they go through the steps that a protocol takes with photographs of the training task;
-    squashing leaves a box, in fractions of its picture, where it is. Pictures without one are left
-    out.
+    squashing leaves a box, in fractions of its picture, where it is.
     """
     table = catalog.task_steps(study, records, protocol)
     trained_on = table["task"].isin(study.train_sets) & (table["label"] == "real")
@@ -104,10 +103,7 @@ class Reconstruction(Batches):
 def fit_autoencoder(
     study: Study, learnt: Faces, config: Autoencoder, name: str
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Trains the autoencoder on real faces, with `study.seed`; saved by `name`.
-
-    Returns as `training.train`: the best epoch is that of the smallest validation error.
-    """
+    """Trains an autoencoder on real faces, from `study.seed`; returns as `training.train`."""
     keras.utils.set_random_seed(study.seed)
     model = build_autoencoder(config, learnt.pixels.shape[1])
     options = {"batch_size": config.batch_size, "seed": study.seed}
@@ -120,12 +116,10 @@ def fit_autoencoder(
     return model, history
 
 
-def reconstruction_errors(
-    model: keras.Model, pixels: np.ndarray, batch_size: int = 64
-) -> np.ndarray:
+def reconstruction_errors(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
     errors = []
-    for batch in np.split(pixels, range(batch_size, len(pixels), batch_size)):
+    for batch in np.split(pixels, range(64, len(pixels), 64)):
         difference = model.predict_on_batch(np.asarray(batch)) - batch / np.float32(255)
         errors.append((difference**2).mean(axis=(1, 2, 3)))
     return np.concatenate(errors)

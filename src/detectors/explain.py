@@ -28,15 +28,12 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     the gradient of fake's logit (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
     Args:
-        model: Of `models.build`.
+        model: A chain of an extractor that pools a feature map and a head, as of `models.build`.
         pixels: `(N, H, W, C)` `uint8`, as the model takes them.
 
     Returns:
         `(N, H, W)` `float32`, at least 0, not normalised: pictures can be compared. All zero where
         no place speaks for fake, as is common for pictures called real.
-
-    Raises:
-        ValueError: If the model is no chain of an extractor that pools a feature map and a head.
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
@@ -56,9 +53,9 @@ def occlusion(model: keras.Model, pixels: np.ndarray, *, patch: int, stride: int
     Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
 
     Args:
-        model: A chain of an extractor and a dense head.
+        model: A chain of an extractor and a head.
         pixels: `(N, H, W, C)` `uint8`.
-        patch: Side of the covered square in pixels.
+        patch: Side of the square in pixels.
         stride: Pixels from one square to the next, at most `patch`.
 
     Returns:
@@ -95,9 +92,6 @@ def share_inside(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     Returns:
         `(N,)` in `[0, 1]`; NaN where there is no heat or no box (NaN).
 
-    Raises:
-        ValueError: If heat is negative.
-
     Example:
         >>> share_inside(np.ones((1, 2, 4)), np.array([[0.0, 0.0, 0.25, 0.75]])).tolist()
         [0.1875]
@@ -124,13 +118,13 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
 
     Args:
         pictures: Those that the detectors were trained on and scored.
-        detectors: Name, for example `"VGG16_V3"` → trained model, as `grad_cam` takes it.
+        detectors: Name, for example `"VGG16_V3"` → trained model.
 
     Returns:
         Rows of `results.csv` for each test set of which at least two groups have heat and a known
         region: `cam_in_region`, `cam_in_region_chance` (the region's area),
         `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the
-        heat follows the region), with intervals of `intervals.mean`. None on real data.
+        heat follows the region). None on real data.
     """
     study = pictures.study
     tested = pictures.table["task"].isin([*study.test_sets, *study.aligned])
@@ -189,15 +183,15 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
     that the ring is empty, as its neighbours may tell the same.
 
     Args:
-        model: Of `models.build`, trained.
+        model: Of `models.build`.
         spectra: Recorded `(N, S, S, 1)` `uint8`, zero frequency at `[S // 2, S // 2]`.
         labels: `(N,)`, fake = 1.
-        groups: `(N,)`, the unit of the bootstrap.
+        groups: `(N,)`, for the intervals.
         num_rings: Of equal width up to 0.5 cycles per pixel; the corners beyond are one more.
 
     Returns:
         One row a ring: `low`, `high` (cycles per pixel), `auc` with the ring replaced, `drop` (AUC
-        undisturbed minus `auc`), and its 95 % interval `ci_low`, `ci_high` (`intervals.compare`).
+        undisturbed minus `auc`), and its 95 % interval `ci_low`, `ci_high`.
     """
     side = spectra.shape[1]
     frequency = (np.arange(side) - side // 2) / side

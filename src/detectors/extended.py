@@ -1,7 +1,7 @@
-"""What takes longer than a first run: the generator matrix, a leaking split.
+"""More trainings: other seeds of a detector, the generator matrix, a leaking split.
 
-`python -m src.detectors.extended` (`leak`: the leaking split alone), after the notebooks 01 to 05;
-notebook 06 shows the results. What is done is read back, and an interrupted run goes on.
+`python -m src.detectors.extended` trains the last two (`leak`: the last), after the notebooks 01 to
+05; notebook 06 shows them. What is done is read back, and an interrupted run goes on.
 """
 
 import os
@@ -9,16 +9,52 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 
 from src import setup
 
-from ..config import Study
-from ..data import catalog
+from ..config import PROTOCOLS, Network, Study
+from ..data import catalog, faces
 from ..evaluation.results import write_seed_means
-from . import scoring
-from .seeds import train
+from . import autoencoder, models, scoring
+
+
+def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
+    """Trains a detector with each of `study.extra_seeds`, under both protocols.
+
+    Splits stay; what differs is the initial weights and the order of the pictures, for the
+    classifier on embeddings those of the autoencoder, too. Returns the rows of the means over all
+    seeds (`results.write_seed_means`).
+    """
+    means, approach, boxes = [], network.approach, None
+    for protocol in PROTOCOLS:
+        if approach == "autoencoder":
+            boxes = faces.face_boxes(study, records, protocol)
+        pictures = scoring.prepare(study, records, protocol, approach, boxes, view=network.view)
+        for seed in study.extra_seeds:
+            train(network, pictures.retrained(seed=seed), records)
+        means.append(write_seed_means(study, approach, network.name, protocol))
+    return pd.concat(means)
+
+
+def train(network: Network, pictures: scoring.Pictures, records: pd.DataFrame) -> None:
+    """Builds, trains and scores a detector."""
+    study, config = pictures.study, pictures.study.autoencoder
+    if network.approach == "autoencoder":
+        learnt = autoencoder.prepare_faces(study, records, pictures.protocol)
+        name = pictures.model_id("Autoencoder")
+        trained, _ = autoencoder.fit_autoencoder(study, learnt, config, name)
+        keras.utils.set_random_seed(study.seed)
+        head = models.build_embedding_classifier(config.latent, config.head)
+        model = models.join(trained.get_layer("encoder"), head)
+    else:
+        keras.utils.set_random_seed(study.seed)
+        model = models.build(network, pictures.pixels.shape[1])
+    model, _ = scoring.fit(model, network, pictures)
+    scoring.score(model, network, pictures)
+    keras.backend.clear_session()  # or dozens of networks fill the memory
 
 
 def train_sets(generators: Sequence[str]) -> list[str]:

@@ -9,15 +9,7 @@ import pandas as pd
 from ..config import LABELS, Network, Study
 from ..data import catalog
 from ..data.faces import boxes_of
-from ..evaluation.results import (
-    calibrate,
-    model_id,
-    read_scores,
-    result_rows,
-    scores_file,
-    write_results,
-    write_scores,
-)
+from ..evaluation import results
 from ..files import read_json
 from ..pictures import store
 from ..pictures.batches import Batches
@@ -51,7 +43,7 @@ class Pictures:
 
     def model_id(self, name: str) -> str:
         """What the files of a detector are called."""
-        return model_id(name, self.protocol, self.variant)
+        return results.model_id(name, self.protocol, self.variant)
 
     def _by_row(self, values: pd.Series) -> np.ndarray:
         """Values of the rows of `table` as values of the rows of `pixels`."""
@@ -72,23 +64,18 @@ class Pictures:
         """File name of every row of `pixels`; a fake has that of its photograph."""
         return self._by_row(self.table["path"].str.rsplit("/", n=1).str[-1]).astype(str)
 
-    def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
-        """Places in `pixels` of one split of a task (default: the training tasks) and label."""
-        wanted = [task] if task else self.study.train_sets
-        table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
-        return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
+    def rows(self, split: str, label: str | None = None) -> np.ndarray:
+        """Places in `pixels` of one split of the training tasks, perhaps of one label."""
+        chosen = (self.table["split"] == split) & self.table["task"].isin(self.study.train_sets)
+        chosen &= self.table["label"].isin([label] if label else LABELS)
+        return self.table.loc[chosen, "row"].to_numpy()
 
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
         """Batches of one split of the training task, shuffled for training, perhaps of features."""
-        return Batches(
-            self.pixels if pixels is None else pixels,
-            self.labels,
-            self.rows(split),
-            batch_size=batch_size,
-            shuffle=split == "train",
-            seed=self.study.seed,
-            together=self.names() if self.study.paired_batches else None,
-        )
+        pixels = self.pixels if pixels is None else pixels
+        options = {"batch_size": batch_size, "shuffle": split == "train", "seed": self.study.seed}
+        options["together"] = self.names() if self.study.paired_batches else None
+        return Batches(pixels, self.labels, self.rows(split), **options)
 
 
 def last_steps(study: Study, approach: str, view: str = "resize") -> tuple[str, ...]:
@@ -117,9 +104,9 @@ def prepare(
         study: Gives the tasks and the square that `controlled` squashes to.
         records: From `catalog.load`.
         protocol: One of `PROTOCOLS`.
-        approach: A key of `last_steps`.
+        approach: Of the network, as `view`: see `config.Network`.
         boxes: From `faces.face_boxes`, for the step `"crop"`; pictures without one are left out.
-        view: Of the network, see `config.Network`.
+        view: `"resize"` or `"centre"`.
         steps: In place of `last_steps`, where an experiment prepares pictures in another way.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach, view))
@@ -143,7 +130,7 @@ def prepare(
 def fit(
     model: keras.Model, network: Network, pictures: Pictures
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Trains a detector on the training task and keeps its best epoch by validation loss.
+    """Trains a detector on the training task; returns as `training.train`.
 
     A frozen backbone is run once per picture and only the head is trained, on its features; what is
     saved is the full model.
@@ -152,9 +139,6 @@ def fit(
         model: From `models.build` or `models.join`, not compiled.
         network: How to train it, and the name to save it by.
         pictures: From `prepare`.
-
-    Returns:
-        As `training.train`.
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
@@ -179,7 +163,8 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
     """
     study, name = pictures.study, pictures.model_id(network.name)
     stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
-    if training.read_card(stem).get("scored") != scored or not scores_file(study, name).is_file():
+    is_kept = results.scores_file(study, name).is_file()
+    if not is_kept or training.read_card(stem).get("scored") != scored:
         table = pictures.table[pictures.table["split"] != "train"]
         rows = np.unique(table["row"])
         probability = np.full(len(pictures.pixels), np.nan, np.float32)
@@ -187,11 +172,11 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         probability[rows] = model.predict(batches, verbose=0).ravel()
         labels = (table["label"] == "fake").astype("int8")
         scores = table.assign(label=labels, score=probability[table["row"]])
-        write_scores(study, name, scores)
+        results.write_scores(study, name, scores)
         card = {"study": study.name, "train_set": study.train_set, "seed": study.seed}
         card |= {"approach": network.approach, "model": network.name, "starts_from": network.start}
         card |= {"protocol": pictures.protocol, "scored": scored}
-        card |= calibrate(read_scores(study, name), study.train_set)
+        card |= results.calibrate(results.read_scores(study, name), study.train_set)
         training.update_card(stem, **card)
     return _write_result_rows(study, name)
 
@@ -209,9 +194,9 @@ def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
     """Merges a detector's rows into `results.csv`."""
     card = training.read_card(study.models / name)
     names = {key: card[key] for key in ("approach", "model", "protocol")}
-    results = result_rows(study, read_scores(study, name), **names, card=card)
-    write_results(study, results)
-    return results
+    rows = results.result_rows(study, results.read_scores(study, name), **names, card=card)
+    results.write_results(study, rows)
+    return rows
 
 
 def _hash_rows(table: pd.DataFrame) -> str:

@@ -46,9 +46,9 @@ def device() -> str:
 
 
 def use_mixed_precision() -> str:
-    """Let models built from now on compute in half precision where the device gains from it.
+    """Lets models built from now on compute in half precision where the device gains from it.
 
-    Saved models are `float32` in any case. Returns the policy, for example `"mixed_float16"`.
+    They are saved in `float32` in any case. Returns the policy, for example `"mixed_float16"`.
     """
     policy = {"gpu": "mixed_float16", "tpu": "mixed_bfloat16"}.get(device(), "float32")
     keras.config.set_dtype_policy(policy)
@@ -72,10 +72,9 @@ def train(
         model: Not compiled, without dropout: its random state would not be resumed.
         train_batches: Batches (inputs, targets), whose epoch is set here.
         valid_batches: As `train_batches`.
-        stem: Path of the files without their ending, e.g. `study.models / "VGG16_V3-controlled"`.
+        stem: Path of the files without their ending.
         settings: How to train, and what model and data were made from.
-        full_model: Saved instead of `model`, whose layers it shares: the detector whose head is
-            trained on features.
+        full_model: Saved instead of `model`: the detector whose head is trained on features.
 
     Returns:
         `full_model` or else `model`, at its best epoch, and the history: `epoch` (from 1), `loss`,
@@ -131,9 +130,9 @@ def cached_features(
     """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
 
     Args:
-        extractor: From pictures to features, frozen.
+        extractor: From pictures to features.
         pixels: `(N, S, S, C)` `uint8`.
-        folder: Where the features are kept, in a file named by what the extractor computes.
+        folder: Where the features are kept, in a file named by the extractor's `identity`.
         data: Fingerprint of the pictures.
 
     Returns:
@@ -229,19 +228,16 @@ def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -
     train_batches.epoch = epoch
     # Keras calls this hook at times that depend on threads: here the epoch is set by hand alone.
     train_batches.on_epoch_end = valid_batches.on_epoch_end = lambda: None
-    trained = []  # when training ended and validation began
-    clock = keras.callbacks.LambdaCallback(
-        on_test_begin=lambda logs: trained.append(time.perf_counter())
-    )
+    ends = []  # of training, when validation begins
+    clock = keras.callbacks.LambdaCallback(on_test_begin=lambda _: ends.append(time.perf_counter()))
+    options = {"shuffle": False, "callbacks": [clock], "verbose": 0}
     start = time.perf_counter()
-    logs = model.fit(
-        train_batches, validation_data=valid_batches, shuffle=False, callbacks=[clock], verbose=0
-    ).history
+    logs = model.fit(train_batches, validation_data=valid_batches, **options).history
     return {
         "epoch": epoch + 1,
         **{name: float(values[0]) for name, values in logs.items()},
         "seconds": time.perf_counter() - start,
-        "images_per_second": len(train_batches.rows) / (trained[0] - start),
+        "images_per_second": len(train_batches.rows) / (ends[0] - start),
     }
 
 
@@ -250,7 +246,7 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
     saved = read_json(folder / "progress.json")
     if saved and saved["fingerprint"] == fingerprint:
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(folder / saved["state"])
+        model.load_weights(folder / f"epoch{len(saved['rows'])}.weights.h5")
         return saved["rows"]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -258,11 +254,9 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
 
 
 def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[dict]) -> None:
-    """Save weights and optimiser; `progress.json` names those that count, in case of a kill."""
-    state = folder / f"epoch{len(rows)}.weights.h5"
-    model.save_weights(state)
-    saved = {"fingerprint": fingerprint, "state": state.name, "rows": rows}
-    write_json(folder / "progress.json", saved)
+    """Save weights and optimiser; those of as many epochs as `progress.json` has rows count."""
+    model.save_weights(folder / f"epoch{len(rows)}.weights.h5")
+    write_json(folder / "progress.json", {"fingerprint": fingerprint, "rows": rows})
     (folder / f"epoch{len(rows) - 1}.weights.h5").unlink(missing_ok=True)
 
 
