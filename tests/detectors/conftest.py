@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import keras
 import pandas as pd
 import pytest
 
@@ -14,6 +15,20 @@ from src.pictures.decoding import inspect_all
 SMALL = dataclasses.replace(
     config.get_study("tiny"), simulation=config.Simulation(30, 14, 10, 6), num_resamples=20
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager(request):
+    """TensorFlow traces no graphs, which would take longer than a few steps; `test_training` has
+    graphs, as users have."""
+    if keras.backend.backend() != "tensorflow" or "test_training" in request.module.__name__:
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")
