@@ -157,16 +157,6 @@ def test_occlusion_is_that_of_a_plain_loop():
         np.testing.assert_allclose(found, total / count, atol=1e-4)
 
 
-def test_occlusion_finds_the_corner_that_a_detector_looks_at():
-    weights = np.zeros((32, 32, 1))
-    weights[:8, -8:] = 64  # so many logits that the probability is 1 whatever is covered
-    model, pixels = flat_detector(weights), np.zeros((2, 32, 32, 1), np.uint8)
-    pixels[:, :8, -8:] = 255
-    heat = explain.occlusion(model, pixels, patch=8, stride=8)
-    np.testing.assert_allclose(heat[:, :8, -8:], 64 * 64 * (1 - 16 / 255), rtol=1e-5)
-    assert explain.share_inside(heat, np.tile([0.75, 0, 1, 0.25], (2, 1))) == pytest.approx([1, 1])
-
-
 def test_share_inside_is_a_count_of_small_pixels():
     random = np.random.default_rng(0)
     heat = random.random((20, 6, 9)).astype("float32")
