@@ -116,15 +116,10 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
     """Whether each detector's heat lies in the altered regions; writes the result rows.
 
-    Args:
-        pictures: Those that the detectors were trained on and scored.
-        detectors: Name, for example `"VGG16_V3"` → trained model.
-
-    Returns:
-        Rows of `results.csv` for each test set of which at least two groups have heat and a known
-        region: `cam_in_region`, `cam_in_region_chance` (the region's area),
-        `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the
-        heat follows the region). None on real data.
+    For each test set of which at least two groups have heat and a known region these are
+    `cam_in_region`, `cam_in_region_chance` (the region's area), `cam_in_region_elsewhere` and
+    `cam_in_region_excess` (inside − elsewhere: above 0 if the heat follows the region). None on
+    real data.
     """
     study = pictures.study
     tested = pictures.table["task"].isin([*study.test_sets, *study.aligned])

@@ -89,8 +89,7 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     out.
 
     Args:
-        rows: Of `results.csv`, of one test set, protocol and seed: `auc` and `auc@…` of every
-            detector.
+        rows: Of `results.csv`, of one test set, protocol and seed.
 
     Returns:
         One row a family and detector, the first to break on top: `family, model, clean, halfway,

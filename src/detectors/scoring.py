@@ -100,14 +100,9 @@ def prepare(
 ) -> Pictures:
     """Decodes the pictures of all tasks under one protocol into a pixel store.
 
-    Args:
-        study: Gives the tasks and the square that `controlled` squashes to.
-        records: From `catalog.load`.
-        protocol: One of `PROTOCOLS`.
-        approach: Of the network, as `view`: see `config.Network`.
-        boxes: From `faces.face_boxes`, for the step `"crop"`; pictures without one are left out.
-        view: `"resize"` or `"centre"`.
-        steps: In place of `last_steps`, where an experiment prepares pictures in another way.
+    `approach` and `view` are those of a network (`config.Network`), and give its `last_steps`, or
+    an experiment gives other `steps`. `boxes`, from `faces.face_boxes`, are for the step `"crop"`:
+    pictures without one are left out.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach, view))
     if boxes is not None:
@@ -132,13 +127,9 @@ def fit(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Trains a detector on the training task; returns as `training.train`.
 
+    The model, of `models.build` or `models.join`, is not compiled; `network` says how to train it.
     A frozen backbone is run once per picture and only the head is trained, on its features; what is
     saved is the full model.
-
-    Args:
-        model: From `models.build` or `models.join`, not compiled.
-        network: How to train it, and the name to save it by.
-        pictures: From `prepare`.
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"

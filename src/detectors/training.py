@@ -71,7 +71,7 @@ def train(
     Args:
         model: Not compiled, without dropout: its random state would not be resumed.
         train_batches: Batches (inputs, targets), whose epoch is set here.
-        valid_batches: As `train_batches`.
+        valid_batches: Others, for validation.
         stem: Path of the files without their ending.
         settings: How to train, and what model and data were made from.
         full_model: Saved instead of `model`: the detector whose head is trained on features.
@@ -129,14 +129,8 @@ def cached_features(
 ) -> np.ndarray:
     """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
 
-    Args:
-        extractor: From pictures to features.
-        pixels: `(N, S, S, C)` `uint8`.
-        folder: Where the features are kept, in a file named by the extractor's `identity`.
-        data: Fingerprint of the pictures.
-
-    Returns:
-        Read-only memory map `(N, ...)` `float32`.
+    Returns a read-only memory map `(N, ...)` `float32` for pixels `(N, S, S, C)` `uint8`. The file
+    is named by the extractor's `identity` and by `data`, the fingerprint of the pictures.
     """
     shape = (len(pixels), *extractor.output.shape[1:])
     path = folder / f"{identity(extractor)}-{data}.npy"
@@ -274,13 +268,9 @@ def _finish(stem: Path, folder: Path, rows: list[dict], card: dict) -> None:
 def _card(model: keras.Model, settings: Settings) -> dict:
     """What is known of a run when it ends."""
     versions = {"python": platform.python_version(), "keras": keras.__version__}
-    return asdict(settings) | {
-        "model": model.name,
-        "num_parameters": model.count_params(),
-        "device": device(),
-        "backend": keras.backend.backend(),
-        "versions": versions | {"numpy": np.__version__},
-    }
+    versions["numpy"] = np.__version__
+    card = {"model": model.name, "num_parameters": model.count_params(), "versions": versions}
+    return asdict(settings) | card | {"device": device(), "backend": keras.backend.backend()}
 
 
 def _save_model(model: keras.Model, file: Path) -> None:

@@ -35,18 +35,13 @@ def pictures(num_images=4, size=(96, 96), channels=3):
     return np.reshape(blurred, noise.shape)
 
 
-def detector(size, channels, weights, pool):
-    """A chain whose extractor ends with `pool` of pixels from 0 to 1; its logit is their sum times
-    `weights`."""
-    image = layers.Input((*size, channels), dtype="uint8")
-    extractor = keras.Model(image, pool(layers.Rescaling(1 / 255)(image)), name="extractor")
-    head = build_embedding_classifier(len(weights), hidden=())
+def flat_detector(weights):
+    """Its logit is the sum of `weights` times pixels from 0 to 1."""
+    image = layers.Input(weights.shape, dtype="uint8")
+    extractor = keras.Model(image, layers.Flatten()(layers.Rescaling(1 / 255)(image)))
+    head = build_embedding_classifier(weights.size, hidden=())
     head.layers[-1].set_weights([np.reshape(weights, (-1, 1)), np.zeros(1)])
     return models.join(extractor, head)
-
-
-def flat_detector(weights):
-    return detector(weights.shape[:2], weights.shape[2], weights.ravel(), layers.Flatten())
 
 
 def grad_cam_by_autodiff(model, pixels):
@@ -98,34 +93,6 @@ def test_grad_cam_leaves_the_model_as_it_is(tmp_path):
     model.save(tmp_path / "detector.keras")
     loaded = keras.models.load_model(tmp_path / "detector.keras")
     np.testing.assert_allclose(explain.grad_cam(loaded, pixels), first, atol=1e-6)
-
-
-def test_grad_cam_of_averaged_maps_adds_up_to_the_logit():
-    pixels, weights = pictures(size=(8, 12)), np.array([0.2, 0.5, 0.3])
-
-    def pool(x):
-        return layers.GlobalAveragePooling2D()(layers.AveragePooling2D(2)(x))
-
-    model = detector((8, 12), 3, weights, pool)
-    probability = model.predict(pixels, verbose=0)[:, 0].astype(float)
-    heat = explain.grad_cam(model, pixels)
-    # Each of the 4 x 6 cells became 4 pixels; enlarging keeps the sum but for the edges.
-    logit = np.log(probability / (1 - probability))
-    np.testing.assert_allclose(heat.sum(axis=(1, 2)) / 4, logit, rtol=0.02)
-    heat = explain.grad_cam(detector((8, 12), 3, -weights, pool), pixels)
-    assert not heat.any()  # nothing speaks for fake
-
-
-def test_grad_cam_asks_at_each_picture_which_hidden_units_are_on():
-    image = layers.Input((8, 8, 1), dtype="uint8")
-    pooled = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(image))
-    head = build_embedding_classifier(1, hidden=(2,))
-    # logit = 2 relu(x - 1/2) - 3 relu(1/4 - x)
-    weights = [[[1, -1]], [-0.5, 0.25], [[2], [-3]], [0]]
-    head.set_weights([np.array(array, np.float32) for array in weights])
-    pixels = np.stack([np.full((8, 8, 1), level, np.uint8) for level in (30, 100, 200)])
-    heat = explain.grad_cam(models.join(keras.Model(image, pooled), head), pixels)
-    np.testing.assert_allclose(heat[:, 4, 4], [3 * 30 / 255 / 64, 0, 2 * 200 / 255 / 64], rtol=1e-5)
 
 
 def test_models_that_are_no_such_chain_are_refused():

@@ -133,16 +133,6 @@ def test_backbones_are_those_of_keras(monkeypatch, backbone, application):
     np.testing.assert_allclose(predict(ours, pixels), predict(reference, pixels), rtol=1e-5)
 
 
-def test_batch_norm_momentum_is_applied_and_saved(tmp_path):
-    def momenta(model):
-        layers = model.get_layer("extractor").get_layer("densenet").layers
-        return {layer.momentum for layer in layers if hasattr(layer, "momentum")}
-
-    model = build(replace(DENSENET, batch_norm_momentum=0.8), 32)
-    assert momenta(model) == momenta(saved(model, tmp_path)) == {0.8}
-    assert momenta(build(DENSENET, 32)) == {0.99}
-
-
 def test_a_head_trained_on_features_is_the_head_of_the_model():
     model = build(replace(DENSENET, frozen=True, head=8, scaling="imagenet"), 64)
     extractor, head = parts(model)
@@ -244,6 +234,8 @@ def test_a_network_resizes_its_own_input_and_vgg_is_normalised_when_asked():
     plain = build(VGG, 32)
     normalised = build(replace(VGG, batch_norm_momentum=0.8), 32)
     assert normalised.count_params() == plain.count_params() + 13 * 4 * 4
+    layers = normalised.get_layer("extractor").get_layer("vgg16").layers
+    assert {layer.momentum for layer in layers if hasattr(layer, "momentum")} == {0.8}
     smaller = build(replace(VGG, side=32), 64)
     assert smaller.input.shape == (None, 64, 64, 3)
     flat = np.full((1, 64, 64, 3), 90, np.uint8)
