@@ -87,7 +87,7 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
     """What a split by picture is worth: `study.matrix[0]` under `report`, by group and by picture.
 
     Each is trained with `study.seed` and `extra_seeds` on as many pictures, and tested on pictures
-    that it did not train on. `Matrix_by_picture` may have trained on their photograph, their fake
+    that it did not train on; `Matrix_by_picture` may have trained on their photograph, their fake
     or their swap partner. Only the mean over seeds says what a leak is worth.
     """
     study = replace(study, foreign_reals={}, aligned={}, unseen_reals=())

@@ -53,8 +53,8 @@ def score_degraded(
     conditions = list(conditions or (step for steps in FAMILIES.values() for step in steps))
     scores = {}
     for model_id, (model, pictures) in detectors.items():
-        parts = [training.identity(model), pictures.identity, study.train_set, *conditions]
-        made_from = " ".join(parts)
+        what = [training.identity(model), pictures.identity, study.train_set]
+        made_from = " ".join(what + conditions)
         file = study.data / "degraded" / f"{model_id}.parquet"
         frame = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
         if frame.attrs.get("made_from") != made_from:
@@ -62,10 +62,8 @@ def score_degraded(
             table = pictures.table[is_tested(pictures.table, study.train_set, real_source)]
             table = table.assign(label=(table["label"] == "fake").astype("int8"))
             columns = _predict_degraded(study, model, table, pictures.protocol, conditions, boxes).T
-            parts = [
-                table.assign(score=column, condition=step)
-                for column, step in zip(columns, conditions)
-            ]
+            pairs = zip(columns, conditions)
+            parts = [table.assign(score=column, condition=step) for column, step in pairs]
             frame = pd.concat(parts, ignore_index=True)[[*SCORE_COLUMNS, "condition"]]
             frame.attrs["made_from"] = made_from  # kept in the file's metadata
             write_atomically(file, frame.to_parquet)

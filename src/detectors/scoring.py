@@ -34,12 +34,10 @@ class Pictures:
         """Of all that scores depend on or repeat: `fingerprint`, and which are of one group."""
         return f"{self.fingerprint}-{_hash_rows(self.table[['path', 'group']])}"
 
-    def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
-        """The same pictures for another training: with another seed, or on other generators."""
-        if seed is not None:
-            return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
-        study = replace(self.study, train_set=train_set)
-        return replace(self, study=study, variant=f"-{train_set}")
+    def retrained(self, **change) -> "Pictures":
+        """The same pictures for another training: with another `seed`, or another `train_set`."""
+        ending = f"-seed{change['seed']}" if "seed" in change else f"-{change['train_set']}"
+        return replace(self, study=replace(self.study, **change), variant=ending)
 
     def model_id(self, name: str) -> str:
         """What the files of a detector are called."""
