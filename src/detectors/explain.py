@@ -28,12 +28,12 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     the gradient of fake's logit (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
     Args:
-        model: A chain of an extractor that pools a feature map and a head, as of `models.build`.
+        model: Of `models.build`, or another chain of an extractor that pools a feature map and a
+            head.
         pixels: `(N, H, W, C)` `uint8`, as the model takes them.
 
     Returns:
-        `(N, H, W)` `float32`, at least 0, not normalised: pictures can be compared. All zero where
-        no place speaks for fake, as is common for pictures called real.
+        `(N, H, W)` `float32`, at least 0, not normalised. All zero where no place speaks for fake.
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
@@ -50,17 +50,13 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
 def occlusion(model: keras.Model, pixels: np.ndarray, *, patch: int, stride: int) -> np.ndarray:
     """How much the logit of fake falls when a square is covered with the picture's mean colour.
 
-    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
-
-    Args:
-        model: A chain of an extractor and a head.
-        pixels: `(N, H, W, C)` `uint8`.
-        patch: Side of the square in pixels.
-        stride: Pixels from one square to the next, at most `patch`.
+    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. The squares
+    have `patch` pixels a side and lie `stride` pixels apart, which must not be more.
 
     Returns:
-        `(N, H, W)` `float32`: for each pixel the mean fall over the squares that cover it, in units
-        of the logit. Negative where covering makes a picture look more fake.
+        `(N, H, W)` `float32` of pixels `(N, H, W, C)` `uint8`: for each the mean fall over the
+        squares that cover it, in units of the logit. Negative where covering makes a picture look
+        more fake.
     """
     extractor, dense = _parts(model)
     colors = np.rint(pixels.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
@@ -181,12 +177,12 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
         model: Of `models.build`.
         spectra: Recorded `(N, S, S, 1)` `uint8`, zero frequency at `[S // 2, S // 2]`.
         labels: `(N,)`, fake = 1.
-        groups: `(N,)`, for the intervals.
+        groups: `(N,)`.
         num_rings: Of equal width up to 0.5 cycles per pixel; the corners beyond are one more.
 
     Returns:
-        One row a ring: `low`, `high` (cycles per pixel), `auc` with the ring replaced, `drop` (AUC
-        undisturbed minus `auc`), and its 95 % interval `ci_low`, `ci_high`.
+        One row a ring: `low`, `high` (cycles per pixel), `auc` without it, `drop` (AUC undisturbed
+        minus `auc`), and its 95 % interval `ci_low`, `ci_high`.
     """
     side = spectra.shape[1]
     frequency = (np.arange(side) - side // 2) / side
