@@ -73,7 +73,7 @@ def measure(name: str) -> str:
     (model, settings, batch_size, steps), building, _ = timed(build, name)
     inputs = draw(steps, batch_size)
     is_frozen = name == CLASSIFIER.name or name in NETWORKS and NETWORKS[name].frozen
-    extractor, trained = models.split_frozen(model) if is_frozen else (None, model)
+    extractor, trained = models.parts(model) if is_frozen else (None, model)
     training._compile(trained, settings, num_steps=1 + NUM_LATER)
     targets = np.float32(np.arange(batch_size) % 2)[:, None]
     if settings.loss == "mse":

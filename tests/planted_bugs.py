@@ -213,10 +213,7 @@ BUGS = {
         "test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network": [
             ('if protocol == "controlled":', "if False:"),
             ('num = 1 + (plan[0] == "square")', "num = 1"),
-            (
-                "zip(probabilities[model_id].T, conditions)",
-                "zip(probabilities[model_id].T, reversed(conditions))",
-            ),
+            ("zip(columns, conditions)", "zip(columns, reversed(conditions))"),
         ],
         "test_degraded_scores_are_kept_until_model_or_pictures_change": [
             ('"made_from") != made_from', '"made_from") is None')

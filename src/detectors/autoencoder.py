@@ -17,19 +17,11 @@ from . import training
 def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
     """The study's autoencoder.
 
-    Args:
-        config: Filters of the encoder and length of the latent vector.
-        face_size: Side `S` of the faces in pixels.
-
     Returns:
-        Model from RGB faces `(N, S, S, 3)` `uint8` to reconstructions `(N, S, S, 3)` `float32` in
-        `[0, 1]`. Its layers `encoder` (faces `uint8` → `(N, latent)`) and `decoder` are models.
-
-    Raises:
-        ValueError: If the faces cannot be halved once for every convolution.
+        Model from RGB faces `(N, S, S, 3)` `uint8`, where `S` can be halved for every convolution,
+        to reconstructions `(N, S, S, 3)` `float32` in `[0, 1]`. Its layers `encoder` (faces `uint8`
+        → `(N, latent)`) and `decoder` are models.
     """
-    if face_size % (multiple := 2 ** len(config.filters)):
-        raise ValueError(f"Received face_size={face_size}; expected a multiple of {multiple}.")
 
     def activate(x):
         return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))
@@ -53,15 +45,10 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
     return keras.Model(face, decoder(encoder(face)), name="autoencoder")
 
 
-def build_embedding_classifier(latent: int, hidden: tuple[int, ...] = (1024, 64)) -> keras.Model:
-    """The head of every detector: dense layers, then one sigmoid unit.
+def build_embedding_classifier(latent: int, hidden: tuple[int, ...]) -> keras.Model:
+    """The head of every detector, `(N, latent)` `float32` to the probability of fake `(N, 1)`.
 
-    Args:
-        latent: Length of an embedding.
-        hidden: Units of the dense layers; `()` is the study's report, the default its notebook.
-
-    Returns:
-        Model named `head` from `(N, latent)` `float32` to the probability of fake `(N, 1)`.
+    `hidden` holds the units of its dense layers: `()` in the study's report.
     """
     features = layers.Input((latent,), name="features")
     x = features
@@ -82,11 +69,10 @@ class Faces:
 
 
 def prepare_faces(study: Study, records: pd.DataFrame, protocol: str) -> Faces:
-    """The real faces that the autoencoder learns, cut out at their boxes (`scoring.prepare`).
+    """The real faces that the autoencoder learns, cut out at their boxes, if they have one.
 
     Before, they go through the steps that a protocol takes with photographs of the training task;
     squashing leaves a box, in fractions of its picture, where it is.
-    Faces without one are left out.
     """
     table = catalog.task_steps(study, records, protocol)
     trained_on = table["task"].isin(study.train_sets) & (table["label"] == "real")
@@ -117,17 +103,7 @@ class Reconstruction(Batches):
 def fit_autoencoder(
     study: Study, learnt: Faces, config: Autoencoder, name: str
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Trains the autoencoder on real faces and keeps its best epoch by validation error.
-
-    Args:
-        study: Gives the seed and the folder of the models.
-        learnt: From `prepare_faces`.
-        config: Size and training of the network.
-        name: Of the saved model.
-
-    Returns:
-        The autoencoder at its best epoch, and its history (see `training.train`).
-    """
+    """Trains an autoencoder on real faces, from `study.seed`; returns as `training.train`."""
     keras.utils.set_random_seed(study.seed)
     model = build_autoencoder(config, learnt.pixels.shape[1])
     options = {"batch_size": config.batch_size, "seed": study.seed}
@@ -140,12 +116,10 @@ def fit_autoencoder(
     return model, history
 
 
-def reconstruction_errors(
-    model: keras.Model, pixels: np.ndarray, batch_size: int = 64
-) -> np.ndarray:
+def reconstruction_errors(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
     errors = []
-    for batch in np.split(pixels, range(batch_size, len(pixels), batch_size)):
+    for batch in np.split(pixels, range(64, len(pixels), 64)):
         difference = model.predict_on_batch(np.asarray(batch)) - batch / np.float32(255)
         errors.append((difference**2).mean(axis=(1, 2, 3)))
     return np.concatenate(errors)

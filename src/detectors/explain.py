@@ -4,6 +4,8 @@ Maps show where evidence was found, not why it is evidence. The gradient through
 has a closed form, so no backend's automatic differentiation is needed.
 """
 
+from itertools import product
+
 import cv2
 import keras
 import numpy as np
@@ -14,10 +16,9 @@ from ..data.sources import altered_boxes
 from ..evaluation import intervals
 from ..evaluation.results import DETECTOR_KEYS, RESULT_COLUMNS, write_results
 from ..files import progress
+from . import models
 from .scoring import Pictures
 from .training import read_card
-
-BATCH_SIZE = 64  # Grad-CAM, whose maps take memory, has half of it
 
 
 def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
@@ -27,78 +28,52 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     the gradient of fake's logit (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
     Args:
-        model: Of `models.build`, trained or loaded.
+        model: Of `models.build`, or another chain of an extractor that pools a feature map and a
+            head.
         pixels: `(N, H, W, C)` `uint8`, as the model takes them.
 
     Returns:
-        `(N, H, W)` `float32`, at least 0, not normalised: pictures can be compared. All zero where
-        no place speaks for fake, as is common for pictures called real.
-
-    Raises:
-        ValueError: If the model is no chain of extractor and head, or the pictures do not fit it.
+        `(N, H, W)` `float32`, at least 0, not normalised. All zero where no place speaks for fake.
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
-    pixels, batch_size = _checked_pixels(model, pixels), BATCH_SIZE // 2
-    heat = np.empty(pixels.shape[:3], np.float32)
-    for start in progress(range(0, len(pixels), batch_size), "Grad-CAM", unit="batch"):
-        rows = slice(start, start + batch_size)
-        found = maps.predict_on_batch(pixels[rows])
-        places, last = (np.asarray(array, np.float32) for array in found)
-        features = last.mean(axis=(1, 2)) if averaged else last.reshape(len(last), -1)
-        _, total = _logit_and_gradient(dense, features)
-        if not averaged:
-            total = total.reshape(len(last), -1, last.shape[-1]).sum(axis=1)  # over all places
-        small = np.maximum(np.einsum("nhwk,nk->nhw", places, total / np.prod(places.shape[1:3])), 0)
-        heat[rows] = [cv2.resize(picture, heat.shape[:0:-1]) for picture in small]
-    return heat
+    places, last = (np.asarray(found, np.float32) for found in maps.predict(pixels, verbose=0))
+    features = last.mean(axis=(1, 2)) if averaged else last.reshape(len(last), -1)
+    _, gradient = _logit_and_gradient(dense, features)
+    if not averaged:
+        gradient = gradient.reshape(len(last), -1, last.shape[-1]).sum(axis=1)  # over all places
+    weights = gradient / np.prod(places.shape[1:3])
+    heat = np.maximum(np.einsum("nhwk,nk->nhw", places, weights), 0)
+    return np.array([cv2.resize(picture, pixels.shape[2:0:-1]) for picture in heat], np.float32)
 
 
 def occlusion(model: keras.Model, pixels: np.ndarray, *, patch: int, stride: int) -> np.ndarray:
     """How much the logit of fake falls when a square is covered with the picture's mean colour.
 
-    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
-
-    Args:
-        model: A chain of an extractor and a dense head.
-        pixels: `(N, H, W, C)` `uint8`.
-        patch: Side of the covered square in pixels.
-        stride: Pixels from one square to the next; the last ones end with the picture.
+    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. The squares
+    have `patch` pixels a side and lie `stride` pixels apart, which must not be more.
 
     Returns:
-        `(N, H, W)` `float32`: for each pixel the mean fall over the squares that cover it, in units
-        of the logit. Negative where covering makes a picture look more fake.
-
-    Raises:
-        ValueError: If the model is no chain, or pictures, patch or stride do not fit.
+        `(N, H, W)` `float32` of pixels `(N, H, W, C)` `uint8`: for each the mean fall over the
+        squares that cover it, in units of the logit. Negative where covering makes a picture look
+        more fake.
     """
     extractor, dense = _parts(model)
-    pixels = _checked_pixels(model, pixels)
-    height, width = pixels.shape[1:3]
-    if not 1 <= stride <= patch <= min(height, width):
-        raise ValueError(
-            f"Received patch={patch} and stride={stride} for pictures of {width} x {height}; "
-            "expected 1 <= stride <= patch <= the picture's side: squares must cover every pixel."
-        )
-    tops, lefts = (
-        np.append(np.arange(0, side - patch, stride), side - patch) for side in (height, width)
+    colors = np.rint(pixels.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
+    tops, lefts = (  # the last squares end with the picture
+        [*range(0, side - patch, stride), side - patch] for side in pixels.shape[1:3]
     )
-    squares = [np.s_[:0, :0]]  # covers nothing: the picture as it is
-    squares += [np.s_[top : top + patch, left : left + patch] for top in tops for left in lefts]
-    colors = np.rint(pixels.mean(axis=(1, 2))).astype(np.uint8)
-    jobs = [(picture, square) for picture in range(len(pixels)) for square in squares]
-    logits = np.empty(len(jobs), np.float32)
-    for start in progress(range(0, len(jobs), BATCH_SIZE), "Occlusion", unit="batch"):
-        chunk = jobs[start : start + BATCH_SIZE]
-        covered = pixels[[picture for picture, _ in chunk]]
-        for image, (picture, square) in zip(covered, chunk):
-            image[square] = colors[picture]
-        features = np.asarray(extractor.predict_on_batch(covered), np.float32)
-        logits[start : start + BATCH_SIZE], _ = _logit_and_gradient(dense, features)
-    logits = logits.reshape(len(pixels), len(squares))
-    heat, counts = np.zeros(pixels.shape[:3], np.float32), np.zeros((height, width), np.float32)
-    for number, square in enumerate(squares):
-        heat[(slice(None), *square)] += (logits[:, 0] - logits[:, number])[:, None, None]
+
+    def logit(shown):
+        features = np.asarray(extractor.predict_on_batch(shown), np.float32)
+        return _logit_and_gradient(dense, features)[0]
+
+    undisturbed, heat = logit(pixels), np.zeros(pixels.shape[:3], np.float32)
+    counts = np.zeros_like(heat)
+    for top, left in progress(list(product(tops, lefts)), "Occlusion", unit="square"):
+        square, covered = np.s_[:, top : top + patch, left : left + patch], pixels.copy()
+        covered[square] = colors
+        heat[square] += (undisturbed - logit(covered))[:, None, None]
         counts[square] += 1
     return heat / counts
 
@@ -112,9 +87,6 @@ def share_inside(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
     Returns:
         `(N,)` in `[0, 1]`; NaN where there is no heat or no box (NaN).
-
-    Raises:
-        ValueError: If the shapes do not fit, a box is inside out, or heat is negative or infinite.
 
     Example:
         >>> share_inside(np.ones((1, 2, 4)), np.array([[0.0, 0.0, 0.25, 0.75]])).tolist()
@@ -140,15 +112,10 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
     """Whether each detector's heat lies in the altered regions; writes the result rows.
 
-    Args:
-        pictures: Those that the detectors were trained on and scored.
-        detectors: Name, for example `"VGG16_V3"` → trained model, as `grad_cam` takes it.
-
-    Returns:
-        Rows of `results.csv` for each detector and test set of which at least two groups have heat
-        and a known region: `cam_in_region`, `cam_in_region_chance` (the region's area),
-        `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the
-        heat follows the region), with intervals of `intervals.mean`. None on real data.
+    For each test set of which at least two groups have heat and a known region these are
+    `cam_in_region`, `cam_in_region_chance` (the region's area), `cam_in_region_elsewhere` and
+    `cam_in_region_excess` (inside − elsewhere: above 0 if the heat follows the region). None on
+    real data.
     """
     study = pictures.study
     tested = pictures.table["task"].isin([*study.test_sets, *study.aligned])
@@ -170,9 +137,10 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
             used = rows.assign(**shares).dropna(subset=list(shares))
             if used["group"].nunique() < 2:
                 continue
-            same = {key: card[key] for key in DETECTOR_KEYS} | {"num_real": 0}
-            same |= used.iloc[0][["test_set", "real_source"]].to_dict() | {"num_fake": len(used)}
-            same |= {"num_groups": used["group"].nunique(), "num_seeds": 1}
+            same = {key: card[key] for key in DETECTOR_KEYS}
+            same |= used.iloc[0][["test_set", "real_source"]].to_dict()
+            same |= {"num_real": 0, "num_fake": len(used), "num_seeds": 1}
+            same["num_groups"] = used["group"].nunique()
             for metric in shares:
                 share = intervals.mean(used[metric], used["group"])
                 found.append({**same, "metric": metric, **share})
@@ -206,26 +174,17 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
     that the ring is empty, as its neighbours may tell the same.
 
     Args:
-        model: Of `models.build`, trained.
+        model: Of `models.build`.
         spectra: Recorded `(N, S, S, 1)` `uint8`, zero frequency at `[S // 2, S // 2]`.
         labels: `(N,)`, fake = 1.
-        groups: `(N,)`, the unit of the bootstrap.
-        num_rings: Rings of equal width up to 0.5 cycles per pixel; the corners beyond are one more.
+        groups: `(N,)`.
+        num_rings: Of equal width up to 0.5 cycles per pixel; the corners beyond are one more.
 
     Returns:
-        One row a ring: `low`, `high` (cycles per pixel), `auc` with the ring replaced, `drop` (AUC
-        undisturbed minus `auc`), and its 95 % interval `ci_low`, `ci_high` (`metrics.compare`).
-
-    Raises:
-        ValueError: If the spectra do not fit the model, or as `metrics.compare`.
+        One row a ring: `low`, `high` (cycles per pixel), `auc` without it, `drop` (AUC undisturbed
+        minus `auc`), and its 95 % interval `ci_low`, `ci_high`.
     """
-    spectra = _checked_pixels(model, spectra)
     side = spectra.shape[1]
-    if spectra.shape[1:] != (side, side, 1) or not 1 <= num_rings <= side // 2:
-        raise ValueError(
-            f"Received spectra of shape {spectra.shape} and num_rings={num_rings}; expected "
-            "(N, S, S, 1) and 1 to S / 2."
-        )
     frequency = (np.arange(side) - side // 2) / side
     radius = np.hypot(frequency[:, None], frequency[None, :])
     # Low < radius <= high; frequency zero is in the first ring.
@@ -233,9 +192,8 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
     mean = np.rint(spectra.mean(axis=0)).astype(np.uint8)
 
     def scores(chosen):
-        batches = np.split(spectra, range(BATCH_SIZE, len(spectra), BATCH_SIZE))
-        pieces = [model.predict_on_batch(np.where(chosen, mean, batch)) for batch in batches]
-        return np.concatenate(pieces).ravel()
+        shown = np.where(chosen, mean, spectra)
+        return model.predict(shown, batch_size=64, verbose=0).ravel()
 
     undisturbed, rows = scores(np.False_), []
     edges = np.append(np.arange(num_rings + 1) / (2 * num_rings), np.sqrt(0.5))
@@ -249,38 +207,25 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
 
 def _parts(model: keras.Model) -> tuple[keras.Model, list[list[np.ndarray]]]:
     """The extractor, and kernel and bias of each dense layer of the head."""
-    parts = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    if len(parts) != 2:
-        raise _no_chain(model, f"it has {len(parts)} parts")
-    extractor, head = parts
-    dense = [layer for layer in head.layers if not isinstance(layer, layers.InputLayer)]
-    wanted = [keras.activations.relu] * (len(dense) - 1) + [keras.activations.sigmoid]
-    found = [getattr(layer, "activation", None) for layer in dense]
-    if found != wanted or head.output.shape[1:] != (1,):
-        raise _no_chain(model, f"its head is {[type(layer).__name__ for layer in dense]}")
-    return extractor, [layer.get_weights() for layer in dense]
+    extractor, head = models.parts(model)
+    return extractor, [layer.get_weights() for layer in head.layers[1:]]
 
 
 def _feature_maps(extractor: keras.Model) -> tuple[keras.Model, bool]:
-    """A model from pixels to the map to explain and the pooled map; whether it is averaged."""
+    """From pixels to the map to explain and the map that is pooled; whether by averaging."""
     *_, backbone, pooling = extractor.operations
     averaged = isinstance(pooling, layers.GlobalAveragePooling2D)
-    if not (averaged or isinstance(pooling, layers.Flatten)) or len(pooling.input.shape) != 4:
-        raise _no_chain(extractor, f"it ends with {type(pooling).__name__}")
+    if not (averaged or isinstance(pooling, layers.Flatten)):
+        raise ValueError(
+            f"Received an extractor that ends with {type(pooling).__name__}; expected one that "
+            "averages or flattens a feature map, as of `models.build`."
+        )
     if isinstance(backbone, keras.Model) and isinstance(backbone.layers[-1], layers.MaxPooling2D):
         # As in the paper, the map of VGG16 is its last convolution's: max pooling passes each
         # gradient to one place. No layer is called again: that would change the detector.
         both = keras.Model(backbone.input, [backbone.layers[-1].input, backbone.output])
         return keras.Model(extractor.input, both(extractor.operations[-3].output)), averaged
     return keras.Model(extractor.input, [pooling.input, pooling.input]), averaged
-
-
-def _no_chain(model: keras.Model, found: str) -> ValueError:
-    return ValueError(
-        f"{model.name} cannot be explained: {found}. Expected a chain, as of `models.build`: an "
-        "extractor that ends with global average pooling or flattening of a feature map, and a "
-        "head of dense layers (ReLU, at last one sigmoid unit)."
-    )
 
 
 def _logit_and_gradient(dense: list, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -294,34 +239,10 @@ def _logit_and_gradient(dense: list, features: np.ndarray) -> tuple[np.ndarray, 
     return values[-1] @ kernel[:, 0] + bias[0], gradient
 
 
-def _checked_pixels(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """The pictures, if they are what the model takes."""
-    pixels, expected = np.asarray(pixels), tuple(model.input.shape[1:])
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or not len(pixels):
-        raise ValueError(
-            f"{model.name} takes uint8 pictures (N, {', '.join(map(str, expected))}), N > 0; "
-            f"received {pixels.dtype}, {pixels.shape}. Prepare them by `scoring.prepare`."
-        )
-    return pixels
-
-
 def _covered(heat: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How much of each row `(N, H)` and column `(N, W)` the boxes cover."""
-    if np.ndim(heat) != 3 or np.shape(boxes) != (len(heat), 4):
-        raise ValueError(
-            "Expected heat (N, H, W) and boxes (N, 4): left, top, right, bottom; received "
-            f"{np.shape(heat)} and {np.shape(boxes)}."
-        )
-    if not np.isfinite(heat).all() or (heat < 0).any():
-        raise ValueError(
-            f"Expected finite heat of at least 0, received {heat.min()} to {heat.max()}. Of a "
-            "signed map, pass np.maximum(heat, 0)."
-        )
-    wrong = (boxes[:, :2] > boxes[:, 2:]).any(axis=1)
-    if wrong.any():
-        raise ValueError(
-            f"Expected left <= right and top <= bottom; received {boxes[wrong][0].tolist()}."
-        )
+    if (heat < 0).any():
+        raise ValueError("Expected heat of at least 0: of a signed map, pass np.maximum(heat, 0).")
 
     def covered(low, high, num):
         pixel = np.arange(num)
@@ -334,4 +255,4 @@ def _covered(heat: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _share(heat: np.ndarray, part: np.ndarray) -> np.ndarray:
     """`part` `(N,)` of each picture's heat; NaN where there is none."""
     total = heat.sum(axis=(1, 2), dtype=np.float64)
-    return np.divide(part, total, out=np.full(len(heat), np.nan), where=total > 0)
+    return part / np.where(total > 0, total, np.nan)

@@ -1,7 +1,7 @@
-"""What takes longer than a first run: the generator matrix, a leaking split.
+"""More trainings: other seeds of a detector, the generator matrix, a leaking split.
 
-`python -m src.detectors.extended` (`leak`: the leaking split alone), after the notebooks 01 to 05;
-notebook 06 shows the results. What is done is read back, and an interrupted run goes on.
+`python -m src.detectors.extended` trains the last two (`leak`: the last), after the notebooks 01 to
+05; notebook 06 shows them. What is done is read back, and an interrupted run goes on.
 """
 
 import os
@@ -15,11 +15,46 @@ import pandas as pd
 
 from src import setup
 
-from ..config import Study
-from ..data import catalog
+from ..config import PROTOCOLS, Network, Study
+from ..data import catalog, faces
 from ..evaluation.results import write_seed_means
-from . import models, scoring
-from .seeds import train
+from . import autoencoder, models, scoring
+
+
+def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
+    """Trains a detector with each of `study.extra_seeds`, under both protocols.
+
+    Splits stay; what differs is the initial weights and the order of the pictures, for the
+    classifier on embeddings those of the autoencoder, too. Returns the rows of the means over all
+    seeds (`results.write_seed_means`).
+    """
+    means, approach, boxes = [], network.approach, None
+    for protocol in PROTOCOLS:
+        if approach == "autoencoder":
+            boxes = faces.face_boxes(study, records, protocol)
+        pictures = scoring.prepare(study, records, protocol, approach, boxes, view=network.view)
+        for seed in study.extra_seeds:
+            train(network, pictures.retrained(seed=seed), records)
+        means.append(write_seed_means(study, approach, network.name, protocol))
+    return pd.concat(means)
+
+
+def train(network: Network, pictures: scoring.Pictures, records: pd.DataFrame) -> None:
+    """Builds, trains and scores a detector."""
+    study, config = pictures.study, pictures.study.autoencoder
+    if network.approach == "autoencoder":
+        learnt = autoencoder.prepare_faces(study, records, pictures.protocol)
+        name = pictures.model_id("Autoencoder")
+        trained, _ = autoencoder.fit_autoencoder(study, learnt, config, name)
+        keras.utils.set_random_seed(study.seed)
+        head = models.build_embedding_classifier(config.latent, config.head)
+        model = models.join(trained.get_layer("encoder"), head)
+    else:
+        keras.utils.set_random_seed(study.seed)
+        model = models.build(network, pictures.pixels.shape[1])
+    model, _ = scoring.fit(model, network, pictures)
+    scoring.score(model, network, pictures)
+    keras.backend.clear_session()  # or dozens of networks fill the memory
 
 
 def train_sets(generators: Sequence[str]) -> list[str]:
@@ -52,24 +87,19 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
     """What a split by picture is worth: `study.matrix[0]` under `report`, by group and by picture.
 
     Each is trained with `study.seed` and `extra_seeds` on as many pictures, and tested on pictures
-    that it did not train on. `Matrix_by_picture` may have trained on their photograph, their fake
-    or their swap partner; `Matrix_by_group` has not. Only the mean over seeds says what a leak is
-    worth.
+    that it did not train on; `Matrix_by_picture` may have trained on their photograph, their fake
+    or their swap partner. Only the mean over seeds says what a leak is worth.
     """
     study = replace(study, foreign_reals={}, aligned={}, unseen_reals=())
-    network = replace(study.matrix[0], name="Matrix_by_group")
+    network = study.matrix[0]
     by_group = scoring.prepare(study, records, "report", network.approach, view=network.view)
     by_picture = replace(by_group, table=split_by_picture(by_group.table, study))
     by_picture = replace(by_picture, fingerprint=by_picture.identity)
-    for pictures, name in ((by_group, network.name), (by_picture, "Matrix_by_picture")):
-        for seed in dict.fromkeys((study.seed, *study.extra_seeds)):
-            own = pictures if seed == study.seed else pictures.retrained(seed=seed)
-            keras.utils.set_random_seed(seed)
-            model = models.build(network, pictures.pixels.shape[1])
-            model, _ = scoring.fit(model, replace(network, name=name), own)
-            scoring.score(model, replace(network, name=name), own)
-            keras.backend.clear_session()
-    for name in ("Matrix_by_group", "Matrix_by_picture"):
+    for pictures, name in ((by_group, "Matrix_by_group"), (by_picture, "Matrix_by_picture")):
+        named = replace(network, name=name)
+        train(named, pictures, records)
+        for seed in study.extra_seeds:
+            train(named, pictures.retrained(seed=seed), records)
         write_seed_means(study, network.approach, name, "report")
 
 

@@ -26,13 +26,9 @@ TORCH_MEAN, TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def build(network: Network, image_size: int) -> keras.Model:
     """A detector on pixels, or on spectra that were computed before and recorded as grey pictures.
 
-    Args:
-        network: Approach, backbone, head and scaling.
-        image_size: Side `S` of the pictures in pixels.
-
     Returns:
-        Model from RGB `(N, S, S, 3)` `uint8` (approach `"fourier"`: spectra `(N, S, S, 1)` `uint8`)
-        to the probability of fake `(N, 1)` `float32`, not compiled.
+        Model from RGB `(N, S, S, 3)` `uint8`, `S` the image size (approach `"fourier"`: spectra
+        `(N, S, S, 1)` `uint8`) to the probability of fake `(N, 1)` `float32`, not compiled.
 
     Raises:
         ValueError: If the backbone is unknown or cannot start from the weights asked for.
@@ -50,12 +46,6 @@ def build(network: Network, image_size: int) -> keras.Model:
             f"Received backbone {network.backbone!r} with weights {network.weights!r}; expected "
             f"a backbone of these with one of its weights: {WEIGHTS}."
         )
-    for field in ("widths", "blocks"):
-        received, expected = getattr(network, field), getattr(Network, field)
-        if network.weights and received != expected:
-            raise ValueError(
-                f"Pretrained weights fit {field}={expected}; received {received}. Use weights=None."
-            )
     num_channels = 1 if network.approach == "fourier" else 3
     image = layers.Input((image_size, image_size, num_channels), dtype="uint8", name="image")
     x = image if num_channels == 3 else ops.repeat(image, 3, axis=-1)
@@ -99,23 +89,16 @@ def join(encoder: keras.Model, head: keras.Model) -> keras.Model:
     return _chain(extractor, head, "detector")
 
 
-def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The frozen extractor and the head of a detector; both share their weights with it.
-
-    Raises:
-        ValueError: If the model is not a chain of these two, or its extractor is trained.
-    """
-    parts = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    if len(parts) != 2 or parts[0].trainable_variables:
-        raise ValueError(
-            f"Received {model.name}, of {len(parts)} parts; expected an extractor that is not "
-            "trained and a head. Train the full model, or build it with frozen=True."
-        )
-    return tuple(parts)
+def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """The extractor and the head of a detector; both share their weights with it."""
+    found = tuple(layer for layer in model.layers if isinstance(layer, keras.Model))
+    if len(found) != 2:
+        raise ValueError(f"Received {model.name}; expected a chain of an extractor and a head.")
+    return found
 
 
 def _chain(extractor: keras.Model, head: keras.Model, name: str) -> keras.Model:
-    """One model of two."""
+    """Two models after each other."""
     image = layers.Input(extractor.input.shape[1:], dtype=extractor.input.dtype, name="image")
     return keras.Model(image, head(extractor(image)), name=name)
 

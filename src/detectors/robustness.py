@@ -25,7 +25,7 @@ FAMILIES = DEGRADATIONS | {
     "noise": ("noise:2", "noise:5", "noise:10", "noise:20"),
     "downscale": ("downscale:1.5", "downscale:2", "downscale:3", "downscale:4"),
 }
-_BYTES_AT_ONCE = 128 << 20
+_PICTURES_AT_ONCE = 32
 
 
 def score_degraded(
@@ -38,9 +38,8 @@ def score_degraded(
     """Scores the in-domain test pictures under every degradation, and keeps the scores.
 
     A picture is degraded after the steps of its protocol and before those of the network, real ones
-    and fakes alike. It is decoded once for all conditions and detectors. Scores go to
-    `data/<study>/degraded/<model id>.parquet`; those of an unchanged model on unchanged pictures
-    are read back.
+    and fakes alike. Scores of an unchanged model on unchanged pictures are read back from
+    `data/<study>/degraded/<model id>.parquet`.
 
     Args:
         study: Whose folders and training set.
@@ -50,49 +49,30 @@ def score_degraded(
 
     Returns:
         `model_id`, the columns of `results.SCORE_COLUMNS`, and `condition`.
-
-    Raises:
-        ValueError: If the pictures of a detector hold no test rows of the task.
     """
     conditions = list(conditions or (step for steps in FAMILIES.values() for step in steps))
-    scores, tables = {}, {}
+    scores = {}
     for model_id, (model, pictures) in detectors.items():
-        parts = [training.identity(model), pictures.identity, study.train_set, *conditions]
-        made_from = " ".join(parts)
+        what = [training.identity(model), pictures.identity, study.train_set]
+        made_from = " ".join(what + conditions)
         file = study.data / "degraded" / f"{model_id}.parquet"
-        scores[model_id] = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
-        if scores[model_id].attrs.get("made_from") != made_from:
+        frame = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+        if frame.attrs.get("made_from") != made_from:
             real_source = study.test_sets[study.train_set]
             table = pictures.table[is_tested(pictures.table, study.train_set, real_source)]
-            if table.empty:
-                raise ValueError(
-                    f"The pictures of {model_id!r} hold no tests of {study.train_set!r}."
-                )
-            cut = [_before_and_after(plan, pictures.protocol) for plan in table["steps"]]
-            tables[model_id] = table.assign(before=[b for b, _ in cut], after=[a for _, a in cut])
-            tables[model_id].attrs["made_from"] = made_from  # kept in the file's metadata
-    if tables:
-        probabilities = _predict_degraded(study, detectors, tables, conditions, boxes)
-    for model_id, table in tables.items():
-        table["label"] = (table["label"] == "fake").astype("int8")
-        parts = [
-            table.assign(score=column, condition=step)
-            for column, step in zip(probabilities[model_id].T, conditions)
-        ]
-        frame = pd.concat(parts, ignore_index=True)[[*SCORE_COLUMNS, "condition"]]
-        write_atomically(study.data / "degraded" / f"{model_id}.parquet", frame.to_parquet)
+            table = table.assign(label=(table["label"] == "fake").astype("int8"))
+            columns = _predict_degraded(study, model, table, pictures.protocol, conditions, boxes).T
+            pairs = zip(columns, conditions)
+            parts = [table.assign(score=column, condition=step) for column, step in pairs]
+            frame = pd.concat(parts, ignore_index=True)[[*SCORE_COLUMNS, "condition"]]
+            frame.attrs["made_from"] = made_from  # kept in the file's metadata
+            write_atomically(file, frame.to_parquet)
         scores[model_id] = frame
     return pd.concat(scores, names=["model_id"]).reset_index("model_id").reset_index(drop=True)
 
 
 def degraded_rows(study: Study, scores: pd.DataFrame, card: dict) -> pd.DataFrame:
-    """Rows for `results.csv` of one detector under every condition, for example `auc@jpeg:50`.
-
-    Args:
-        study: Gives `num_resamples` and the seed.
-        scores: From `score_degraded`, of one detector.
-        card: Of the detector.
-    """
+    """Rows for `results.csv` of one detector, such as `auc@jpeg:50`, from `score_degraded`."""
     names = ("auc", "accuracy_at_threshold")
     parts = scores.groupby("condition", sort=False)
     rows = [result_rows(study, part, card, names, condition) for condition, part in parts]
@@ -107,16 +87,12 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     out.
 
     Args:
-        rows: Of `results.csv`, of one test set, protocol and seed: `auc` and `auc@…` of every
-            detector.
+        rows: Of `results.csv`, of one test set, protocol and seed.
 
     Returns:
         One row a family and detector, the first to break on top: `family, model, clean, halfway,
         breaks_at` (the condition, or empty if it holds out), `auc` there (or at the last level) and
         `first`; empty where no degraded detector is above chance.
-
-    Raises:
-        ValueError: If a detector has several rows of a metric.
     """
     rows = rows[rows["metric"].str.partition("@")[0] == "auc"]
     wide = rows.pivot(index="model", columns="metric", values="value")
@@ -141,53 +117,32 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def _before_and_after(plan: str, protocol: str) -> tuple[str, str]:
+def _before_and_after(steps: str, protocol: str) -> tuple[list[str], list[str]]:
     """The steps of a picture, cut where it is degraded: the protocol's and the network's."""
-    plan, num = plan.split(), 0
+    plan, num = steps.split(), 0
     if protocol == "controlled":  # a square, then saved as JPEG: see `steps.protocol_steps`
         num = 1 + (plan[0] == "square")
         num += next(n for n, step in enumerate(plan[num:]) if not step.startswith("jpeg:"))
-    return " ".join(plan[:num]), " ".join(plan[num:])
+    return plan[:num], plan[num:]
 
 
-def _predict_degraded(study, detectors, tables, conditions, boxes) -> dict[str, np.ndarray]:
-    """Probabilities of fake, model id → `(num_rows, num_conditions)`, a row for each of a table."""
-    plans = pd.concat(tables.values())[["path", "before", "after"]].drop_duplicates()
-    root, plans_of = catalog.root(study), dict(list(plans.groupby("path", sort=False)))
-    corners = {}
+def _predict_degraded(study, model, table, protocol, conditions, boxes) -> np.ndarray:
+    """Probabilities of fake, `(num_rows, num_conditions)`."""
+    root, corners = catalog.root(study), {}
     if boxes is not None:
         corners = boxes.drop_duplicates("path").set_index("path")[readers.BOX].T.to_dict("list")
 
-    def degrade(path: str) -> dict[tuple[str, str], np.ndarray]:
-        """Plan → pixels of all conditions."""
-        whole, made = read(root / path), {}
-        for before, endings in plans_of[path].groupby("before")["after"]:
-            image = run(whole, before.split(), None)
-            for condition in conditions:
-                degraded = run(image, (condition,), None)
-                for after in endings:
-                    pixels = np.asarray(run(degraded, after.split(), corners.get(path)))
-                    made.setdefault((before, after), []).append(pixels)
-        return {plan: np.reshape(made[plan], (-1, *output_shape(plan[1].split()))) for plan in made}
+    def degrade(path: str, steps: str) -> np.ndarray:
+        """One picture under all conditions."""
+        before, after = _before_and_after(steps, protocol)
+        image, box = run(read(root / path), before, None), corners.get(path)
+        made = [run(run(image, (condition,), None), after, box) for condition in conditions]
+        return np.reshape([np.asarray(pixels) for pixels in made], (-1, *output_shape(after)))
 
-    num_bytes = sum(np.prod(output_shape(after.split())) for after in plans["after"].unique())
-    chunk = max(_BYTES_AT_ONCE // (num_bytes * len(conditions)), 1)
-    probability = {
-        name: np.empty((len(table), len(conditions)), np.float32) for name, table in tables.items()
-    }
-    paths = list(plans_of)
-    bar = progress(None, "Degrading", len(paths), "image")
-    with ThreadPoolExecutor(2) as pool, bar:
-        for start in range(0, len(paths), chunk):
-            some = paths[start : start + chunk]
-            made = dict(zip(some, pool.map(degrade, some)))
-            for name, table in tables.items():
-                rows = np.flatnonzero(table["path"].isin(made))
-                if len(rows):
-                    keys = table.iloc[rows][["path", "before", "after"]].to_numpy()
-                    pixels = [made[path][before, after] for path, before, after in keys]
-                    batches = Batches(np.concatenate(pixels), shuffle=False)
-                    values = detectors[name][0].predict(batches, verbose=0)
-                    probability[name][rows] = np.reshape(values, (len(rows), -1))
-            bar.update(len(made))
-    return probability
+    starts, found = range(0, len(table), _PICTURES_AT_ONCE), []
+    with ThreadPoolExecutor(2) as pool:
+        for start in progress(starts, "Degrading", unit=f"{_PICTURES_AT_ONCE} images"):
+            rows = table.iloc[start : start + _PICTURES_AT_ONCE]
+            pixels = np.concatenate(list(pool.map(degrade, rows["path"], rows["steps"])))
+            found.append(model.predict(Batches(pixels, shuffle=False), verbose=0))
+    return np.concatenate(found).reshape(len(table), len(conditions))

@@ -9,15 +9,7 @@ import pandas as pd
 from ..config import LABELS, Network, Study
 from ..data import catalog
 from ..data.faces import boxes_of
-from ..evaluation.results import (
-    calibrate,
-    model_id,
-    read_scores,
-    result_rows,
-    scores_file,
-    write_results,
-    write_scores,
-)
+from ..evaluation import results
 from ..files import read_json
 from ..pictures import store
 from ..pictures.batches import Batches
@@ -26,40 +18,30 @@ from . import models, training
 
 @dataclass(frozen=True)
 class Pictures:
-    """The prepared pictures of all tasks of a study under one protocol.
-
-    Args:
-        study: Whose tasks.
-        protocol: `"report"` or `"controlled"`.
-        table: The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`,
-            its place in `pixels`. One picture may serve several tasks.
-        pixels: `(num_pictures, S, S, channels)` `uint8`, mapped from the disk.
-        fingerprint: Of pictures, labels and splits together.
-        variant: Ending of the detectors' names, see `retrained`; empty for the study's own.
-    """
+    """The prepared pictures of all tasks of a study under one protocol."""
 
     study: Study
     protocol: str
+    # The rows of `catalog.tasks` with `steps`, what was done to the picture, and `row`, its place
+    # in `pixels`. One picture may serve several tasks.
     table: pd.DataFrame
-    pixels: np.ndarray
-    fingerprint: str
-    variant: str = ""
+    pixels: np.ndarray  # `(num_pictures, S, S, channels)` `uint8`, mapped from the disk
+    fingerprint: str  # of pictures, labels and splits together
+    variant: str = ""  # ending of the detectors' names, see `retrained`
 
     @property
     def identity(self) -> str:
         """Of all that scores depend on or repeat: `fingerprint`, and which are of one group."""
         return f"{self.fingerprint}-{_hash_rows(self.table[['path', 'group']])}"
 
-    def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
-        """The same pictures for another training: with another seed, or on other generators."""
-        if seed is not None:
-            return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
-        study = replace(self.study, train_set=train_set)
-        return replace(self, study=study, variant=f"-{train_set}")
+    def retrained(self, **change) -> "Pictures":
+        """The same pictures for another training: with another `seed`, or another `train_set`."""
+        ending = f"-seed{change['seed']}" if "seed" in change else f"-{change['train_set']}"
+        return replace(self, study=replace(self.study, **change), variant=ending)
 
     def model_id(self, name: str) -> str:
         """What the files of a detector are called."""
-        return model_id(name, self.protocol, self.variant)
+        return results.model_id(name, self.protocol, self.variant)
 
     def _by_row(self, values: pd.Series) -> np.ndarray:
         """Values of the rows of `table` as values of the rows of `pixels`."""
@@ -80,23 +62,18 @@ class Pictures:
         """File name of every row of `pixels`; a fake has that of its photograph."""
         return self._by_row(self.table["path"].str.rsplit("/", n=1).str[-1]).astype(str)
 
-    def rows(self, split: str, task: str | None = None, label: str | None = None) -> np.ndarray:
-        """Places in `pixels` of one split of a task (default: the training tasks) and label."""
-        wanted = [task] if task else self.study.train_sets
-        table = self.table[(self.table["split"] == split) & self.table["task"].isin(wanted)]
-        return table.loc[table["label"].isin([label] if label else LABELS), "row"].to_numpy()
+    def rows(self, split: str, label: str | None = None) -> np.ndarray:
+        """Places in `pixels` of one split of the training tasks, perhaps of one label."""
+        chosen = (self.table["split"] == split) & self.table["task"].isin(self.study.train_sets)
+        chosen &= self.table["label"].isin([label] if label else LABELS)
+        return self.table.loc[chosen, "row"].to_numpy()
 
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
         """Batches of one split of the training task, shuffled for training, perhaps of features."""
-        return Batches(
-            self.pixels if pixels is None else pixels,
-            self.labels,
-            self.rows(split),
-            batch_size=batch_size,
-            shuffle=split == "train",
-            seed=self.study.seed,
-            together=self.names() if self.study.paired_batches else None,
-        )
+        pixels = self.pixels if pixels is None else pixels
+        options = {"batch_size": batch_size, "shuffle": split == "train", "seed": self.study.seed}
+        options["together"] = self.names() if self.study.paired_batches else None
+        return Batches(pixels, self.labels, self.rows(split), **options)
 
 
 def last_steps(study: Study, approach: str, view: str = "resize") -> tuple[str, ...]:
@@ -121,14 +98,9 @@ def prepare(
 ) -> Pictures:
     """Decodes the pictures of all tasks under one protocol into a pixel store.
 
-    Args:
-        study: Gives the tasks and the square that `controlled` squashes to.
-        records: From `catalog.load`.
-        protocol: `"report"` or `"controlled"`.
-        approach: `"direct"`, `"probe"`, `"fourier"` or `"autoencoder"`; see `last_steps`.
-        boxes: From `faces.face_boxes`, for the step `"crop"`; pictures without one are left out.
-        view: Of the network, see `config.Network`.
-        steps: In place of `last_steps`, where an experiment prepares pictures in another way.
+    `approach` and `view` are those of a network (`config.Network`), and give its `last_steps`, or
+    an experiment gives other `steps`. `boxes`, from `faces.face_boxes`, are for the step `"crop"`:
+    pictures without one are left out.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach, view))
     if boxes is not None:
@@ -151,57 +123,37 @@ def prepare(
 def fit(
     model: keras.Model, network: Network, pictures: Pictures
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Trains a detector on the training task and keeps its best epoch by validation loss.
+    """Trains a detector on the training task; returns as `training.train`.
 
+    The model, of `models.build` or `models.join`, is not compiled; `network` says how to train it.
     A frozen backbone is run once per picture and only the head is trained, on its features; what is
     saved is the full model.
-
-    Args:
-        model: From `models.build` or `models.join`, not compiled.
-        network: How to train it, and the name to save it by.
-        pictures: From `prepare`.
-
-    Returns:
-        The model at its best epoch, and its history (see `training.train`).
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
-    if study.paired_batches:
-        data += "/paired"
+    data += "/paired" * study.paired_batches
     if network.frozen:
-        extractor, trained = models.split_frozen(model)
+        extractor, trained = models.parts(model)
         folder = study.data / "features"
         pixels = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
         data += f"/{training.identity(extractor)}"
     made_from = {"config": network, "data": data, "decay": network.decay}
     settings = training.Settings(network.learning_rate, network.epochs, study.seed, **made_from)
-    return training.train(
-        trained,
-        pictures.batches("train", network.batch_size, pixels),
-        pictures.batches("valid", network.batch_size, pixels),
-        study.models / pictures.model_id(network.name),
-        settings,
-        full_model=model,
-    )
+    batches = [pictures.batches(split, network.batch_size, pixels) for split in ("train", "valid")]
+    stem = study.models / pictures.model_id(network.name)
+    return training.train(trained, *batches, stem, settings, full_model=model)
 
 
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
-    """Scores every validation and test picture, and writes scores, card and results.
+    """Scores every validation and test picture; writes scores, card and rows of `results.csv`.
 
     Threshold and calibration are taken from the validation split of the training task. Scores of an
-    unchanged model on unchanged pictures are read back.
-
-    Args:
-        model: From pictures `uint8` to the probability of fake.
-        network: Its name, approach and start, for the card.
-        pictures: From `prepare`.
-
-    Returns:
-        The detector's rows of `results.csv`.
+    unchanged model on unchanged pictures are read back. `network` gives name, approach and start.
     """
     study, name = pictures.study, pictures.model_id(network.name)
     stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
-    if training.read_card(stem).get("scored") != scored or not scores_file(study, name).is_file():
+    is_kept = results.scores_file(study, name).is_file()
+    if not is_kept or training.read_card(stem).get("scored") != scored:
         table = pictures.table[pictures.table["split"] != "train"]
         rows = np.unique(table["row"])
         probability = np.full(len(pictures.pixels), np.nan, np.float32)
@@ -209,11 +161,11 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         probability[rows] = model.predict(batches, verbose=0).ravel()
         labels = (table["label"] == "fake").astype("int8")
         scores = table.assign(label=labels, score=probability[table["row"]])
-        write_scores(study, name, scores)
+        results.write_scores(study, name, scores)
         card = {"study": study.name, "train_set": study.train_set, "seed": study.seed}
         card |= {"approach": network.approach, "model": network.name, "starts_from": network.start}
         card |= {"protocol": pictures.protocol, "scored": scored}
-        card |= calibrate(read_scores(study, name), study.train_set)
+        card |= results.calibrate(results.read_scores(study, name), study.train_set)
         training.update_card(stem, **card)
     return _write_result_rows(study, name)
 
@@ -228,11 +180,11 @@ def rescore(study: Study) -> int:
 
 
 def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
-    """A detector's rows of `results.csv`, merged in."""
+    """Merges a detector's rows into `results.csv`."""
     card = training.read_card(study.models / name)
-    results = result_rows(study, read_scores(study, name), card)
-    write_results(study, results)
-    return results
+    rows = results.result_rows(study, results.read_scores(study, name), card)
+    results.write_results(study, rows)
+    return rows
 
 
 def _hash_rows(table: pd.DataFrame) -> str:

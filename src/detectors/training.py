@@ -28,38 +28,27 @@ BATCH_SIZE = 64  # of pictures whose features are computed
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained; together with the model's layers, what tells one run from another.
+    """How a model is trained; together with the model's layers, what tells one run from another."""
 
-    Args:
-        learning_rate: Adam's step size.
-        epochs: Passes over the training batches.
-        seed: Of the order of the pictures.
-        loss: `"binary_crossentropy"`, with classification metrics, or another, without.
-        config: What the model was built from: a `Network`, an `Autoencoder` or plain values.
-        data: Fingerprint of the training and validation data.
-        decay: Whether the step size falls to zero along half a cosine (Loshchilov & Hutter, 2017).
-    """
-
-    learning_rate: float
+    learning_rate: float  # Adam's step size
     epochs: int
-    seed: int
-    loss: str = CLASSIFICATION
-    config: object = field(default_factory=dict)
-    data: str = ""
-    decay: bool = False
+    seed: int  # of the order of the pictures
+    loss: str = CLASSIFICATION  # which comes with metrics; any other loss without
+    config: object = field(default_factory=dict)  # what the model was built from
+    data: str = ""  # fingerprint of the training and validation data
+    decay: bool = False  # to zero, along half a cosine (Loshchilov & Hutter, 2017)
 
 
 def device() -> str:
     """What the backend computes on: `"cpu"`, `"gpu"` or `"tpu"`."""
-    kinds = {name.split(":")[0] for name in keras.distribution.list_devices()}
-    other = "gpu" if "cuda" in kinds else "cpu"
-    return next((kind for kind in ("tpu", "gpu") if kind in kinds), other)
+    names = " ".join(keras.distribution.list_devices()).replace("cuda", "gpu")
+    return next((kind for kind in ("tpu", "gpu") if kind in names), "cpu")
 
 
 def use_mixed_precision() -> str:
-    """Let models built from now on compute in half precision where the device gains from it.
+    """Lets models built from now on compute in half precision where the device gains from it.
 
-    Saved models are `float32` in any case. Returns the policy, for example `"mixed_float16"`.
+    They are saved in `float32` in any case. Returns the policy, for example `"mixed_float16"`.
     """
     policy = {"gpu": "mixed_float16", "tpu": "mixed_bfloat16"}.get(device(), "float32")
     keras.config.set_dtype_policy(policy)
@@ -76,30 +65,25 @@ def train(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a model with Adam and keep its best epoch by validation loss.
 
-    A finished run with the same settings, layers and data is read back at once; one that was killed
-    goes on after its last full epoch, with the same optimiser state and order of pictures as if it
-    had not been.
+    A finished run with the same settings, layers and data is read back; one that was killed goes on
+    after its last full epoch as if it had not been.
 
     Args:
         model: Not compiled, without dropout: its random state would not be resumed.
         train_batches: Batches (inputs, targets), whose epoch is set here.
-        valid_batches: As `train_batches`.
-        stem: Path of the files without their ending, e.g. `study.models / "VGG16_V3-controlled"`.
-        settings: Learning rate, epochs, seed, loss; what model and data were made from.
-        full_model: Saved instead of `model`, whose layers it shares: the detector whose head is
-            trained on features.
+        valid_batches: Others, for validation.
+        stem: Path of the files without their ending.
+        settings: How to train, and what model and data were made from.
+        full_model: Saved instead of `model`: the detector whose head is trained on features.
 
     Returns:
-        `full_model` or else `model`, with the weights of its best epoch, and the history: `epoch`
-        (from 1), `loss`, `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also
-        `accuracy`, `auc`, `precision`, `recall` and the same with `val_`.
+        `full_model` or else `model`, at its best epoch, and the history: `epoch` (from 1), `loss`,
+        `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also `accuracy`, `auc`,
+        `precision`, `recall` and the same with `val_`.
 
     Raises:
-        ValueError: If there is no epoch to train.
         FloatingPointError: If the validation loss is not a number.
     """
-    if settings.epochs < 1:
-        raise ValueError(f"{stem.name}: received {settings.epochs} epochs; expected at least 1.")
     saved = model if full_model is None else full_model
     fingerprint = _hash(json.dumps(asdict(settings), sort_keys=True), _architecture(saved))
     files = [_file(stem, ending) for ending in (".keras", ".history.csv", ".json")]
@@ -112,11 +96,10 @@ def train(
         bar = progress(epochs, stem.name, settings.epochs, "epoch", initial=len(rows), leave=True)
         for epoch in bar:
             row = _train_epoch(model, train_batches, valid_batches, epoch)
-            if not np.isfinite(row["val_loss"]):
-                raise FloatingPointError(
-                    f"{stem.name}: validation loss {row['val_loss']} in epoch {epoch + 1}."
-                )
-            if row["val_loss"] < min((earlier["val_loss"] for earlier in rows), default=np.inf):
+            loss = row["val_loss"]
+            if not np.isfinite(loss):
+                raise FloatingPointError(f"{stem.name}: validation loss {loss}, epoch {epoch + 1}.")
+            if loss < min((earlier["val_loss"] for earlier in rows), default=np.inf):
                 _save_model(saved, folder / "best.keras")
             rows.append(row)
             _save_state(model, folder, fingerprint, rows)
@@ -129,11 +112,7 @@ def train(
 
 
 def read_card(stem: Path) -> dict:
-    """The card of a finished run: settings, versions, and what evaluation added.
-
-    Raises:
-        FileNotFoundError: If no run of that name is finished.
-    """
+    """The card of a finished run, if there is one: settings, versions, what evaluation added."""
     card = read_json(file := _file(stem, ".json"))
     if card is None:
         raise FileNotFoundError(f"{file} is missing: train {stem.name} first.")
@@ -150,14 +129,8 @@ def cached_features(
 ) -> np.ndarray:
     """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
 
-    Args:
-        extractor: From pictures to features, frozen.
-        pixels: Pictures `(N, S, S, C)` `uint8`.
-        folder: Where the features are kept, in a file named by what the extractor computes.
-        data: Fingerprint of the pictures.
-
-    Returns:
-        Read-only memory map `(N, ...)` `float32`, rows aligned with the pictures.
+    Returns a read-only memory map `(N, ...)` `float32` for pixels `(N, S, S, C)` `uint8`. The file
+    is named by the extractor's `identity` and by `data`, the fingerprint of the pictures.
     """
     shape = (len(pixels), *extractor.output.shape[1:])
     path = folder / f"{identity(extractor)}-{data}.npy"
@@ -231,22 +204,18 @@ def _hash(*parts) -> str:
 
 def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
     """Adam, the loss and its metrics."""
-    metrics = []
+    metrics, rate = [], settings.learning_rate
     if settings.loss == CLASSIFICATION:
-        metrics = [
-            keras.metrics.BinaryAccuracy("accuracy"),
-            keras.metrics.AUC(name="auc"),
-            keras.metrics.Precision(name="precision"),
-            keras.metrics.Recall(name="recall"),
-        ]
-    # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, and traces sooner.
-    plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
-    rate = settings.learning_rate
+        kinds = keras.metrics
+        metrics = [kinds.BinaryAccuracy("accuracy"), kinds.AUC(name="auc")]
+        metrics += [kinds.Precision(name="precision"), kinds.Recall(name="recall")]
     if settings.decay:
         rate = keras.optimizers.schedules.CosineDecay(rate, num_steps)
-    optimizer = keras.optimizers.Adam(rate)
-    model.compile(optimizer, settings.loss, metrics=metrics, jit_compile=False if plain else "auto")
-    optimizer.build(model.trainable_variables)  # left to the first step, it doubles the tracing
+    # On a CPU TensorFlow trains convolutions 2 to 4 times faster without XLA, and traces sooner.
+    plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
+    options = {"metrics": metrics, "jit_compile": False if plain else "auto"}
+    model.compile(keras.optimizers.Adam(rate), settings.loss, **options)
+    model.optimizer.build(model.trainable_variables)  # left to the first step, it doubles tracing
 
 
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:
@@ -254,19 +223,16 @@ def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -
     train_batches.epoch = epoch
     # Keras calls this hook at times that depend on threads: here the epoch is set by hand alone.
     train_batches.on_epoch_end = valid_batches.on_epoch_end = lambda: None
-    trained = []  # when training ended and validation began
-    clock = keras.callbacks.LambdaCallback(
-        on_test_begin=lambda logs: trained.append(time.perf_counter())
-    )
+    ends = []  # of training, when validation begins
+    clock = keras.callbacks.LambdaCallback(on_test_begin=lambda _: ends.append(time.perf_counter()))
+    options = {"shuffle": False, "callbacks": [clock], "verbose": 0}
     start = time.perf_counter()
-    logs = model.fit(
-        train_batches, validation_data=valid_batches, shuffle=False, callbacks=[clock], verbose=0
-    ).history
+    logs = model.fit(train_batches, validation_data=valid_batches, **options).history
     return {
         "epoch": epoch + 1,
         **{name: float(values[0]) for name, values in logs.items()},
         "seconds": time.perf_counter() - start,
-        "images_per_second": len(train_batches.rows) / (trained[0] - start),
+        "images_per_second": len(train_batches.rows) / (ends[0] - start),
     }
 
 
@@ -274,7 +240,7 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
     """Restore the last full epoch of the same run, if there is one; returns its history."""
     saved = read_json(folder / "progress.json")
     if saved and saved["fingerprint"] == fingerprint:
-        model.load_weights(folder / saved["state"])
+        model.load_weights(folder / f"epoch{len(saved['rows'])}.weights.h5")
         return saved["rows"]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -282,11 +248,9 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
 
 
 def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[dict]) -> None:
-    """Save weights and optimiser; `progress.json` names those that count, in case of a kill."""
-    state = folder / f"epoch{len(rows)}.weights.h5"
-    model.save_weights(state)
-    saved = {"fingerprint": fingerprint, "state": state.name, "rows": rows}
-    write_json(folder / "progress.json", saved)
+    """Save weights and optimiser; those of as many epochs as `progress.json` has rows count."""
+    model.save_weights(folder / f"epoch{len(rows)}.weights.h5")
+    write_json(folder / "progress.json", {"fingerprint": fingerprint, "rows": rows})
     (folder / f"epoch{len(rows) - 1}.weights.h5").unlink(missing_ok=True)
 
 
@@ -304,13 +268,9 @@ def _finish(stem: Path, folder: Path, rows: list[dict], card: dict) -> None:
 def _card(model: keras.Model, settings: Settings) -> dict:
     """What is known of a run when it ends."""
     versions = {"python": platform.python_version(), "keras": keras.__version__}
-    return asdict(settings) | {
-        "model": model.name,
-        "num_parameters": model.count_params(),
-        "device": device(),
-        "backend": keras.backend.backend(),
-        "versions": versions | {"numpy": np.__version__},
-    }
+    versions["numpy"] = np.__version__
+    card = {"model": model.name, "num_parameters": model.count_params(), "versions": versions}
+    return asdict(settings) | card | {"device": device(), "backend": keras.backend.backend()}
 
 
 def _save_model(model: keras.Model, file: Path) -> None:

@@ -1,7 +1,9 @@
-"""A study smaller than any other, and its records, made once for a file of tests."""
+"""A study smaller than any other, and its records."""
 
 import dataclasses
+import shutil
 
+import keras
 import pandas as pd
 import pytest
 
@@ -10,48 +12,73 @@ from src.data import catalog, sources, ties
 from src.data.fetch import fetch_archives
 from src.pictures.decoding import inspect_all
 
+SMALL = dataclasses.replace(
+    config.get_study("tiny"), simulation=config.Simulation(30, 14, 10, 6), num_resamples=20
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager(request):
+    """TensorFlow traces no graphs, which would take longer than a few steps; `test_training` has
+    graphs, as users have."""
+    if keras.backend.backend() != "tensorflow" or "test_training" in request.module.__name__:
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def delivered(tmp_path_factory):
+    """The home of a study whose data are there, made once."""
+    home = tmp_path_factory.mktemp("delivered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "HOME", home)
+        files = sources.remote_files(SMALL)
+        assert len(files) == 8 and all("simulated" in file.licence for file in files)
+        with sources.served(SMALL):
+            deliveries = fetch_archives(files, SMALL.data / "archives", SMALL.data / "raw")
+        assert all(delivery.folder and not delivery.problem for delivery in deliveries)
+        records = catalog.collect(SMALL)
+        facts = inspect_all(catalog.files(SMALL, records))
+        whole = facts["reason"].isna().to_numpy()
+        assert 0 < (~whole).sum() < 8
+        records = records.assign(width=facts["width"], height=facts["height"])[whole]
+        records = records.reset_index(drop=True)
+        found = ties.find_swap_ties(records, catalog.root(SMALL))
+        pairs = ties.swap_pairs(records, found)
+        records["group"] = ties.tie_groups(records["group"], pairs.to_numpy(), max_size=10)
+        # So few photographs would leave some split empty by chance: splits go round the groups.
+        groups = records["group"].unique()
+        turn = dict(zip(groups, ["train", "valid", "test", "train"] * len(groups)))
+        split = records["split"]
+        records["split"] = split.where(split != "", records["group"].map(turn))
+        records, _ = ties.drop_torn_swaps(records, found)
+        catalog.save(SMALL, records, pd.DataFrame(columns=["path", "reason"]))
+    return home
+
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(config, "HOME", tmp_path_factory.mktemp("hôme with spaces"))
-    tiny = config.get_study("tiny")
-    small = dataclasses.replace(tiny, simulation=config.Simulation(30, 14, 10), num_resamples=20)
-    yield small
-    patch.undo()
+def study(delivered, tmp_path_factory):
+    """The study in a home of its own, for a file of tests."""
+    home = tmp_path_factory.mktemp("hôme with spaces")
+    shutil.copytree(delivered, home, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "HOME", home)
+        yield SMALL
 
 
 @pytest.fixture(scope="module")
 def records(study):
-    files = sources.remote_files(study)
-    assert len(files) == 8 and all("simulated" in file.licence for file in files)
-    with sources.served(study):
-        deliveries = fetch_archives(files, study.data / "archives", study.data / "raw")
-    assert all(delivery.folder and not delivery.problem for delivery in deliveries)
-    records = catalog.collect(study)
-    facts = inspect_all(catalog.files(study, records))
-    whole = facts["reason"].isna().to_numpy()
-    assert 0 < (~whole).sum() < 8
-    records = records.assign(width=facts["width"], height=facts["height"])[whole].reset_index(
-        drop=True
-    )
-    found = ties.find_swap_ties(records, catalog.root(study))
-    pairs = ties.swap_pairs(records, found)
-    records["group"] = ties.tie_groups(records["group"], pairs.to_numpy(), max_size=10)
-    # Thirty photographs would leave some split empty by chance: here splits go round the groups.
-    groups = records["group"].unique()
-    turn = ["train", "valid", "test", "train"]
-    split = {group: turn[index % 4] for index, group in enumerate(groups)}
-    records["split"] = records["split"].where(records["split"] != "", records["group"].map(split))
-    records, _ = ties.drop_torn_swaps(records, found)
-    catalog.save(study, records, pd.DataFrame(columns=["path", "reason"]))
     return catalog.load(study)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def few(study):
-    """Two generators, one small network an approach."""
+    """Two generators and nothing else to score."""
     test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
-    return dataclasses.replace(
-        study, test_sets=test_sets, foreign_reals={}, aligned={}, unseen_reals=(), num_resamples=5
-    )
+    fewer = {"foreign_reals": {}, "aligned": {}, "unseen_reals": (), "num_resamples": 5}
+    return dataclasses.replace(study, test_sets=test_sets, **fewer)

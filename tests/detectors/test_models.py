@@ -9,7 +9,7 @@ import pytest
 
 from src.config import Autoencoder, Network
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
-from src.detectors.models import build, join, split_frozen, with_spectrum
+from src.detectors.models import build, join, parts, with_spectrum
 from src.detectors.pretrained import HED, LITE0
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 
@@ -62,21 +62,12 @@ def test_detectors_have_the_studys_size(changes, trainable, frozen):
     assert (num_trainable(model), model.count_params()) == (trainable, trainable + frozen)
 
 
-def test_autoencoder_has_the_studys_architecture():
-    model = build_autoencoder(Autoencoder(), 64)
-    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+def test_autoencoder_has_the_studys_size():
+    """Its layers are compared with those of the notebook in `test_notebook_models`."""
+    encoder = build_autoencoder(Autoencoder(), 64).get_layer("encoder")
     assert encoder.output.shape == (None, 2048)
     assert encoder.layers[-2].output.shape == (None, 4096)
-    three = ["LeakyReLU", "BatchNormalization"]
-    kinds = [type(layer).__name__ for layer in encoder.layers[2:]]
-    assert kinds == ["Conv2D", *three] * 3 + ["Flatten", "Dense"]
-    kinds = [type(layer).__name__ for layer in decoder.layers[1:]]
-    last = ["Conv2DTranspose", "Activation"]
-    assert kinds == ["Dense", "Reshape"] + ["Conv2DTranspose", *three] * 3 + last
-    filters = [layer.filters for layer in decoder.layers if hasattr(layer, "filters")]
-    assert filters == [64, 128, 256, 3]
-    assert {getattr(layer, "negative_slope", 0.2) for layer in encoder.layers} == {0.2}
-    classifier = join(encoder, build_embedding_classifier(2048))
+    classifier = join(encoder, build_embedding_classifier(2048, (1024, 64)))
     assert (classifier.count_params(), num_trainable(classifier)) == (10_932_289, 2_163_841)
     assert num_trainable(encoder) > 0  # the autoencoder itself stays trainable
 
@@ -90,16 +81,11 @@ def test_autoencoder_takes_pixels_and_returns_the_unit_interval(tmp_path):
     codes = predict(model.get_layer("encoder"), faces)
     np.testing.assert_allclose(predict(model.get_layer("decoder"), codes), result, atol=1e-6)
     np.testing.assert_allclose(predict(saved(model, tmp_path), faces), result)
-    with pytest.raises(ValueError, match="multiple of 8"):
-        build_autoencoder(AUTOENCODER, 36)
 
 
-@pytest.mark.parametrize(
-    "network", [VGG, replace(VGG, frozen=True, head=3), DENSENET, LITE], ids=lambda n: n.backbone
-)
-@pytest.mark.parametrize("scaling", ["unit", "imagenet"])
-def test_detectors_take_raw_pixels_and_survive_saving(tmp_path, network, scaling):
-    model = build(replace(network, scaling=scaling), 32)
+@pytest.mark.parametrize("network", [replace(VGG, frozen=True, head=3), DENSENET, LITE])
+def test_detectors_take_raw_pixels_and_survive_saving(tmp_path, network):
+    model = build(replace(network, scaling="imagenet"), 32)
     assert model.input.dtype == "uint8"
     scores = predict(model, pictures())
     assert scores.shape == (4, 1) and scores.dtype == np.float32
@@ -147,33 +133,12 @@ def test_backbones_are_those_of_keras(monkeypatch, backbone, application):
     np.testing.assert_allclose(predict(ours, pixels), predict(reference, pixels), rtol=1e-5)
 
 
-def test_frozen_backbones_keep_weights_and_averages():
-    model = build(replace(DENSENET, frozen=True, head=3), 32)
-    extractor, head = split_frozen(model)
-    before = [weight.copy() for weight in extractor.get_weights()]
-    model.compile("adam", "binary_crossentropy")
-    model.train_on_batch(pictures(), TARGETS)
-    for old, new in zip(before, extractor.get_weights()):
-        np.testing.assert_array_equal(old, new)
-    assert num_trainable(model) == num_trainable(head)
-
-
-def test_batch_norm_momentum_is_applied_and_saved(tmp_path):
-    def momenta(model):
-        layers = model.get_layer("extractor").get_layer("densenet").layers
-        return {layer.momentum for layer in layers if hasattr(layer, "momentum")}
-
-    model = build(replace(DENSENET, batch_norm_momentum=0.8), 32)
-    assert momenta(model) == momenta(saved(model, tmp_path)) == {0.8}
-    assert momenta(build(DENSENET, 32)) == {0.99}
-
-
 def test_a_head_trained_on_features_is_the_head_of_the_model():
-    model = build(replace(VGG, frozen=True, head=8, scaling="imagenet"), 64)
-    extractor, head = split_frozen(model)
+    model = build(replace(DENSENET, frozen=True, head=8, scaling="imagenet"), 64)
+    extractor, head = parts(model)
+    assert num_trainable(model) == num_trainable(head)
     images = pictures(size=(64, 64))
     features, before = predict(extractor, images), predict(model, images)
-    assert features.shape == (4, 2 * 2 * 4)
     head.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
     head.train_on_batch(features, TARGETS)
     after = predict(model, images)
@@ -181,11 +146,9 @@ def test_a_head_trained_on_features_is_the_head_of_the_model():
     assert np.abs(after - before).max() > 0
 
 
-def test_split_refuses_what_is_trained():
-    with pytest.raises(ValueError, match="frozen=True"):
-        split_frozen(build(VGG, 32))
-    with pytest.raises(ValueError, match="0 parts"):
-        split_frozen(build_embedding_classifier(4))
+def test_what_is_no_chain_has_no_parts():
+    with pytest.raises(ValueError, match="expected a chain"):
+        parts(build_embedding_classifier(4, ()))
 
 
 def test_join_equals_the_two_after_each_other(tmp_path):
@@ -194,7 +157,7 @@ def test_join_equals_the_two_after_each_other(tmp_path):
     model = join(encoder, head)
     scores = predict(model, pictures())
     np.testing.assert_allclose(scores, predict(head, predict(encoder, pictures())), atol=1e-6)
-    assert num_trainable(model) == 6 and split_frozen(model)[1] is head
+    assert num_trainable(model) == 6 and parts(model)[1] is head
     np.testing.assert_allclose(predict(saved(model, tmp_path), pictures()), scores)
 
 
@@ -206,7 +169,7 @@ def test_fourier_repeats_its_channel():
     np.testing.assert_allclose(predict(fourier, grey), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(128, 128), (90, 150), (33, 47)])
+@pytest.mark.parametrize("size", [(128, 128), (33, 47)])
 def test_spectrum_in_the_model_equals_recorded_spectra(size):
     inner = build(replace(FOURIER, widths=(8, 8, 8, 8, 8)), 32)
     random = np.random.default_rng(3)  # every backend draws its own initial weights
@@ -228,9 +191,8 @@ def test_spectrum_in_the_model_equals_recorded_spectra(size):
 
 def test_a_saved_fourier_model_takes_any_size(tmp_path):
     whole = with_spectrum(build(FOURIER, 32))
-    loaded = saved(whole, tmp_path)
-    for images in (pictures(size=(64, 64)), pictures(size=(40, 72))):
-        np.testing.assert_allclose(predict(loaded, images), predict(whole, images))
+    loaded, images = saved(whole, tmp_path), pictures(size=(40, 72))
+    np.testing.assert_allclose(predict(loaded, images), predict(whole, images))
 
 
 def test_scores_are_single_precision_under_mixed_precision():
@@ -252,9 +214,6 @@ def test_scores_are_single_precision_under_mixed_precision():
         ({"backbone": "densenet", "weights": HED}, "'densenet' with"),
         ({"backbone": "efficientnet_lite0", "weights": "imagenet"}, LITE0),
         ({"scaling": "caffe"}, "'unit' or 'imagenet'"),
-        ({"weights": "imagenet", "widths": (4, 4, 4, 4, 4)}, "fit widths"),
-        ({"weights": HED, "widths": (4, 4, 4, 4, 4)}, "fit widths"),
-        ({"weights": "imagenet", "backbone": "densenet", "blocks": (1, 1, 1, 1)}, "fit blocks"),
     ],
 )
 def test_impossible_networks_are_refused(changes, message):
@@ -275,6 +234,8 @@ def test_a_network_resizes_its_own_input_and_vgg_is_normalised_when_asked():
     plain = build(VGG, 32)
     normalised = build(replace(VGG, batch_norm_momentum=0.8), 32)
     assert normalised.count_params() == plain.count_params() + 13 * 4 * 4
+    layers = normalised.get_layer("extractor").get_layer("vgg16").layers
+    assert {layer.momentum for layer in layers if hasattr(layer, "momentum")} == {0.8}
     smaller = build(replace(VGG, side=32), 64)
     assert smaller.input.shape == (None, 64, 64, 3)
     flat = np.full((1, 64, 64, 3), 90, np.uint8)
