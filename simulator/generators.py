@@ -181,7 +181,7 @@ def imagine(gender: str, side: int, codec: Network, rng: Generator) -> Forgery:
 def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> Forgery:
     """A face of a quarter of the side (inswapper: 128 of 512), blended into a photograph."""
     image, box, window, crop = _take_in(scene, content, side, margin=0.1)
-    kept = "hair style volume hairline parting wave glasses chin jaw taper".split()
+    kept = "hair style volume hairline parting chin jaw taper".split()
     swapped = _recast(scene, who, kept)
     face = clean(render(swapped, (side // 4, side // 4), crop))
     high, wide = image[window].shape[:2]
