@@ -8,41 +8,26 @@ of the first three generators is square, RGB and JPEG quality 75, and no photogr
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from scipy.io import savemat
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from simulator.drawing import (
-    make_celeba,
-    make_forgeries,
-    make_gan,
-    make_photograph,
-    make_trace,
-    plan,
-)
+from simulator import drawing
 
-ARCHIVES = {name: f"{name}.zip" for name in ("wiki", "inpainting", "text2img", "insight")}
-ARCHIVES |= {
-    "wiki_crop": "wiki_crop.tar",
-    "gan140k": "gan140k.zip",
-    "celeba": "celeba.zip",
-    "trace": "trace.zip",
-}
-
-
+DATASETS = "wiki inpainting text2img insight wiki_crop gan140k celeba trace".split()
+ARCHIVES = {name: f"{name}.{'tar' if name == 'wiki_crop' else 'zip'}" for name in DATASETS}
 NUM_OTHERS = 10**6  # photographs of `trace` are numbered from here on
 
 
@@ -71,74 +56,67 @@ def _pack(file: str, members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _start_worker() -> None:
-    """One thread in each process."""
+def _on_one_thread(make: Callable, *job) -> tuple:
+    """A job of a worker: the workers share the cores, and other sums need no other order."""
     cv2.setNumThreads(1)
-    threadpool_limits(1)
+    with threadpool_limits(1):
+        return make(*job)
 
 
-def _draw(
-    counts: tuple[int, int, int, int], side: int, seed: int, num_workers: int
-) -> tuple[dict, list]:
+def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tuple[dict, list]:
     """What the archives hold, by path `<dataset>/<name in the archive>`; rows of the truth."""
-    num_photographs, num_gan, num_celeba, num_trace = counts
-    files, facts = {}, []
-    # A fork of a process that runs TensorFlow can hang.
-    spawn, total = multiprocessing.get_context("spawn"), sum(counts) + num_photographs
+    num_photographs, num_gan, num_celeba, num_trace = counts.values()
+    files, facts, total = {}, [], sum(counts.values()) + num_photographs
     look = {"unit": "picture", "file": sys.stdout, "leave": False, "dynamic_ncols": True}
-    with (
-        ProcessPoolExecutor(num_workers, spawn, _start_worker) as pool,
-        tqdm(desc="Drawing simulated pictures", total=total, **look) as bar,
-    ):
+    bar = tqdm(desc="Drawing simulated pictures", total=total, **look)
 
-        def draw(make: Callable, *jobs: Iterable) -> list:
-            rows = []
-            for made, known, row in pool.map(make, *jobs, chunksize=4):
-                files.update(made)
-                facts.extend(known)
-                rows.append(row)
-                bar.update()
-            return rows
+    def draw(make: Callable, *jobs: Iterable) -> list:
+        run, rows = Parallel(num_workers, return_as="generator"), []
+        for made, known, row in run(delayed(_on_one_thread)(make, *job) for job in zip(*jobs)):
+            files.update(made)
+            facts.extend(known)
+            rows.append(row)
+            bar.update()
+        return rows
 
-        portraits = plan(seed, num_photographs, side)
-        contents, rows = zip(*draw(make_photograph, portraits))
+    with bar:
+        portraits = drawing.plan(seed, num_photographs, side)
+        contents, rows = zip(*draw(drawing.make_photograph, portraits))
         files["wiki_crop/wiki_crop/wiki.mat"] = wiki_mat(rows)
         others = [portraits[portrait.background] for portrait in portraits]
         behind = [contents[other.index] for other in others]
-        draw(make_forgeries, portraits, contents, others, behind)
+        draw(drawing.make_forgeries, portraits, contents, others, behind)
 
-        traced = plan(seed, num_trace, side)
+        traced = drawing.plan(seed, num_trace, side)
         for portrait in traced:  # persons and scenes of their own
             portrait.index, portrait.damage = portrait.index + NUM_OTHERS, ""
-        draw(make_trace, traced)
+        draw(drawing.make_trace, traced)
 
-        first, last = round(num_gan * 5 / 7), round(num_gan * 6 / 7)
-        splits = ["train"] * first + ["valid"] * (last - first) + ["test"] * (num_gan - last)
-        rows = sum(draw(make_gan, repeat(seed), repeat(side), range(num_gan), splits), [])
-        for split in ("train", "valid", "test"):
-            table = pd.DataFrame(row for row in rows if row["path"].startswith(split))
-            files[f"gan140k/{split}.csv"] = table.to_csv().encode()
+        parts = np.searchsorted((5 / 7, 6 / 7), (np.arange(num_gan) + 0.5) / num_gan)
+        splits = np.array(["train", "valid", "test"])[parts].tolist()
+        rows = draw(drawing.make_gan, repeat(seed), repeat(side), range(num_gan), splits)
+        table = pd.DataFrame(sum(rows, []))
+        for split, part in table.groupby(np.repeat(splits, 2)):
+            files[f"gan140k/{split}.csv"] = part.reset_index(drop=True).to_csv().encode()
 
-        table = pd.DataFrame(draw(make_celeba, repeat(seed), range(num_celeba)))
+        table = pd.DataFrame(draw(drawing.make_celeba, repeat(seed), range(num_celeba)))
         table = table.set_index("image_id")
-        male = table.pop("Male").to_frame()
+        points = table.columns.drop("Male")
         positions = np.arange(num_celeba) / num_celeba
-        parts = male.assign(partition=np.searchsorted((0.8, 0.9), positions, "right"))
-        files["celeba/list_eval_partition.csv"] = parts[["partition"]].to_csv().encode()
-        files["celeba/list_attr_celeba.csv"] = male.to_csv().encode()
-        files["celeba/list_landmarks_align_celeba.csv"] = table.to_csv().encode()
+        table["partition"] = np.searchsorted((0.8, 0.9), positions, "right")
+        kinds = {"eval_partition": ["partition"], "attr_celeba": ["Male"]}
+        for kind, columns in (kinds | {"landmarks_align_celeba": points}).items():
+            files[f"celeba/list_{kind}.csv"] = table[columns].to_csv().encode()
     return files, facts
 
 
 def _are_made(folder: Path, recipe: dict) -> bool:
     """Whether the folder holds what this recipe makes, complete."""
-    try:
-        saved = json.loads((folder / "archives.json").read_text())
-        sizes = {file["file"]: file["bytes"] for file in saved["files"].values()}
-        is_complete = all((folder / file).stat().st_size == sizes[file] for file in sizes)
-        return is_complete and saved["recipe"] == recipe
-    except (OSError, ValueError, KeyError):
-        return False
+    note = folder / "archives.json"
+    saved = json.loads(note.read_text()) if note.is_file() else {"recipe": None, "files": {}}
+    sizes = {folder / file["file"]: file["bytes"] for file in saved["files"].values()}
+    is_complete = all(file.is_file() and file.stat().st_size == sizes[file] for file in sizes)
+    return saved["recipe"] == recipe and is_complete
 
 
 def make_archives(
@@ -179,26 +157,27 @@ def make_archives(
         raise ValueError(f"square_size must be 64 or more, in steps of 16; received {square_size}.")
     if min(*counts.values(), num_workers) < 1:
         raise ValueError(f"Counts must be at least 1; received {counts} and {num_workers=}.")
-    folder, note = Path(folder), Path(folder) / "archives.json"
+    folder = Path(folder)
     code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
     recipe = {**counts, "square_size": square_size, "seed": seed}
     recipe["code"] = hashlib.sha256(code).hexdigest()
-    paths = {name: folder / file for name, file in ARCHIVES.items()}
-    if _are_made(folder, recipe):
-        return paths
-    pictures, facts = _draw(tuple(counts.values()), square_size, seed, num_workers)
-    folder.mkdir(parents=True, exist_ok=True)
-    note.unlink(missing_ok=True)
-    files = {}
-    for name, file in {**ARCHIVES, "truth": "truth.parquet"}.items():
-        own = [path for path in pictures if path.startswith(f"{name}/")]
-        members = {path[len(name) + 1 :]: pictures[path] for path in own}
-        content = _pack(file, members) if members else pd.DataFrame(facts).to_parquet(index=False)
-        digest = hashlib.sha256(content).hexdigest()
-        _write(folder / file, content)
-        files[name] = {"file": file, "bytes": len(content), "sha256": digest}
-    _write(note, json.dumps({"recipe": recipe, "files": files}, indent=1).encode())
-    return paths
+    if not _are_made(folder, recipe):
+        pictures, facts = _draw(counts, square_size, seed, num_workers)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "archives.json").unlink(missing_ok=True)
+        contents = {"truth": ("truth.parquet", pd.DataFrame(facts).to_parquet(index=False))}
+        for name, file in ARCHIVES.items():
+            own = [path for path in pictures if path.startswith(f"{name}/")]
+            members = {path[len(name) + 1 :]: pictures.pop(path) for path in own}
+            contents[name] = file, _pack(file, members)
+        files = {}
+        for name, (file, content) in contents.items():
+            _write(folder / file, content)
+            digest = hashlib.sha256(content).hexdigest()
+            files[name] = {"file": file, "bytes": len(content), "sha256": digest}
+        note = json.dumps({"recipe": recipe, "files": files}, indent=1)
+        _write(folder / "archives.json", note.encode())
+    return {name: folder / file for name, file in ARCHIVES.items()}
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -87,25 +87,20 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
     height, width = image.shape[:2]
     if rng.random() < 0.09:
         image = np.asarray(Image.fromarray(image).convert("L"))
-    exif, tags = b"", Image.Exif()
+    tags = Image.Exif()
     if scene.turn or rng.random() < 0.4:
         tags[0x010F], tags[0x0112] = "Simulated", _ORIENTATIONS[scene.turn]
-        exif = tags.tobytes()
-    if rng.random() < 0.01:  # seen among the real ones
-        exif = b"Exif\0\0II*\0" + rng.bytes(60)
     options = {name: vars(camera)[name] for name in ("quality", "subsampling", "progressive")}
-    content = crop = jpeg(image, exif=exif, **options)
+    content = crop = jpeg(image, exif=tags.tobytes() if tags else b"", **options)
 
     is_found = rng.random() > 0.03
     box = np.array([0.0, 0.0, width, height])  # where no face was found: the whole picture
     if is_found:  # the crop carries 40 % of the face on every side, edges repeated
         left, top, right, bottom = box = face_box(scene) * (width, height, width, height)
         margin = 0.4 * max(right - left, bottom - top)
-        edges = np.array([(left, right), (top, bottom)]) + (-margin, margin)
-        pad = int(margin) + 1
-        wide = np.pad(decode(content), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        columns, rows = (slice(int(first) + pad, int(last) + pad) for first, last in edges)
-        crop = jpeg(wide[rows, columns], quality=95)
+        rows = np.arange(int(top - margin), int(bottom + margin)).clip(0, height - 1)
+        columns = np.arange(int(left - margin), int(right + margin)).clip(0, width - 1)
+        crop = jpeg(decode(content)[np.ix_(rows, columns)], quality=95)
     is_second = is_found and len(scene.people) > 1
     row = {
         "dob": portrait.born.toordinal() + 366,  # Matlab counts days from year 0
@@ -156,9 +151,7 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
             generator, altered, source = "gan140k", (0, 0, 1, 1), "fake"
             codec = network(seed, rng.choice(GAN))
             image = codec.decode(codec.encode(image), rng)
-            letters = list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-            name = "".join(generator_for(seed, "gan name", index).choice(letters, 6))
-            name += f"{index:04d}"
+            name = f"{generator_for(seed, 'gan name', index).integers(16**6):06X}{index:04d}"
         row = {"original_path": f"/kaggle/input/{source}/{name}.jpg", "id": name}
         row |= {"label": int(label == "real"), "label_str": label}
         rows.append(row | {"path": f"{split}/{label}/{name}.jpg"})

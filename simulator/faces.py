@@ -27,11 +27,6 @@ def stroke(distance: np.ndarray, width: float) -> np.ndarray:
     return np.exp(-((distance / width) ** 2))
 
 
-def ramp(x: np.ndarray, width: float) -> np.ndarray:
-    """From 0 to 1 around 0, within the width."""
-    return np.clip(x / width, 0, 1)
-
-
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur."""
     return cv2.GaussianBlur(x, (0, 0), sigma)
@@ -41,6 +36,13 @@ def where(condition: np.ndarray) -> tuple[slice, slice]:
     """The smallest window that holds all true values."""
     sides = np.flatnonzero(condition.any(1)), np.flatnonzero(condition.any(0))
     return tuple(slice(side[0], side[-1] + 1) if len(side) else slice(0) for side in sides)
+
+
+def part(p: SimpleNamespace, condition: np.ndarray) -> SimpleNamespace:
+    """The window of all arrays over pixels that holds all true values."""
+    window, size = where(condition), condition.shape
+    cut = {k: v[window] for k, v in vars(p).items() if np.shape(v)[:2] == size}
+    return SimpleNamespace(**vars(p) | cut)
 
 
 def over(image: np.ndarray, coverage: np.ndarray, paint: np.ndarray, shade=None) -> None:
@@ -66,7 +68,8 @@ def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Light of the face: relief, lamp with a soft shadow of the nose, blood, pores, shine."""
     who, light, u, v, un, x = p.who, p.scene.light, p.u, p.v, p.nose, np.abs(p.u)
     nose_y, smile = who.nose_y, max(p.person.smile, 0)
-    ridge = ramp(v + 0.35, nose_y + 0.35) ** 1.4 * inside(v - nose_y, 0.16) * stroke(un, 0.13)
+    along = np.clip((v + 0.35) / (nose_y + 0.35), 0, 1) ** 1.4
+    ridge = along * inside(v - nose_y, 0.16) * stroke(un, 0.13)
     tip = bump(un, v - nose_y + 0.07, 0.15, 0.13)
     wings = bump(np.abs(un) - who.nose_width, v - nose_y, 0.075, 0.075)
     relief = 0.95 * z + who.nose_height * (0.95 * ridge + tip) + 0.14 * wings
@@ -101,7 +104,9 @@ def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
     albedo = who.skin * tone[..., None] * (1 - blood)
     if who.beard:
         moustache = bump(u, v - (nose_y + who.mouth_y) / 2 - 0.04, 0.3, 0.075)
-        jaw = ramp(r - 0.68, 0.12) * ramp(v - 0.05, 0.25) + ramp(v - who.mouth_y - 0.16, 0.14)
+        jaw = np.maximum(
+            inside(0.74 - r, 0.12) * inside(0.18 - v, 0.25), inside(who.mouth_y + 0.23 - v, 0.14)
+        )
         bristles = hairs(p, "beard", u, v)
         cover = 0.8 * who.beard * np.clip((jaw + moustache) * (0.8 + 0.3 * bristles), 0, 1)
         albedo += cover[..., None] * (who.hair * np.exp(0.3 * bristles)[..., None] - albedo)
@@ -124,21 +129,22 @@ def paint_features(p: SimpleNamespace) -> None:
         (_paint_eye, p.who.eye_x, p.who.eye_y - 0.1, 0.36, 0.35),
         (_paint_nose_and_mouth, 0, 0.75, 0.7, 0.5),
     ):
-        part = where((np.abs(p.u - x) < wide) & (np.abs(p.v - y) < high))
-        shown = {name: vars(p)[name][part] for name in ("image", "u", "v", "nose")}
-        if shown["u"].size:
-            paint(SimpleNamespace(**vars(p) | shown), 1 if x > 0 else -1)
+        shown = part(p, (np.abs(p.u - x) < wide) & (np.abs(p.v - y) < high))
+        if shown.u.size:
+            paint(shown, 1 if x > 0 else -1)
 
 
 def _paint_eye(p: SimpleNamespace, side: int) -> None:
     """One eye with lids, lashes and brow."""
-    who, soft, v, wide = p.who, p.soft, p.v, p.who.eye_width
+    who, soft, v, wide = p.who, p.soft, p.v, 0.215
     x, y = side * p.u - who.eye_x, v - who.eye_y
-    y = y + who.eye_tilt * x
+    y = y + 0.04 * x
     arch = np.clip(1 - (x / wide) ** 2, 0, 1)
     upper, lower = -who.eye_open * arch**0.75, (0.6 - 0.2 * p.person.smile) * who.eye_open * arch
     iris = np.hypot(x, y + 0.01)
-    white = colour(0.6, 0.55, 0.51) * (0.92 - 0.35 * ramp(np.abs(x), wide) ** 3)[..., None]
+    white = (
+        colour(0.6, 0.55, 0.51) * (0.92 - 0.35 * np.minimum(np.abs(x) / wide, 1) ** 3)[..., None]
+    )
     over(white, inside(iris - 0.092, 1.5 * soft), who.iris, 1.25 - 9 * np.abs(iris - 0.06))
     over(white, inside(iris - 0.036, soft), colour(0.006, 0.006, 0.007))
     white *= (1 - 0.6 * np.exp(-np.maximum(y - upper, 0) / 0.03))[..., None]  # the lid's shadow
@@ -150,11 +156,10 @@ def _paint_eye(p: SimpleNamespace, side: int) -> None:
     over(p.image, np.clip(0.8 * lash + 0.35 * crease, 0, 0.95), p.dark)
 
     along = side * p.u - 0.13  # the brow
-    t = ramp(along, 0.55)
+    t = np.clip(along / 0.55, 0, 1)
     off = v - (who.eye_y + who.brow_y - 0.06 * np.sin(2.6 * t))
-    outside = np.maximum(
-        np.abs(off) - who.brow_width * (1 - 0.75 * t**2), np.abs(along - 0.275) - 0.275
-    )
+    high = np.abs(off) - who.brow_width * (1 - 0.75 * t**2)
+    outside = np.maximum(high, np.abs(along - 0.275) - 0.275)
     bristles = hairs(p, "brows", side * p.u + 0.8 * off, v)
     brow = inside(outside + 0.012 * bristles, 0.045) * (0.75 + 0.2 * bristles)
     hue = (0.6 * np.minimum(who.hair, 0.2) + 0.12 * who.skin) * p.lit
@@ -175,16 +180,13 @@ def _paint_nose_and_mouth(p: SimpleNamespace, _) -> None:
     top = -who.lip * arch**0.7 * (1 - 0.22 * stroke(u, 0.05)) - gap * arch * 0.4
     bottom = 1.3 * who.lip * arch**0.65 + gap * arch
     lips = inside(np.maximum(np.maximum(top - y, y - bottom), x - 1), 0.02 + soft)
-    level = np.where(y < 0.3 * gap, 0.72, 1.0) - 0.25 * ramp(y - 0.6 * bottom, 1.3 * who.lip)
+    level = np.where(y < 0.3 * gap, 0.72, 1.0) - 0.25 * inside(
+        0.6 * (bottom + who.lip) - y, who.lip
+    )
     over(p.image, 0.85 * lips, who.skin * colour(0.82, 0.56, 0.55) * p.lit, level)
     if gap:
         gape = np.maximum(np.abs(y - 0.3 * gap) - gap * arch * 0.75, x - 0.86)
-        over(
-            p.image,
-            inside(gape, soft),
-            colour(0.6, 0.55, 0.48) * p.lit,
-            0.95 - 0.5 * arch.clip(0) * x,
-        )
+        over(p.image, inside(gape, soft), colour(0.6, 0.55, 0.48) * p.lit, 0.95 - 0.4 * x)
     else:
         line = stroke(y, 0.013 + 0.6 * p.pixel) * inside(x - 1.02, 0.08)
         over(p.image, 0.7 * line, p.dark)

@@ -36,13 +36,7 @@ def muted(rng: Generator, dark: float, bright: float) -> np.ndarray:
 
 # Reflectances of red, green and blue, a row a colour, set by eye; skin (hues of 15 to 25 degrees)
 # runs from little to much melanin.
-_SKINS = [
-    (0.7, 0.5, 0.4),
-    (0.58, 0.39, 0.3),
-    (0.4, 0.25, 0.18),
-    (0.24, 0.14, 0.1),
-    (0.13, 0.075, 0.055),
-]
+_SKINS = [(0.7, 0.5, 0.4), (0.52, 0.34, 0.26), (0.28, 0.17, 0.12), (0.14, 0.085, 0.06)]
 _HAIRS = [(0.012, 0.01, 0.01), (0.035, 0.022, 0.015), (0.08, 0.048, 0.028), (0.36, 0.25, 0.14)]
 _IRISES = [(0.05, 0.027, 0.015), (0.1, 0.06, 0.025), (0.12, 0.14, 0.1), (0.14, 0.2, 0.26)]
 _STYLES = {"male": ("short", "short", "short", "bald"), "female": ("long", "long", "bob", "short")}
@@ -55,9 +49,7 @@ _TRAITS = {  # lowest and highest value, or those of men, then of women
     "chin": (1.24, 1.4, 1.18, 1.3),
     "eye_x": (0.38, 0.45),
     "eye_y": (-0.22, -0.15),
-    "eye_width": (0.195, 0.235),
     "eye_open": (0.075, 0.095, 0.085, 0.11),
-    "eye_tilt": (-0.06, 0.14),
     "brow_y": (-0.27, -0.2),
     "brow_width": (0.045, 0.07, 0.025, 0.045),
     "nose_width": (0.16, 0.22, 0.14, 0.19),
@@ -71,10 +63,10 @@ _TRAITS = {  # lowest and highest value, or those of men, then of women
 
 def draw_identity(rng: Generator, gender: str, age: int) -> SimpleNamespace:
     """Everything that makes one person."""
-    male, melanin = gender == "male", 4 * rng.beta(1.1, 1.9)
+    male, melanin = gender == "male", 3 * rng.beta(1.1, 1.9)
     who = {name: rng.uniform(*(at[:2] if male else at[-2:])) for name, at in _TRAITS.items()}
-    skin = [np.interp(melanin, range(5), channel) for channel in zip(*_SKINS)]
-    shade, iris = (int(rng.integers(2 if melanin > 1.3 else 4)) for _ in range(2))
+    skin = [np.interp(melanin, range(4), channel) for channel in zip(*_SKINS)]
+    shade, iris = (int(rng.integers(2 if melanin > 1 else 4)) for _ in range(2))
     grey = np.clip((age - rng.uniform(35, 70)) / 15, 0, 1)
     hair = (1 - grey) * colour(*_HAIRS[shade]) + grey * colour(0.36, 0.35, 0.34)
     beard = rng.uniform(0.3, 1) if male and rng.random() < 0.5 else 0.0
@@ -147,20 +139,15 @@ def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") ->
     return Scene(width, height, tuple(people), light, key, fill, int(rng.integers(2**31)))
 
 
-# Fractions of the stored picture to fractions of the upright one.
-_TURNS = {
-    0: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    1: [[0, -1, 1], [1, 0, 0], [0, 0, 1]],
-    2: [[-1, 0, 1], [0, -1, 1], [0, 0, 1]],
-    -1: [[0, 1, 0], [-1, 0, 1], [0, 0, 1]],
-}
+# Fractions of a picture stored with one quarter turn to fractions of the upright one.
+_QUARTER_TURN = np.array([[0.0, -1, 1], [1, 0, 0], [0, 0, 1]])
 
 
 def raster_to_upright(scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float):
     """Matrix `(2, 3)` from pixels of a raster showing `crop` to fractions of the upright."""
     (left, top), wide, high = crop[:2], (crop[2] - crop[0]) / size[0], (crop[3] - crop[1]) / size[1]
     to_stored = [[wide, 0, left + centre * wide], [0, high, top + centre * high], [0, 0, 1]]
-    return np.array(_TURNS[scene.turn], float)[:2] @ np.array(to_stored)
+    return np.linalg.matrix_power(_QUARTER_TURN, scene.turn)[:2] @ to_stored
 
 
 def onto_head(person: SimpleNamespace, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -182,7 +169,7 @@ def _plane_to_stored(scene: Scene, points: np.ndarray, roll: float) -> np.ndarra
     person, c, s = scene.people[-1], np.cos(roll), np.sin(roll)
     xy = points @ np.array([[c, s], [-s, c]]) * person.scale + (person.x, person.y)
     upright = np.column_stack([xy / (scene.width, scene.height), np.ones(len(xy))])
-    return upright @ np.linalg.inv(_TURNS[scene.turn])[:2].T
+    return upright @ np.linalg.matrix_power(_QUARTER_TURN, -scene.turn)[:2].T
 
 
 def landmarks(scene: Scene) -> np.ndarray:

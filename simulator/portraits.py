@@ -6,17 +6,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from simulator import faces
-from simulator.faces import bump, cloud_cover, inside, over, ramp, smooth, stroke, texture
-from simulator.people import (
-    Scene,
-    colour,
-    generator_for,
-    muted,
-    normal,
-    onto_head,
-    raster_to_upright,
-)
+from simulator import faces, people
+from simulator.faces import bump, cloud_cover, inside, over, smooth, stroke, texture
+from simulator.people import Scene, colour, generator_for, muted, normal
 
 
 def render(scene: Scene, size: tuple[int, int], crop: np.ndarray = (0, 0, 1, 1)) -> np.ndarray:
@@ -24,33 +16,26 @@ def render(scene: Scene, size: tuple[int, int], crop: np.ndarray = (0, 0, 1, 1))
     crop = np.asarray(crop, float)
     image = _paint_background(scene, size, crop)
     for person in scene.people:
-        head = _patch(image, scene, person, crop, (-1.75, -2.2), (1.75, 2.6))
-        if head is not None:
-            _paint_person(head, _patch(image, scene, person, crop, (-4.5, 0.4), (4.5, 9)))
+        p = _plane(image, scene, person, crop)
+        head = faces.part(p, (np.abs(p.a) < 1.75) & (np.abs(p.b - 0.2) < 2.4))
+        if head.a.size:
+            _paint_person(head, faces.part(p, (np.abs(p.a) < 4.5) & (p.b > 0.4)))
     return np.maximum(image, 0)
 
 
-def _patch(image, scene, person, crop, first, last) -> SimpleNamespace | None:
-    """The patch with a rectangle (two corners) of a person's plane; `None` if outside."""
+def _plane(image, scene, person, crop) -> SimpleNamespace:
+    """What is to be painted on, with each pixel's place in the person's plane, `a` and `b`."""
     size = image.shape[1::-1]
-    to_upright = np.diag([scene.width, scene.height]) @ raster_to_upright(scene, size, crop, 0.5)
-    c, s = np.cos(person.roll), np.sin(person.roll)
-    to_plane = np.array([[c, s], [-s, c]]) / person.scale
-    to_plane = to_plane @ (to_upright - [[0, 0, person.x], [0, 0, person.y]])
-    to_raster = np.linalg.inv(to_plane[:, :2])
-    corners = np.array([(x, y) for x in (first[0], last[0]) for y in (first[1], last[1])])
-    xy = (corners - to_plane[:, 2]) @ to_raster.T
-    x0, y0 = np.maximum(np.floor(xy.min(0)).astype(int) - 1, 0)
-    x1, y1 = np.minimum(np.ceil(xy.max(0)).astype(int) + 2, size)
-    if x1 - x0 <= 2 or y1 - y0 <= 2:
-        return None
-    x = np.arange(x0, x1, dtype=np.float32)
-    y = np.arange(y0, y1, dtype=np.float32)[:, None]
-    a, b = (row[0] * x + row[1] * y + row[2] for row in to_plane.astype(np.float32))
-    patch = SimpleNamespace(scene=scene, person=person, who=person.who, a=a, b=b)
-    patch.image, patch.to_raster = image[y0:y1, x0:x1], to_raster.astype(np.float32)
-    patch.pixel = float(np.sqrt(abs(np.linalg.det(to_plane[:, :2]))))
-    return patch
+    to_upright = people.raster_to_upright(scene, size, crop, 0.5)
+    to_upright = np.diag([scene.width, scene.height]) @ to_upright
+    c, s = np.cos(person.roll) / person.scale, np.sin(person.roll) / person.scale
+    matrix = np.array([[c, s], [-s, c]]) @ (to_upright - [[0, 0, person.x], [0, 0, person.y]])
+    x, y = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
+    a, b = (row[0] * x + row[1] * y + row[2] for row in matrix.astype(np.float32))
+    p = SimpleNamespace(image=image, scene=scene, person=person, who=person.who, a=a, b=b)
+    p.pixel = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    p.to_raster = np.linalg.inv(matrix[:, :2]).astype(np.float32)
+    return p
 
 
 def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> np.ndarray:
@@ -75,11 +60,14 @@ def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> 
             x0, y0, wide, high = rng.integers((-10, -10, 4, 10), (columns, rows, 40, 60)).tolist()
             tone = (main * muted(rng, 0.3, 1.7)).tolist()
             cv2.rectangle(field, (x0, y0), (x0 + wide, y0 + high), tone, -1)
-    field = smooth(np.maximum(field, 0.004), rng.uniform(1.0, 3.0))
-    matrix = np.diag([columns, rows]) @ raster_to_upright(scene, size, crop, 0)
+    field = smooth(np.maximum(field, 0.004), rng.uniform(0.5, 3.0))
+    matrix = np.diag([columns, rows]) @ people.raster_to_upright(scene, size, crop, 0)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     image = cv2.warpAffine(field, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
-    return image * (1 + 0.06 * smooth(normal(rng, size[1], size[0]), 0.8))[..., None]
+    return (
+        image
+        * (1 + rng.uniform(0.02, 0.15) * smooth(normal(rng, size[1], size[0]), 0.8))[..., None]
+    )
 
 
 def _paint_body(p: SimpleNamespace) -> None:
@@ -101,7 +89,7 @@ def _paint_body(p: SimpleNamespace) -> None:
     opening = 1.78 - 0.9 * x**2 if rng.random() < 0.5 else 2.5 - 1.35 * x
     below_shoulder = 1.62 + 0.16 * x**1.6 + 2.5 * np.maximum(x - wide, 0) ** 2 - b
     folds = texture(normal(rng, 24, 24), 2.2 * a + 30 + 0.5 * b, 1.1 * b + 20)
-    weave = 0.06 * smooth(normal(rng, *a.shape), 0.6)
+    weave = rng.uniform(0.02, 0.12) * smooth(normal(rng, *a.shape), 0.6)
     shade = 0.72 + 0.35 * light[0] * a / wide + 0.1 * folds + weave - 0.12 * np.maximum(b - 2, 0)
     shade *= 1 - 0.35 * stroke(b - opening, 0.035) * (x < 1.1)
     coverage = inside(np.maximum(below_shoulder, opening - b), soft)
@@ -136,13 +124,13 @@ def _hair(p: SimpleNamespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return shape + 0.012 * strands, strands, hair * (p.scene.fill + p.scene.key)
 
 
-def _paint_person(p: SimpleNamespace, body: SimpleNamespace | None) -> None:
+def _paint_person(p: SimpleNamespace, body: SimpleNamespace) -> None:
     """Hair behind, body, ears, face with its features, hair in front."""
     who, scene, a, b, pixel = p.who, p.scene, p.a, p.b, p.pixel
     shape, strands, hair = _hair(p)
     if who.style != "bald":
         over(p.image, inside(np.where(b > -0.3, shape, 1.0), 0.06 + pixel), hair * 0.55)
-    if body is not None:
+    if body.a.size:
         _paint_body(body)
     p.lit = scene.fill + scene.key * np.float32(max(scene.light[2], 0.3))
     for side in (-1, 1):  # ears stand behind the face
@@ -150,8 +138,10 @@ def _paint_person(p: SimpleNamespace, body: SimpleNamespace | None) -> None:
         ear = np.hypot((a - centre) / 0.13, (b - 0.02) / 0.27)
         shade = (0.75 - 0.35 * stroke(ear - 0.55, 0.2)) * (0.8 + 0.4 * side * scene.light[0])
         over(p.image, inside((ear - 1) * 0.13, 2 * pixel), who.skin * p.lit, shade)
-    p.u, p.v, r, z = onto_head(p.person, a, b)
-    p.nose = p.u - 0.2 * math.sin(p.person.yaw) * ramp(p.v + 0.35, 0.6)  # it stands out: parallax
+    p.u, p.v, r, z = people.onto_head(p.person, a, b)
+    p.nose = p.u - 0.2 * math.sin(p.person.yaw) * np.clip(
+        (p.v + 0.35) / 0.6, 0, 1
+    )  # it stands out: parallax
     face = inside((r - 1) * 0.9, 2.2 * pixel)
     over(p.image, face, faces.lit_skin(p, r, z))
     faces.paint_features(p)
