@@ -8,7 +8,6 @@ of the first three generators is square, RGB and JPEG quality 75, and no photogr
 import hashlib
 import io
 import json
-import os
 import sys
 import tarfile
 import zipfile
@@ -133,26 +132,20 @@ def make_archives(
     """Draws all photographs and forgeries and packs them as the real archives are packed.
 
     With them come `truth.parquet` (see `truth`) and `archives.json`: each file's bytes and SHA-256,
-    and the recipe. If the files of this recipe are complete, nothing is done.
+    and the recipe. If the files of this recipe are complete, nothing is done. The same seed gives
+    the same bytes, however many workers draw.
 
     Args:
-        folder: Where the archives go; made if missing.
         num_photographs: Photographs, each of which gets three fakes.
         num_gan: Pictures of each class of `gan140k`, half as large as `square_size`.
-        num_celeba: Faces of `celeba`.
         num_trace: Photographs of `trace`, which are in no other archive, each with decodings.
         square_size: Side of the fakes of the first three generators: a multiple of 16, from 64 on.
-        seed: The same seed gives the same bytes, however many workers draw.
-        num_workers: Processes that draw.
 
     Returns:
         Dataset name -> archive.
-
-    Raises:
-        ValueError: If a size or a count is out of range.
     """
-    counts = {"num_photographs": num_photographs, "num_gan": num_gan, "num_celeba": num_celeba}
-    counts["num_trace"] = num_trace
+    names = "num_photographs", "num_gan", "num_celeba", "num_trace"
+    counts = dict(zip(names, (num_photographs, num_gan, num_celeba, num_trace)))
     if square_size < 64 or square_size % 16:
         raise ValueError(f"square_size must be 64 or more, in steps of 16; received {square_size}.")
     if min(*counts.values(), num_workers) < 1:
@@ -164,7 +157,8 @@ def make_archives(
     if not _are_made(folder, recipe):
         pictures, facts = _draw(counts, square_size, seed, num_workers)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "archives.json").unlink(missing_ok=True)
+        note, part = folder / "archives.json", folder / "archives.json.part"
+        note.unlink(missing_ok=True)
         contents = {"truth": ("truth.parquet", pd.DataFrame(facts).to_parquet(index=False))}
         for name, file in ARCHIVES.items():
             own = [path for path in pictures if path.startswith(f"{name}/")]
@@ -172,19 +166,12 @@ def make_archives(
             contents[name] = file, _pack(file, members)
         files = {}
         for name, (file, content) in contents.items():
-            _write(folder / file, content)
+            (folder / file).write_bytes(content)
             digest = hashlib.sha256(content).hexdigest()
             files[name] = {"file": file, "bytes": len(content), "sha256": digest}
-        note = json.dumps({"recipe": recipe, "files": files}, indent=1)
-        _write(folder / "archives.json", note.encode())
+        part.write_text(json.dumps({"recipe": recipe, "files": files}, indent=1))
+        part.replace(note)  # comes last, whole or not at all
     return {name: folder / file for name, file in ARCHIVES.items()}
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = file.with_name(file.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, file)
 
 
 def truth(folder: Path) -> pd.DataFrame:

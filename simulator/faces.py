@@ -47,11 +47,11 @@ def part(p: SimpleNamespace, condition: np.ndarray) -> SimpleNamespace:
 
 def over(image: np.ndarray, coverage: np.ndarray, paint: np.ndarray, shade=None) -> None:
     """Paints over `image` in place; `shade` darkens the paint at each pixel."""
-    part = where(coverage > 0)
-    paint = paint if paint.ndim == 1 else paint[part]
+    window = where(coverage > 0)
+    paint = paint if paint.ndim == 1 else paint[window]
     if shade is not None:
-        paint = paint * shade[part][..., None]
-    image[part] += coverage[part][..., None] * (paint - image[part])
+        paint = paint * shade[window][..., None]
+    image[window] += coverage[window][..., None] * (paint - image[window])
 
 
 def cloud_cover(rng: Generator, rows: int, columns: int, size: tuple[int, int]) -> np.ndarray:
@@ -87,10 +87,8 @@ def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
     dx, dy = (cv2.Sobel(relief, cv2.CV_32F, i, 1 - i, ksize=3, scale=0.125) for i in (1, 0))
     slope_a, slope_b = (dx * row[0] + dy * row[1] for row in p.to_raster.T)
     norm = 1 / np.sqrt(1 + slope_a**2 + slope_b**2)
-    half = light + colour(0, 0, 1)
-    ways = (light, half / np.linalg.norm(half))
-    toward, shine = ((-slope_a * w[0] - slope_b * w[1] + w[2]) * norm for w in ways)
-    diffuse, shine = np.clip((toward + 0.25) / 1.25, 0, 1), np.clip(shine, 0, 1) ** 18
+    toward = (light[2] - slope_a * light[0] - slope_b * light[1]) * norm
+    diffuse, shine = np.clip((toward + 0.25) / 1.25, 0, 1), np.clip(toward, 0, 1) ** 12
     # The nose keeps the lamp from the skin beyond it.
     diffuse *= 1 - 0.5 * bump(un + 0.3 * light[0], v - nose_y - 0.06 + 0.15 * light[1], 0.17, 0.12)
     fill = 0.78 - 0.22 * slope_b * norm  # the sky above gives more than the ground
@@ -152,23 +150,20 @@ def _paint_eye(p: SimpleNamespace, side: int) -> None:
     eye = inside(np.maximum(np.maximum(upper - y, y - lower), np.abs(x) - wide), soft)
     over(p.image, eye, white * p.lit + 0.8 * glint[..., None])
     lash = stroke(y - upper + 0.006, 0.02 + 0.5 * p.pixel) * inside(np.abs(x) - 1.06 * wide, 0.05)
-    crease = stroke(y - upper + 0.055, 0.016) * np.clip(1 - (x / (1.15 * wide)) ** 2, 0, 1)
-    over(p.image, np.clip(0.8 * lash + 0.35 * crease, 0, 0.95), p.dark)
+    over(p.image, 0.8 * lash, p.dark)
 
-    along = side * p.u - 0.13  # the brow
-    t = np.clip(along / 0.55, 0, 1)
-    off = v - (who.eye_y + who.brow_y - 0.06 * np.sin(2.6 * t))
-    high = np.abs(off) - who.brow_width * (1 - 0.75 * t**2)
-    outside = np.maximum(high, np.abs(along - 0.275) - 0.275)
+    t = (side * p.u - 0.13) / 0.55  # along the brow
+    off = v - (who.eye_y + who.brow_y - 0.06 * np.sin(1.43 * t))
+    outside = np.abs(off) - who.brow_width * (1 - 0.75 * t**2)
     bristles = hairs(p, "brows", side * p.u + 0.8 * off, v)
-    brow = inside(outside + 0.012 * bristles, 0.045) * (0.75 + 0.2 * bristles)
+    brow = inside(outside + 0.012 * bristles, 0.045) * ((t > 0) & (t < 1))
     hue = (0.6 * np.minimum(who.hair, 0.2) + 0.12 * who.skin) * p.lit
-    over(p.image, np.clip(brow, 0, 0.95), hue)
+    over(p.image, brow * np.clip(0.75 + 0.2 * bristles, 0, 0.95), hue)
 
 
 def _paint_nose_and_mouth(p: SimpleNamespace, _) -> None:
-    """Nostrils, lips, teeth."""
-    who, soft, u, v, gap, smile = p.who, p.soft, p.u, p.v, p.person.gap, p.person.smile
+    """Nostrils and lips."""
+    who, soft, u, v, smile = p.who, p.soft, p.u, p.v, p.person.smile
     x, y = np.abs(p.nose), v - who.nose_y
     nostril = bump(x - 0.56 * who.nose_width, y - 0.055 + 0.2 * (x - 0.1), 0.055, 0.026)
     under = bump(x, y - 0.085, 0.6 * who.nose_width, 0.02)
@@ -177,16 +172,10 @@ def _paint_nose_and_mouth(p: SimpleNamespace, _) -> None:
     x = np.abs(u) / (who.mouth_width * (1 + 0.12 * smile))
     y = v - who.mouth_y + 0.12 * smile * (u / who.mouth_width) ** 2
     arch = np.clip(1 - x**2, 0, 1)
-    top = -who.lip * arch**0.7 * (1 - 0.22 * stroke(u, 0.05)) - gap * arch * 0.4
-    bottom = 1.3 * who.lip * arch**0.65 + gap * arch
+    top = -who.lip * arch**0.7 * (1 - 0.22 * stroke(u, 0.05))
+    bottom = 1.3 * who.lip * arch**0.65
     lips = inside(np.maximum(np.maximum(top - y, y - bottom), x - 1), 0.02 + soft)
-    level = np.where(y < 0.3 * gap, 0.72, 1.0) - 0.25 * inside(
-        0.6 * (bottom + who.lip) - y, who.lip
-    )
+    level = np.where(y < 0, 0.75, 1.0)
     over(p.image, 0.85 * lips, who.skin * colour(0.82, 0.56, 0.55) * p.lit, level)
-    if gap:
-        gape = np.maximum(np.abs(y - 0.3 * gap) - gap * arch * 0.75, x - 0.86)
-        over(p.image, inside(gape, soft), colour(0.6, 0.55, 0.48) * p.lit, 0.95 - 0.4 * x)
-    else:
-        line = stroke(y, 0.013 + 0.6 * p.pixel) * inside(x - 1.02, 0.08)
-        over(p.image, 0.7 * line, p.dark)
+    line = stroke(y, 0.013 + 0.6 * p.pixel) * inside(x - 1.02, 0.08)
+    over(p.image, 0.7 * line, p.dark)

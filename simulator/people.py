@@ -39,9 +39,9 @@ def muted(rng: Generator, dark: float, bright: float) -> np.ndarray:
 _SKINS = [(0.7, 0.5, 0.4), (0.52, 0.34, 0.26), (0.28, 0.17, 0.12), (0.14, 0.085, 0.06)]
 _HAIRS = [(0.012, 0.01, 0.01), (0.035, 0.022, 0.015), (0.08, 0.048, 0.028), (0.36, 0.25, 0.14)]
 _IRISES = [(0.05, 0.027, 0.015), (0.1, 0.06, 0.025), (0.12, 0.14, 0.1), (0.14, 0.2, 0.26)]
-_STYLES = {"male": ("short", "short", "short", "bald"), "female": ("long", "long", "bob", "short")}
+_STYLES = {"male": ("short",), "female": ("long", "long", "bob", "short")}
 _TRAITS = {  # lowest and highest value, or those of men, then of women
-    "volume": (0.05, 0.2),  # of the hair
+    "volume": (0.05, 0.2),
     "hairline": (-1.2, -0.98),
     "parting": (-0.5, 0.5),
     "jaw": (2.1, 2.7, 1.9, 2.25),
@@ -106,10 +106,8 @@ def _draw_person(rng: Generator, who, x: float, y: float, scale: float, loose) -
     """A person at (x, y) of the upright picture; `scale`: pixels of half a face width."""
     smile, roll = np.clip(rng.normal(0.4, 0.35), -0.05, 1), rng.normal(0, 0.07) * loose
     yaw, pitch = np.clip(rng.normal((0, 0.02), (0.2, 0.07)), (-0.5, -0.18), (0.5, 0.18)).tolist()
-    is_open, wears = smile > 0.45 and rng.random() < 0.7, int(rng.integers(2**31))
-    gap = rng.uniform(0.035, 0.075) if is_open else 0.0
-    pose = {"smile": float(smile), "roll": roll, "yaw": yaw, "pitch": pitch, "gap": gap}
-    return SimpleNamespace(who=who, x=x, y=y, scale=scale, wears=wears, **pose)
+    pose = {"smile": float(smile), "roll": roll, "yaw": yaw, "pitch": pitch}
+    return SimpleNamespace(who=who, x=x, y=y, scale=scale, wears=int(rng.integers(2**31)), **pose)
 
 
 def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") -> Scene:

@@ -43,11 +43,8 @@ def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> 
     rng = generator_for("background", scene.background)
     rows, columns = 128, max(int(128 * scene.width / scene.height), 32)
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32) / rows
-    main, kind, clouds = (
-        muted(rng, 0.08, 0.45),
-        rng.integers(3),
-        cloud_cover(rng, 6, 8, x.shape[::-1]),
-    )
+    main, kind = muted(rng, 0.08, 0.45), rng.integers(3)
+    clouds = cloud_cover(rng, 6, 8, x.shape[::-1])
     field = main * (0.8 - 0.2 * y + 0.08 * clouds)[..., None]
     if kind == 0:
         spot = x - rng.uniform(0.2, 0.8) * (columns / rows), y - rng.uniform(0.2, 0.6)
@@ -64,21 +61,15 @@ def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> 
     matrix = np.diag([columns, rows]) @ people.raster_to_upright(scene, size, crop, 0)
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     image = cv2.warpAffine(field, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
-    return (
-        image
-        * (1 + rng.uniform(0.02, 0.15) * smooth(normal(rng, size[1], size[0]), 0.8))[..., None]
-    )
+    grain = rng.uniform(0.02, 0.15) * smooth(normal(rng, *size[::-1]), 0.8)
+    return image * (1 + grain)[..., None]
 
 
 def _paint_body(p: SimpleNamespace) -> None:
     """Neck with the chin's shadow, shoulders and a garment with a round or pointed opening."""
     who, light, soft, a, b, x = p.who, p.scene.light, 2 * p.pixel, p.a, p.b, np.abs(p.a)
-    rng, male, lit = (
-        generator_for("clothes", p.person.wears),
-        who.gender == "male",
-        p.scene.fill + p.scene.key * 0.75,
-    )
-    neck_width, wide = (0.62, 2.15) if male else (0.5, 1.8)
+    rng, lit = generator_for("clothes", p.person.wears), p.scene.fill + p.scene.key * 0.75
+    neck_width, wide = (0.62, 2.15) if who.gender == "male" else (0.5, 1.8)
     neck_width = neck_width + 0.12 * np.maximum(b - 1.3, 0) ** 2
     side = a / neck_width
     chin = stroke(a + 0.5 * light[0], 0.8) * np.exp(-np.maximum(b - who.chin + 0.2, 0) / 0.35)
@@ -102,12 +93,11 @@ _LENGTHS = {"long": 2.3, "bob": 1.15}
 def _hair(p: SimpleNamespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signed distance of the hair's outer shape, noise along the strands, the hair's light."""
     who, a, b, light, volume = p.who, p.a, p.b, p.scene.light, p.who.volume
-    shape = (
-        np.sqrt((a / (1.05 + 0.8 * volume)) ** 2 + ((b + 0.2) / (1.45 + volume)) ** 2) - 1
-    ) * 1.2
+    wide, high = 1.05 + 0.8 * volume, 1.45 + volume
+    shape = 1.2 * np.hypot(a / wide, (b + 0.2) / high) - 1.2
     if who.style in _LENGTHS:
-        width, tips = 1.06 + 0.8 * volume + 0.06 * np.maximum(b, 0), 0.25 * np.abs(a)
-        fall = np.maximum(np.abs(a) - width, b - _LENGTHS[who.style] + tips)
+        tips = b - _LENGTHS[who.style] + 0.25 * np.abs(a)
+        fall = np.maximum(np.abs(a) - wide - 0.06 * np.maximum(b, 0), tips)
         shape = np.minimum(shape, np.maximum(fall, -0.2 - b))
     along = np.hypot(a - 0.35 * who.parting, b + 1.7)
     across = np.arctan2(a - 0.35 * who.parting, b + 2.1) * 1.6
@@ -119,8 +109,7 @@ def _hair(p: SimpleNamespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     depth = np.sqrt(np.maximum(1.6 - a**2 - 0.5 * (b + 0.2) ** 2, 0.05))
     diffuse = 0.62 + 0.4 * (a * light[0] + (b + 0.2) * light[1] + depth * light[2])
     tone = np.exp(0.25 * strands) * np.clip(diffuse, 0.25, 1.6)
-    gloss = stroke(along - 0.95 + 0.1 * strands, 0.28) * np.clip(0.5 + 0.5 * strands, 0, 2)
-    hair = who.hair * tone[..., None] + 0.03 * (0.4 + who.hair) * gloss[..., None]
+    hair = who.hair * tone[..., None] + 0.02 * stroke(along - 0.95, 0.28)[..., None]
     return shape + 0.012 * strands, strands, hair * (p.scene.fill + p.scene.key)
 
 
@@ -128,8 +117,7 @@ def _paint_person(p: SimpleNamespace, body: SimpleNamespace) -> None:
     """Hair behind, body, ears, face with its features, hair in front."""
     who, scene, a, b, pixel = p.who, p.scene, p.a, p.b, p.pixel
     shape, strands, hair = _hair(p)
-    if who.style != "bald":
-        over(p.image, inside(np.where(b > -0.3, shape, 1.0), 0.06 + pixel), hair * 0.55)
+    over(p.image, inside(np.where(b > -0.3, shape, 1.0), 0.06 + pixel), hair * 0.55)
     if body.a.size:
         _paint_body(body)
     p.lit = scene.fill + scene.key * np.float32(max(scene.light[2], 0.3))
@@ -139,16 +127,14 @@ def _paint_person(p: SimpleNamespace, body: SimpleNamespace) -> None:
         shade = (0.75 - 0.35 * stroke(ear - 0.55, 0.2)) * (0.8 + 0.4 * side * scene.light[0])
         over(p.image, inside((ear - 1) * 0.13, 2 * pixel), who.skin * p.lit, shade)
     p.u, p.v, r, z = people.onto_head(p.person, a, b)
-    p.nose = p.u - 0.2 * math.sin(p.person.yaw) * np.clip(
-        (p.v + 0.35) / 0.6, 0, 1
-    )  # it stands out: parallax
+    rise = np.clip((p.v + 0.35) / 0.6, 0, 1)
+    p.nose = p.u - 0.2 * math.sin(p.person.yaw) * rise  # it stands out: parallax
     face = inside((r - 1) * 0.9, 2.2 * pixel)
     over(p.image, face, faces.lit_skin(p, r, z))
     faces.paint_features(p)
-    if who.style != "bald":
-        front = np.maximum(shape, _hairline(p, r, strands))
-        p.image *= (1 - 0.25 * inside(front - 0.05, 0.16) * face)[..., None]  # its shadow
-        over(p.image, inside(front, 0.05 + 1.5 * pixel), hair)
+    front = np.maximum(shape, _hairline(p, r, strands))
+    p.image *= (1 - 0.25 * inside(front - 0.05, 0.16) * face)[..., None]  # its shadow
+    over(p.image, inside(front, 0.05 + 1.5 * pixel), hair)
 
 
 def _hairline(p: SimpleNamespace, r: np.ndarray, strands: np.ndarray) -> np.ndarray:
