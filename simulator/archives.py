@@ -56,7 +56,7 @@ def _pack(file: str, members: dict[str, bytes]) -> bytes:
 
 
 def _on_one_thread(make: Callable, *job) -> tuple:
-    """A job of a worker: the workers share the cores, and other sums need no other order."""
+    """A job of a worker, which has one thread."""
     cv2.setNumThreads(1)
     with threadpool_limits(1):
         return make(*job)

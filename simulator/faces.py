@@ -153,7 +153,7 @@ def _paint_eye(p: SimpleNamespace, side: int) -> None:
     over(p.image, 0.8 * lash, p.dark)
 
     t = (side * p.u - 0.13) / 0.55  # along the brow
-    off = v - (who.eye_y + who.brow_y - 0.06 * np.sin(1.43 * t))
+    off = v - (who.eye_y - 0.24 - 0.06 * np.sin(1.43 * t))
     outside = np.abs(off) - who.brow_width * (1 - 0.75 * t**2)
     bristles = hairs(p, "brows", side * p.u + 0.8 * off, v)
     brow = inside(outside + 0.012 * bristles, 0.045) * ((t > 0) & (t < 1))

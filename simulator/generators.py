@@ -150,11 +150,11 @@ def network(seed: int, member: int) -> Network:
 # A forgery is a picture, the scene it shows and the altered box, in fractions of the picture.
 def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Generator) -> tuple:
     """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
-    image, box, window, crop = _take_in(scene, content, side, margin=0.12)
+    image, box, window = _take_in(scene, content, side, margin=0.12)
     who = scene.people[-1].who
     new = people.draw_identity(rng, who.gender, who.age)
     altered = _recast(scene, new, ("skin", "hair", "style", "volume"))
-    drawn = clean(render(altered, image[window].shape[1::-1], crop))
+    drawn = clean(render(altered, (side, side)))[window]
     filled, mask = image.copy(), np.zeros((side, side), np.float32)
     filled[window], mask[window] = np.uint8(_match_colours(drawn, image[window])), 1
     mask = codec.to_latents(mask)
@@ -173,11 +173,12 @@ def imagine(gender: str, side: int, codec: Network, rng: Generator) -> tuple:
 
 def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> tuple:
     """A face of a quarter of the side (inswapper: 128 of 512), blended into a photograph."""
-    image, box, window, crop = _take_in(scene, content, side, margin=0.1)
+    image, box, window = _take_in(scene, content, side, margin=0.1)
     kept = "hair style volume hairline parting chin jaw taper".split()
     swapped = _recast(scene, who, kept)
-    face = clean(render(swapped, (side // 4, side // 4), crop))
-    high, wide = image[window].shape[:2]
+    face = clean(render(swapped, (side, side)))[window]
+    high, wide = face.shape[:2]
+    face = cv2.resize(face, (side // 4, side // 4), interpolation=cv2.INTER_AREA)
     face = _match_colours(cv2.resize(face, (wide, high)), image[window])
     y, x = np.mgrid[-1 : 1 : high * 1j, -1 : 1 : wide * 1j].astype(np.float32)
     feather = np.clip((0.92 - np.sqrt(x**2 + y**2)) / 0.2, 0, 1)[..., None]
@@ -189,14 +190,14 @@ def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
     """A file as a generator takes it (square, JPEG), the box to alter, its rows and columns."""
     image = decode(jpeg(resize(decode(content), side, side))).copy()
     box = people.face_box(scene, margin)
-    left, top, right, bottom = edges = np.clip(np.round(box * side), 0, side).astype(int)
-    return image, box, (slice(top, bottom), slice(left, right)), edges / side
+    left, top, right, bottom = np.clip(np.round(box * side), 0, side).astype(int)
+    return image, box, (slice(top, bottom), slice(left, right))
 
 
 def _recast(scene: Scene, who: SimpleNamespace, kept: Iterable[str]) -> Scene:
     """The same moment with another face, which keeps some traits of the one portrayed."""
     *others, person = scene.people
-    who = SimpleNamespace(**vars(who) | {trait: getattr(person.who, trait) for trait in kept})
+    who = SimpleNamespace(**vars(who) | {trait: vars(person.who)[trait] for trait in kept})
     return replace(scene, people=(*others, SimpleNamespace(**vars(person) | {"who": who})))
 
 

@@ -50,7 +50,6 @@ _TRAITS = {  # lowest and highest value, or those of men, then of women
     "eye_x": (0.38, 0.45),
     "eye_y": (-0.22, -0.15),
     "eye_open": (0.075, 0.095, 0.085, 0.11),
-    "brow_y": (-0.27, -0.2),
     "brow_width": (0.045, 0.07, 0.025, 0.045),
     "nose_width": (0.16, 0.22, 0.14, 0.19),
     "nose_height": (0.18, 0.28),
@@ -137,17 +136,6 @@ def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") ->
     return Scene(width, height, tuple(people), light, key, fill, int(rng.integers(2**31)))
 
 
-# Fractions of a picture stored with one quarter turn to fractions of the upright one.
-_QUARTER_TURN = np.array([[0.0, -1, 1], [1, 0, 0], [0, 0, 1]])
-
-
-def raster_to_upright(scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float):
-    """Matrix `(2, 3)` from pixels of a raster showing `crop` to fractions of the upright."""
-    (left, top), wide, high = crop[:2], (crop[2] - crop[0]) / size[0], (crop[3] - crop[1]) / size[1]
-    to_stored = [[wide, 0, left + centre * wide], [0, high, top + centre * high], [0, 0, 1]]
-    return np.linalg.matrix_power(_QUARTER_TURN, scene.turn)[:2] @ to_stored
-
-
 def onto_head(person: SimpleNamespace, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
     """From the picture plane to the turned head: coordinates on it, value of the outline, depth."""
     # A superellipse per half, tapered towards the chin; its value is below 1 inside.
@@ -166,8 +154,9 @@ def _plane_to_stored(scene: Scene, points: np.ndarray, roll: float) -> np.ndarra
     """Picture plane of the person portrayed to fractions of the stored picture: `(N, 2)`."""
     person, c, s = scene.people[-1], np.cos(roll), np.sin(roll)
     xy = points @ np.array([[c, s], [-s, c]]) * person.scale + (person.x, person.y)
-    upright = np.column_stack([xy / (scene.width, scene.height), np.ones(len(xy))])
-    return upright @ np.linalg.matrix_power(_QUARTER_TURN, -scene.turn)[:2].T
+    x, y = (xy / (scene.width, scene.height)).T
+    turns = {0: (x, y), 1: (y, 1 - x), 2: (1 - x, 1 - y), -1: (1 - y, x)}
+    return np.column_stack(turns[scene.turn])
 
 
 def landmarks(scene: Scene) -> np.ndarray:

@@ -11,25 +11,23 @@ from simulator.faces import bump, cloud_cover, inside, over, smooth, stroke, tex
 from simulator.people import Scene, colour, generator_for, muted, normal
 
 
-def render(scene: Scene, size: tuple[int, int], crop: np.ndarray = (0, 0, 1, 1)) -> np.ndarray:
-    """Linear light `(height, width, 3)` of the part `crop` (fractions) of the stored picture."""
-    crop = np.asarray(crop, float)
-    image = _paint_background(scene, size, crop)
+def render(scene: Scene, size: tuple[int, int]) -> np.ndarray:
+    """Linear light `(height, width, 3)` of the stored picture, at any `size` (width, height)."""
+    image = _paint_background(scene, size[::-1] if scene.turn % 2 else size)
     for person in scene.people:
-        p = _plane(image, scene, person, crop)
+        p = _plane(image, scene, person)
         head = faces.part(p, (np.abs(p.a) < 1.75) & (np.abs(p.b - 0.2) < 2.4))
         if head.a.size:
             _paint_person(head, faces.part(p, (np.abs(p.a) < 4.5) & (p.b > 0.4)))
-    return np.maximum(image, 0)
+    return np.rot90(np.maximum(image, 0), scene.turn)
 
 
-def _plane(image, scene, person, crop) -> SimpleNamespace:
+def _plane(image: np.ndarray, scene: Scene, person: SimpleNamespace) -> SimpleNamespace:
     """What is to be painted on, with each pixel's place in the person's plane, `a` and `b`."""
-    size = image.shape[1::-1]
-    to_upright = people.raster_to_upright(scene, size, crop, 0.5)
-    to_upright = np.diag([scene.width, scene.height]) @ to_upright
-    c, s = np.cos(person.roll) / person.scale, np.sin(person.roll) / person.scale
-    matrix = np.array([[c, s], [-s, c]]) @ (to_upright - [[0, 0, person.x], [0, 0, person.y]])
+    size, c, s = image.shape[1::-1], np.cos(person.roll), np.sin(person.roll)
+    wide, high = scene.width / size[0], scene.height / size[1]
+    to_upright = [[wide, 0, wide / 2 - person.x], [0, high, high / 2 - person.y]]
+    matrix = np.array([[c, s], [-s, c]]) @ to_upright / person.scale
     x, y = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
     a, b = (row[0] * x + row[1] * y + row[2] for row in matrix.astype(np.float32))
     p = SimpleNamespace(image=image, scene=scene, person=person, who=person.who, a=a, b=b)
@@ -38,7 +36,7 @@ def _plane(image, scene, person, crop) -> SimpleNamespace:
     return p
 
 
-def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> np.ndarray:
+def _paint_background(scene: Scene, size: tuple[int, int]) -> np.ndarray:
     """A backdrop, leaves or a room, out of focus, in muted colours."""
     rng = generator_for("background", scene.background)
     rows, columns = 128, max(int(128 * scene.width / scene.height), 32)
@@ -58,9 +56,7 @@ def _paint_background(scene: Scene, size: tuple[int, int], crop: np.ndarray) -> 
             tone = (main * muted(rng, 0.3, 1.7)).tolist()
             cv2.rectangle(field, (x0, y0), (x0 + wide, y0 + high), tone, -1)
     field = smooth(np.maximum(field, 0.004), rng.uniform(0.5, 3.0))
-    matrix = np.diag([columns, rows]) @ people.raster_to_upright(scene, size, crop, 0)
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    image = cv2.warpAffine(field, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+    image = cv2.resize(field, size, interpolation=cv2.INTER_CUBIC)
     grain = rng.uniform(0.02, 0.15) * smooth(normal(rng, *size[::-1]), 0.8)
     return image * (1 + grain)[..., None]
 
