@@ -1,7 +1,6 @@
 """From light to a file: cameras, exposure and tone, JPEG."""
 
 import io
-import warnings
 from types import SimpleNamespace
 
 import cv2
@@ -90,9 +89,7 @@ def jpeg(image: np.ndarray, quality: int = 75, **options) -> bytes:
 
 def decode(content: bytes) -> np.ndarray:
     """RGB `uint8` of an encoded picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # some photographs have damaged EXIF data
-        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def resize(image: np.ndarray, width: int, height: int, how=Image.Resampling.BICUBIC) -> np.ndarray:

@@ -19,6 +19,7 @@ POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")  # left 
 _CELEBA_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 STRENGTHS = (0, 0.25, 0.5, 1, 2)  # of the trace, in the archive `trace`
 _ORIENTATIONS = {0: 1, 1: 6, 2: 3, -1: 8}  # EXIF: how to turn the stored picture upright
+_DAMAGES = ("truncated", "empty", "not an image")
 
 
 def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
@@ -28,20 +29,18 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
     folders = np.sort(rng.choice(100, num_folders, replace=False)).tolist()
     portraits = []
     for index in range(count):
-        month_and_day = (1930, 1986), (1, 13), (1, 29)
-        born = datetime.date(*(int(rng.integers(*limits)) for limits in month_and_day))
+        born = datetime.date(*rng.integers((1930, 1, 1), (1986, 13, 29)).tolist())
         year = born.year + int(rng.integers(18, min(75, 2015 - born.year)))
         # Two in a row exchange faces, as in DeepFakeFace: of one folder and gender (assumed).
         folder, other = folders[index // 2 % num_folders], index ^ 1
-        number = (index + 1 + int(rng.integers(1, 9)) * 10000) * 100 + folder
-        path = f"{folder:02d}/{number}_{born.isoformat()}_{year}.jpg"
+        path = f"{folder:02d}/{10001 + index}{folder:02d}_{born}_{year}.jpg"
         if index % 2 == 0:
             gender = "male" if rng.random() < 0.55 else "female"
-        facts = dict(index=index, folder=folder, path=path, gender=gender, born=born, year=year)
-        facts["background"] = other if other < count else 0
-        portraits.append(SimpleNamespace(seed=seed, side=side, damage="", **facts))
+        facts = {"seed": seed, "side": side, "index": index, "path": path, "gender": gender}
+        facts |= {"background": other if other < count else 0, "born": born, "year": year}
+        portraits.append(SimpleNamespace(damage="", **facts))
     for position, index in enumerate(rng.permutation(count)[: min(3 + count // 300, count // 4)]):
-        portraits[index].damage = ("truncated", "empty", "not an image")[position % 3]
+        portraits[index].damage = _DAMAGES[position % 3]
     return portraits
 
 
@@ -66,14 +65,21 @@ def identity_of(portrait: SimpleNamespace) -> SimpleNamespace:
     return people.draw_identity(rng, portrait.gender, portrait.year - portrait.born.year)
 
 
-def fact_of(path: str, generator: str, gender: str, scene: Scene, altered=None, **more) -> dict:
+def _shoot(seed: int, scene: Scene, kind: str, count: int, rng: Generator) -> tuple:
+    """A photograph by one of the few cameras that took all photographs of a kind; the camera."""
+    camera = draw_camera(generator_for(seed, "camera", kind, int(rng.integers(count))), kind)
+    return photograph(render(scene, scene.stored_size), camera, rng), camera
+
+
+def fact_of(
+    path: str, generator: str, gender: str, scene: Scene, altered=(np.nan,) * 4, **more
+) -> dict:
     """One row of the truth."""
     label = "real" if generator == "real" else "fake"
     row = {"path": path, "label": label, "generator": generator, "gender": gender}
     sides, points = ("left", "top", "right", "bottom"), np.clip(people.landmarks(scene), 0, 1)
     row |= dict(zip(sides, face_box(scene).tolist()))
     row |= dict(zip((f"{name}_{axis}" for name in POINTS for axis in "xy"), points.ravel()))
-    altered = [np.nan] * 4 if altered is None else altered
     row |= {f"altered_{side}": float(edge) for side, edge in zip(sides, altered)}
     return row | {"background": "", "damage": ""} | more
 
@@ -81,31 +87,24 @@ def fact_of(path: str, generator: str, gender: str, scene: Scene, altered=None, 
 def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
     """Photograph and crop; the photograph before any damage, and its row of `wiki.mat`."""
     scene, rng = scene_of(portrait)
-    # A few dozen cameras took all photographs, as a web collection holds many of a few models.
-    camera = draw_camera(generator_for(portrait.seed, "camera", int(rng.integers(40))), "web")
-    image = photograph(render(scene, scene.stored_size), camera, rng)
+    image, camera = _shoot(portrait.seed, scene, "web", 40, rng)
     height, width = image.shape[:2]
     if rng.random() < 0.09:
         image = np.asarray(Image.fromarray(image).convert("L"))
-    exif, tags = b"", Image.Exif()
+    tags = Image.Exif()
     if scene.turn or rng.random() < 0.4:
         tags[0x010F], tags[0x0112] = "Simulated", _ORIENTATIONS[scene.turn]
-        exif = tags.tobytes()
-    if rng.random() < 0.01:  # seen among the real ones
-        exif = b"Exif\0\0II*\0" + rng.bytes(60)
     options = {name: vars(camera)[name] for name in ("quality", "subsampling", "progressive")}
-    content = crop = jpeg(image, exif=exif, **options)
+    content = crop = jpeg(image, exif=tags.tobytes() if tags else b"", **options)
 
     is_found = rng.random() > 0.03
     box = np.array([0.0, 0.0, width, height])  # where no face was found: the whole picture
     if is_found:  # the crop carries 40 % of the face on every side, edges repeated
         left, top, right, bottom = box = face_box(scene) * (width, height, width, height)
         margin = 0.4 * max(right - left, bottom - top)
-        edges = np.array([(left, right), (top, bottom)]) + (-margin, margin)
-        pad = int(margin) + 1
-        wide = np.pad(decode(content), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        columns, rows = (slice(int(first) + pad, int(last) + pad) for first, last in edges)
-        crop = jpeg(wide[rows, columns], quality=95)
+        rows = np.arange(int(top - margin), int(bottom + margin)).clip(0, height - 1)
+        columns = np.arange(int(left - margin), int(right + margin)).clip(0, width - 1)
+        crop = jpeg(decode(content)[np.ix_(rows, columns)], quality=95)
     is_second = is_found and len(scene.people) > 1
     row = {
         "dob": portrait.born.toordinal() + 366,  # Matlab counts days from year 0
@@ -119,8 +118,8 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
     }
     path, damage = f"wiki/wiki/{portrait.path}", portrait.damage
     page = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>\n"
-    as_found = {"truncated": content[: len(content) // 2], "empty": b"", "not an image": page}
-    files = {path: as_found.get(damage, content), f"wiki_crop/wiki_crop/{portrait.path}": crop}
+    damaged = dict(zip(_DAMAGES, (content[: len(content) // 2], b"", page)))
+    files = {path: damaged.get(damage, content), f"wiki_crop/wiki_crop/{portrait.path}": crop}
     return files, [fact_of(path, "real", portrait.gender, scene, damage=damage)], (content, row)
 
 
@@ -149,16 +148,13 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         rng, name = generator_for(seed, "gan140k", label, index), f"{index:05d}"
         who = draw_somebody(rng, (18, 75))
         scene = draw_scene(rng, who, side, side, "ffhq")
-        camera = draw_camera(generator_for(seed, "camera ffhq", int(rng.integers(60))), "ffhq")
-        image = photograph(render(scene, (side, side)), camera, rng)
-        generator, altered, source = "real", None, "real_vs_fake/resized"
+        image, _ = _shoot(seed, scene, "ffhq", 60, rng)
+        generator, altered, source = "real", (np.nan,) * 4, "real_vs_fake/resized"
         if label == "fake":  # its training photographs were of such cameras
             generator, altered, source = "gan140k", (0, 0, 1, 1), "fake"
             codec = network(seed, rng.choice(GAN))
             image = codec.decode(codec.encode(image), rng)
-            letters = list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-            name = "".join(generator_for(seed, "gan name", index).choice(letters, 6))
-            name += f"{index:04d}"
+            name = f"{rng.integers(16**6):06X}{index:04d}"
         row = {"original_path": f"/kaggle/input/{source}/{name}.jpg", "id": name}
         row |= {"label": int(label == "real"), "label_str": label}
         rows.append(row | {"path": f"{split}/{label}/{name}.jpg"})
@@ -204,8 +200,7 @@ def make_celeba(seed: int, index: int) -> tuple[dict, list, dict]:
     rng = generator_for(seed, "celeba", index)
     who = draw_somebody(generator_for(seed, "celeba person", index // 3), (18, 70))
     scene = draw_scene(rng, who, 178, 218, "celeba")
-    camera = draw_camera(generator_for(seed, "camera press", int(rng.integers(30))), "press")
-    image = photograph(render(scene, (178, 218)), camera, rng)
+    image, _ = _shoot(seed, scene, "press", 30, rng)
     name = f"{index + 1:06d}.jpg"
     path = f"celeba/img_align_celeba/img_align_celeba/{name}"
     fact = fact_of(path, "real", who.gender, scene)

@@ -45,10 +45,9 @@ def _samples(maps: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([x.reshape(-1, x.shape[-1])[::step] for x in maps])
 
 
-def _root(flat: np.ndarray) -> np.ndarray:
-    """A matrix that gives white noise the covariance of `flat`."""
-    values, vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64) / len(flat))
-    return np.float32(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
+def _components(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances and principal components (columns), the weakest first."""
+    return np.linalg.eigh((flat.T @ flat).astype(np.float64) / len(flat))
 
 
 class Network:
@@ -68,8 +67,7 @@ class Network:
         self.bases, self.layers, maps = [], [], [[image] for image in images]
         for low, high in ((6, 9), (10, 17), (14, 25), (20, 33))[:levels]:
             flat = _samples([_fold(x[-1]) for x in maps])
-            vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64))[1][:, ::-1]
-            vectors = vectors[:, : rng.integers(low, high)]
+            vectors = _components(flat)[1][:, : -rng.integers(low, high) - 1 : -1]
             vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])
             self.bases.append(vectors.astype(np.float32))
             for x in maps:
@@ -80,9 +78,9 @@ class Network:
             targets = _samples([_fold(x[n - 1]) for x in maps])
             gram = (inputs.T @ inputs).astype(np.float64)
             gram += ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
-            layer = np.linalg.solve(gram, (inputs.T @ targets).astype(np.float64))
-            layer = layer.astype(np.float32)
-            root = _root(targets - inputs @ layer)
+            layer = np.linalg.solve(gram, inputs.T @ targets).astype(np.float32)
+            variances, vectors = _components(targets - inputs @ layer)
+            root = np.float32(np.sqrt(np.maximum(variances, 0))[:, None] * vectors.T)
             off = layer * (1 + np.float32(error) * normal(rng, 1, layer.shape[1]))
             self.layers.append((layer, root, off))
 
@@ -150,16 +148,13 @@ def network(seed: int, member: int) -> Network:
 
 
 # A forgery is a picture, the scene it shows and the altered box, in fractions of the picture.
-Forgery = tuple[np.ndarray, Scene, np.ndarray]
-
-
-def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Generator) -> Forgery:
+def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Generator) -> tuple:
     """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
-    image, box, window, crop = _take_in(scene, content, side, margin=0.12)
+    image, box, window = _take_in(scene, content, side, margin=0.12)
     who = scene.people[-1].who
-    new, smile = people.draw_identity(rng, who.gender, who.age), float(rng.uniform(0, 0.7))
-    altered = _recast(scene, new, ("skin", "hair", "style", "volume"), smile)
-    drawn = clean(render(altered, image[window].shape[1::-1], crop))
+    new = people.draw_identity(rng, who.gender, who.age)
+    altered = _recast(scene, new, ("skin", "hair", "style", "volume"))
+    drawn = clean(render(altered, (side, side)))[window]
     filled, mask = image.copy(), np.zeros((side, side), np.float32)
     filled[window], mask[window] = np.uint8(_match_colours(drawn, image[window])), 1
     mask = codec.to_latents(mask)
@@ -167,24 +162,23 @@ def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Genera
     return codec.decode(latents, rng), altered, box
 
 
-def imagine(gender: str, side: int, codec: Network, rng: Generator) -> Forgery:
+def imagine(gender: str, side: int, codec: Network, rng: Generator) -> tuple:
     """Nothing of a photograph but the name in the prompt, hence the gender."""
     scene = draw_scene(rng, draw_somebody(rng, (20, 70), gender), side, side)
     size = 2 * (int(2 ** rng.uniform(np.log2(230), np.log2(640))),)  # of what it was trained on
     image = resize(photograph(render(scene, size), draw_camera(rng, "web"), rng), side, side)
-    image = np.clip(
-        0.93 * (image - 128.0) + 132, 0, 255
-    )  # brighter, flatter: as measured on SD 2.1
+    image = np.clip(0.93 * image + 13, 0, 255)  # brighter, flatter: as measured on SD 2.1
     return codec.decode(codec.encode(image), rng), scene, (0, 0, 1, 1)
 
 
-def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> Forgery:
+def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> tuple:
     """A face of a quarter of the side (inswapper: 128 of 512), blended into a photograph."""
-    image, box, window, crop = _take_in(scene, content, side, margin=0.1)
-    kept = "hair style volume hairline parting wave glasses chin jaw taper".split()
+    image, box, window = _take_in(scene, content, side, margin=0.1)
+    kept = "hair style volume hairline parting chin jaw taper".split()
     swapped = _recast(scene, who, kept)
-    face = clean(render(swapped, (side // 4, side // 4), crop))
-    high, wide = image[window].shape[:2]
+    face = clean(render(swapped, (side, side)))[window]
+    high, wide = face.shape[:2]
+    face = cv2.resize(face, (side // 4, side // 4), interpolation=cv2.INTER_AREA)
     face = _match_colours(cv2.resize(face, (wide, high)), image[window])
     y, x = np.mgrid[-1 : 1 : high * 1j, -1 : 1 : wide * 1j].astype(np.float32)
     feather = np.clip((0.92 - np.sqrt(x**2 + y**2)) / 0.2, 0, 1)[..., None]
@@ -196,17 +190,15 @@ def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
     """A file as a generator takes it (square, JPEG), the box to alter, its rows and columns."""
     image = decode(jpeg(resize(decode(content), side, side))).copy()
     box = people.face_box(scene, margin)
-    left, top, right, bottom = edges = np.clip(np.round(box * side), 0, side).astype(int)
-    return image, box, (slice(top, bottom), slice(left, right)), edges / side
+    left, top, right, bottom = np.clip(np.round(box * side), 0, side).astype(int)
+    return image, box, (slice(top, bottom), slice(left, right))
 
 
-def _recast(scene: Scene, who: SimpleNamespace, kept: Iterable[str], smile=None) -> Scene:
+def _recast(scene: Scene, who: SimpleNamespace, kept: Iterable[str]) -> Scene:
     """The same moment with another face, which keeps some traits of the one portrayed."""
     *others, person = scene.people
-    who = SimpleNamespace(**vars(who) | {trait: getattr(person.who, trait) for trait in kept})
-    person = SimpleNamespace(**vars(person) | {"who": who})
-    person.smile = person.smile if smile is None else smile
-    return replace(scene, people=(*others, person))
+    who = SimpleNamespace(**vars(who) | {trait: vars(person.who)[trait] for trait in kept})
+    return replace(scene, people=(*others, SimpleNamespace(**vars(person) | {"who": who})))
 
 
 def _match_colours(image: np.ndarray, like: np.ndarray) -> np.ndarray:

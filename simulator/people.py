@@ -29,60 +29,50 @@ def colour(*rgb: float) -> np.ndarray:
     return np.asarray(rgb, np.float32)
 
 
-# Reflectances of red, green and blue, set by eye; skin runs from little to much melanin.
-_SKINS = np.float32(
-    [(0.74, 0.62, 0.44, 0.26, 0.14), (0.5, 0.37, 0.24, 0.13, 0.07), (0.39, 0.26, 0.15, 0.08, 0.045)]
-)
-_HAIRS = np.float32(
-    [
-        (0.012, 0.035, 0.09, 0.2, 0.42),
-        (0.01, 0.02, 0.048, 0.07, 0.28),
-        (0.01, 0.013, 0.025, 0.03, 0.13),
-    ]
-)
-_IRISES = np.float32(
-    [(0.05, 0.12, 0.12, 0.1, 0.2), (0.025, 0.06, 0.13, 0.2, 0.24), (0.012, 0.02, 0.05, 0.32, 0.25)]
-)
-_HAIRSTYLES = {
-    "male": ("short", "short", "side", "buzz", "receding", "curly", "bald"),
-    "female": ("long", "long", "wavy", "bob", "tied", "bangs", "curly"),
+def muted(rng: Generator, dark: float, bright: float) -> np.ndarray:
+    """A random colour of low chroma."""
+    return np.float32(rng.uniform(dark, bright) * rng.uniform(0.8, 1.2, 3))
+
+
+# Reflectances of red, green and blue, a row a colour, set by eye; skin (hues of 15 to 25 degrees)
+# runs from little to much melanin.
+_SKINS = [(0.7, 0.5, 0.4), (0.52, 0.34, 0.26), (0.28, 0.17, 0.12), (0.14, 0.085, 0.06)]
+_HAIRS = [(0.012, 0.01, 0.01), (0.035, 0.022, 0.015), (0.08, 0.048, 0.028), (0.36, 0.25, 0.14)]
+_IRISES = [(0.05, 0.027, 0.015), (0.1, 0.06, 0.025), (0.12, 0.14, 0.1), (0.14, 0.2, 0.26)]
+_STYLES = {"male": ("short",), "female": ("long", "long", "bob", "short")}
+_TRAITS = {  # lowest and highest value, or those of men, then of women
+    "volume": (0.05, 0.2),
+    "hairline": (-1.2, -0.98),
+    "parting": (-0.5, 0.5),
+    "jaw": (2.1, 2.7, 1.9, 2.25),
+    "taper": (0.0, 0.07, 0.04, 0.13),
+    "chin": (1.24, 1.4, 1.18, 1.3),
+    "eye_x": (0.38, 0.45),
+    "eye_y": (-0.22, -0.15),
+    "eye_open": (0.075, 0.095, 0.085, 0.11),
+    "brow_width": (0.045, 0.07, 0.025, 0.045),
+    "nose_width": (0.16, 0.22, 0.14, 0.19),
+    "nose_height": (0.18, 0.28),
+    "nose_y": (0.36, 0.46),
+    "mouth_y": (0.74, 0.84),
+    "mouth_width": (0.29, 0.37),
+    "lip": (0.045, 0.08, 0.06, 0.09),
 }
 
 
 def draw_identity(rng: Generator, gender: str, age: int) -> SimpleNamespace:
     """Everything that makes one person."""
-    uniform, male = rng.uniform, gender == "male"
-    melanin = 4 * rng.beta(1.1, 1.9)
-    skin = np.float32([np.interp(melanin, range(5), channel) for channel in _SKINS])
-    skin *= np.float32(uniform(0.92, 1.06))
-    shade = min(rng.integers(5), 2 if melanin > 1.2 else 4)
-    grey = float(np.clip((age - uniform(35, 70)) / 15, 0, 1))
-    hair = (1 - grey) * _HAIRS[:, shade] * np.float32(uniform(0.7, 1.3))
-    hair += grey * colour(0.36, 0.35, 0.34)
-    beard = int(rng.choice(5, p=(0.45, 0.25, 0.08, 0.1, 0.12))) if male else 0
+    male, melanin = gender == "male", 3 * rng.beta(1.1, 1.9)
+    who = {name: rng.uniform(*(at[:2] if male else at[-2:])) for name, at in _TRAITS.items()}
+    skin = [np.interp(melanin, range(4), channel) for channel in zip(*_SKINS)]
+    shade, iris = (int(rng.integers(2 if melanin > 1 else 4)) for _ in range(2))
+    grey = np.clip((age - rng.uniform(35, 70)) / 15, 0, 1)
+    hair = (1 - grey) * colour(*_HAIRS[shade]) + grey * colour(0.36, 0.35, 0.34)
+    beard = rng.uniform(0.3, 1) if male and rng.random() < 0.5 else 0.0
     return SimpleNamespace(
-        gender=gender, age=age, key=int(rng.integers(2**31)), skin=skin, hair=hair, beard=beard,
-        style=str(rng.choice(_HAIRSTYLES[gender])), volume=uniform(0.05, 0.2),
-        hairline=uniform(-1.2, -0.98), parting=uniform(-0.5, 0.5), wave=uniform(0, 1),
-        jaw=uniform(2.1, 2.7) if male else uniform(1.9, 2.25),
-        taper=uniform(0.0, 0.07) if male else uniform(0.04, 0.13),
-        chin=uniform(1.24, 1.4) if male else uniform(1.18, 1.3),
-        eye_x=uniform(0.38, 0.45), eye_y=uniform(-0.22, -0.15), eye_width=uniform(0.195, 0.235),
-        eye_open=uniform(0.075, 0.095) if male else uniform(0.085, 0.11),
-        eye_tilt=uniform(-0.06, 0.14),
-        iris=_IRISES[:, 0 if melanin > 1.4 else rng.integers(5)] * np.float32(uniform(0.8, 1.2)),
-        brow_y=uniform(-0.27, -0.2),
-        brow_width=uniform(0.045, 0.075) if male else uniform(0.025, 0.045),
-        brow_arch=uniform(0.02, 0.06) if male else uniform(0.05, 0.1),
-        nose_width=uniform(0.16, 0.22) if male else uniform(0.14, 0.19),
-        nose_height=uniform(0.18, 0.28), nose_y=uniform(0.36, 0.46),
-        mouth_y=uniform(0.74, 0.84), mouth_width=uniform(0.29, 0.37),
-        lip_upper=uniform(0.045, 0.08) if male else uniform(0.06, 0.1),
-        lip_lower=uniform(0.07, 0.11), lipstick=0.0 if male else uniform(0, 1),
-        blush=uniform(0.1, 0.35), cheek=uniform(0.02, 0.09),
-        freckles=uniform(0, 1) if shade >= 3 else 0.0,
-        wrinkles=float(np.clip((age - 30) / 40, 0, 1)),
-        glasses=int(rng.integers(1, 4)) if uniform() < 0.16 else 0,
+        **who, gender=gender, age=age, key=int(rng.integers(2**31)), beard=beard,
+        skin=np.float32(skin), hair=np.float32(hair), iris=colour(*_IRISES[iris]),
+        style=str(rng.choice(_STYLES[gender])),
     )  # fmt: skip
 
 
@@ -113,14 +103,10 @@ class Scene:
 
 def _draw_person(rng: Generator, who, x: float, y: float, scale: float, loose) -> SimpleNamespace:
     """A person at (x, y) of the upright picture; `scale`: pixels of half a face width."""
-    smile = float(np.clip(rng.normal(0.4, 0.35), -0.05, 1))
-    return SimpleNamespace(
-        who=who, x=x, y=y, scale=scale, smile=smile, roll=rng.normal(0, 0.07) * loose,
-        yaw=float(np.clip(rng.normal(0, 0.2), -0.5, 0.5)),
-        pitch=float(np.clip(rng.normal(0.02, 0.07), -0.18, 0.18)),
-        open=float(rng.uniform(0.035, 0.075)) if smile > 0.45 and rng.random() < 0.7 else 0.0,
-        gaze=(rng.normal(0, 0.016), rng.normal(0, 0.016)), wears=int(rng.integers(2**31)),
-    )  # fmt: skip
+    smile, roll = np.clip(rng.normal(0.4, 0.35), -0.05, 1), rng.normal(0, 0.07) * loose
+    yaw, pitch = np.clip(rng.normal((0, 0.02), (0.2, 0.07)), (-0.5, -0.18), (0.5, 0.18)).tolist()
+    pose = {"smile": float(smile), "roll": roll, "yaw": yaw, "pitch": pitch}
+    return SimpleNamespace(who=who, x=x, y=y, scale=scale, wears=int(rng.integers(2**31)), **pose)
 
 
 def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") -> Scene:
@@ -144,26 +130,10 @@ def draw_scene(rng: Generator, who, width: int, height: int, frame: str = "") ->
         people.insert(0, _draw_person(rng, other, beside, y + 0.2 * scale, 0.8 * scale, loose=1.0))
     direction = np.float32(rng.uniform((-0.9, -0.8, 0.7), (0.9, -0.15, 1.2)))
     light = direction / np.linalg.norm(direction)
-    warmth, contrast = rng.normal(0, 0.07), rng.uniform(0.45, 0.85)
+    warmth, contrast = rng.normal(0, 0.05), rng.uniform(0.45, 0.85)
     key = 1.15 * contrast * colour(1 + warmth, 1, 1 - 1.3 * warmth)
     fill = (1.05 - contrast) * colour(1 - 0.5 * warmth, 1, 1 + 0.7 * warmth)
     return Scene(width, height, tuple(people), light, key, fill, int(rng.integers(2**31)))
-
-
-# Fractions of the stored picture to fractions of the upright one.
-_TURNS = {
-    0: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    1: [[0, -1, 1], [1, 0, 0], [0, 0, 1]],
-    2: [[-1, 0, 1], [0, -1, 1], [0, 0, 1]],
-    -1: [[0, 1, 0], [-1, 0, 1], [0, 0, 1]],
-}
-
-
-def raster_to_upright(scene: Scene, size: tuple[int, int], crop: np.ndarray, centre: float):
-    """Matrix `(2, 3)` from pixels of a raster showing `crop` to fractions of the upright."""
-    (left, top), wide, high = crop[:2], (crop[2] - crop[0]) / size[0], (crop[3] - crop[1]) / size[1]
-    to_stored = [[wide, 0, left + centre * wide], [0, high, top + centre * high], [0, 0, 1]]
-    return np.array(_TURNS[scene.turn], float)[:2] @ np.array(to_stored)
 
 
 def onto_head(person: SimpleNamespace, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -184,8 +154,9 @@ def _plane_to_stored(scene: Scene, points: np.ndarray, roll: float) -> np.ndarra
     """Picture plane of the person portrayed to fractions of the stored picture: `(N, 2)`."""
     person, c, s = scene.people[-1], np.cos(roll), np.sin(roll)
     xy = points @ np.array([[c, s], [-s, c]]) * person.scale + (person.x, person.y)
-    upright = np.column_stack([xy / (scene.width, scene.height), np.ones(len(xy))])
-    return upright @ np.linalg.inv(_TURNS[scene.turn])[:2].T
+    x, y = (xy / (scene.width, scene.height)).T
+    turns = {0: (x, y), 1: (y, 1 - x), 2: (1 - x, 1 - y), -1: (1 - y, x)}
+    return np.column_stack(turns[scene.turn])
 
 
 def landmarks(scene: Scene) -> np.ndarray:
