@@ -65,7 +65,7 @@ class Network:
         self.size, self.kernel = 2**levels, int(rng.choice((3, 5)))
         self.offset = rng.integers(self.size, size=2)
         self.bases, self.layers, maps = [], [], [[image] for image in images]
-        for low, high in ((6, 9), (10, 17), (14, 25), (20, 33))[:levels]:
+        for low, high in ((6, 9), (10, 17), (14, 25))[:levels]:
             flat = _samples([_fold(x[-1]) for x in maps])
             vectors = _components(flat)[1][:, : -rng.integers(low, high) - 1 : -1]
             vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])
@@ -144,7 +144,7 @@ def network(seed: int, member: int) -> Network:
     rng = generator_for(seed, "network", member)
     images = _held_out(seed)[rng.choice(20, 10, replace=False)]
     # The autoencoders of latent diffusion reduce a side to a quarter or an eighth.
-    return Network(list(images), rng, 4 if member in GAN else int(rng.choice((2, 3))))
+    return Network(list(images), rng, 3 if member in GAN else int(rng.choice((2, 3))))
 
 
 # A forgery is a picture, the scene it shows and the altered box, in fractions of the picture.
