@@ -285,6 +285,7 @@ _TINY = replace(
     direct=(*_TINY_DIRECT, replace(_DEMO_EFFICIENTNET, epochs=1)),
     fourier=replace(_DEMO_FOURIER, epochs=2),
     matrix=_matrix(_TINY_DIRECT[2], _DEMO_FOURIER, epochs=1),
+    headline=("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier"),
     extra_seeds=(1,),
     autoencoder=Autoencoder((8, 8, 8), 16, 1e-2, 16, epochs=2, head=(8, 4), head_epochs=2),
 )
