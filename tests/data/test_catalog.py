@@ -11,15 +11,8 @@ from PIL import Image
 
 from simulator.archives import wiki_mat
 from simulator.drawing import POINTS
-from src import config
 from src.data import catalog, readers, ties
 from src.data.archives import MARKER
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path / "a folder with späces")
-    return dataclasses.replace(config.get_study("tiny"), name="made")
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Copies of Kaggle's datasets on Hugging Face: the same pictures, labels by name."""
+
+import dataclasses
+import random
+import shutil
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data import catalog, copies, readers
+from src.data.fetch import fetch_archives
+from src.data.sources import GAN140K
+from src.files import DeliveryError
+
+PICTURES = [
+    kind + random.Random(n).randbytes(40)
+    for n, kind in enumerate([b"\xff\xd8", b"\xff\xd8", b"\x89PNG"] * 2)
+]
+
+
+def copy_of(folder, splits=("train", "validation", "test"), **columns):
+    """The same rows as every split of a parquet folder, from `name=(values, type)`."""
+    features = {name: feature for name, (_, feature) in columns.items()}
+    values = {name: values for name, (values, _) in columns.items()}
+    values["image"] = [{"bytes": content, "path": None} for content in PICTURES]
+    features = datasets.Features({"image": datasets.Image(), **features})
+    table = datasets.Dataset.from_dict(values, features=features)
+    (folder / "hub").mkdir()
+    for split in splits:
+        table.to_parquet(folder / "hub" / f"{split}-00000-of-00001.parquet")
+    cache = str(folder / "cache")
+    return datasets.load_dataset("parquet", data_dir=str(folder / "hub"), cache_dir=cache)
+
+
+@pytest.mark.parametrize(
+    ("names", "flipped"), [(["real", "fake"], True), (["Fake", "Real"], False)]
+)
+def test_a_copy_of_the_140k_is_read_by_name(study, tmp_path, names, flipped):
+    """The hub's copy has real = 0 where Kaggle has real = 1: nothing but the names decides."""
+    numbers = [0, 1, 0, 1, 1, 0]
+    tables = copy_of(
+        tmp_path,
+        label=(numbers, datasets.ClassLabel(names=names)),
+        generator=(numbers, datasets.ClassLabel(names=["Real", "StyleGAN"])),
+    )
+    delivery = copies.take_copy(study, "gan140k", tables)
+    assert delivery.status == "copied" and delivery.num_files == 18 + 3
+    assert ("other way round" in delivery.problem) == flipped
+    assert "6 pictures are PNG" in delivery.problem
+    records = catalog.collect(study)  # which holds the folders' names against the CSV files
+    assert records.groupby(["split", "label"]).size().tolist() == [3] * 6
+    for record, file in zip(records.itertuples(), catalog.files(study, records)):
+        assert file.read_bytes() == PICTURES[int(file.stem)]
+        assert names[numbers[int(file.stem)]].lower() == record.label == file.parent.name
+    table = pd.read_csv(delivery.folder / "valid.csv")
+    assert (table["label"] == (table["label_str"] == "real")).all()  # as Kaggle writes them
+    expected = tuple((pattern, 3 if "/" in pattern else 1) for pattern, _ in GAN140K.expected)
+    file = dataclasses.replace(GAN140K, expected=expected)
+    [again] = fetch_archives([file], study.data / "archives", study.data / "raw")
+    assert again.status == "used in place" and ".csv" not in again.problem
+    pattern = f"*train/{names[0].lower()}/*.jpg"
+    assert f"1 files like {pattern} where 3" in again.problem  # the others are PNG
+
+
+def test_a_copy_of_celeba_keeps_persons_and_attributes(study, tmp_path):
+    male, persons = [True, False, True, True, False, False], [7, 8, 7, 9, 8, 10]
+    known = {"Male": (male, datasets.Value("bool")), "Smiling": (male, datasets.Value("bool"))}
+    known["celeb_id"] = (persons, datasets.Value("int64"))
+    delivery = copies.take_copy(study, "celeba", copy_of(tmp_path, **known))
+    assert "partition" not in delivery.problem and "persons" not in delivery.problem
+    celeba = readers.celeba(study.data / "raw")
+    assert celeba.groupby("split").size().to_dict() == {"test": 6, "train": 6, "valid": 6}
+    train = celeba[celeba["split"] == "train"]
+    assert train["person"].tolist() == [f"celeba/{number}" for number in persons]
+    assert (train["gender"] == np.where(male, "male", "female")).all()
+    assert len(pd.read_csv(delivery.folder / "list_attr_celeba.csv").columns) == 3
+
+
+def test_a_copy_of_pictures_only(study, tmp_path):
+    tables = copy_of(tmp_path, ["train"])
+    delivery = copies.take_copy(study, "celeba", tables)
+    assert "no partition" in delivery.problem and "no persons" in delivery.problem
+    celeba = readers.celeba(study.data / "raw")
+    assert len(celeba) == 6 and (celeba[["split", "person", "gender"]] == "").all(axis=None)
+    with pytest.raises(DeliveryError, match="holds files already"):
+        copies.take_copy(study, "celeba", tables["train"])
+    shutil.rmtree(delivery.folder)
+    delivery.folder.symlink_to(tmp_path / "gone")  # what is left of a mounted folder
+    assert copies.take_copy(study, "celeba", tables["train"]).num_files == 6
+
+
+def test_copies_that_cannot_be_taken(study, tmp_path, monkeypatch):
+    def refused(name):
+        raise ConnectionError(f"Couldn't reach {name}")
+
+    monkeypatch.setattr(datasets, "load_dataset", refused)
+    with pytest.raises(DeliveryError, match="flwrlabs/celeba cannot be fetched .ConnectionError"):
+        copies.take_copy(study, "celeba", "flwrlabs/celeba")
+    with pytest.raises(ValueError, match="copies of gan140k and celeba; received 'wiki'"):
+        copies.take_copy(study, "wiki", None)
+    table = datasets.Dataset.from_dict({"image": []})
+    with pytest.raises(ValueError, match="splits .'other'.; expected are train, valid, test"):
+        copies.take_copy(study, "celeba", {"other": table})
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature", "message"),
+    [
+        ([0, 1] * 3, datasets.Value("int64"), "must be a ClassLabel with the names 'real'"),
+        ([0, 1] * 3, datasets.ClassLabel(names=["0", "1"]), "must be a ClassLabel with the names"),
+        ([0] * 5 + [None], datasets.ClassLabel(names=["real", "fake"]), "Row 5 .* label None"),
+    ],
+)
+def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(
+    study, tmp_path, labels, feature, message
+):
+    tables = copy_of(tmp_path, ["train"], label=(labels, feature))
+    with pytest.raises(ValueError, match=message):
+        copies.take_copy(study, "gan140k", tables)
+    assert not any((study.data / "raw").iterdir())
