@@ -6,7 +6,6 @@ one photograph, and whatever else ties files together (a face-swap, two photogra
 
 import hashlib
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -48,11 +47,11 @@ def collect(study: Study) -> pd.DataFrame:
     if study.from_manifest:
         records = readers.manifest(faces_folder())
     else:
-        collectors = (readers.deepfakeface, readers.gan140k, readers.celeba, readers.trace)
-        found = [table for collector in collectors if len(table := collector(root(study)))]
-        if not found:
+        found = (readers.deepfakeface, readers.gan140k, readers.celeba, readers.trace)
+        records = pd.concat([reader(root(study)) for reader in found], ignore_index=True)
+        records = records.astype(dict.fromkeys(readers.TEXTS, "str"))  # of empty tables: object
+        if records.empty:
             raise FileNotFoundError(f"No dataset lies in data/{study.name}/raw. {_NOTEBOOK} first.")
-        records = pd.concat(found, ignore_index=True)
         doubled = records.duplicated(["dataset", "generator", "group"], keep=False)
         twice = records[doubled].sort_values(["group", "path"])["path"].tolist()
         if twice:  # as when an archive was unpacked into itself
@@ -74,15 +73,11 @@ def _check_names(study: Study, records: pd.DataFrame) -> None:
         if name not in generators or study.test_sets[name] not in datasets:
             needs = [f"{fake!r} with photographs of {of!r}" for fake, of in study.test_sets.items()]
             raise ValueError(
-                f"The manifest has fakes of {_listed(generators)} and photographs of "
-                f"{_listed(datasets)}. The study {study.name!r} trains on {study.train_set!r} and "
-                f"knows these generators: {', '.join(needs)}. Rename yours in the manifest, or "
-                "name them in train_set and test_sets in src/config.py."
+                f"The manifest has fakes of {', '.join(sorted(generators))} and photographs of "
+                f"{', '.join(sorted(datasets))}. The study {study.name!r} trains on "
+                f"{study.train_set!r} and knows these generators: {', '.join(needs)}. Rename yours "
+                "in the manifest, or name them in train_set and test_sets in src/config.py."
             )
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(set(names)))
 
 
 def root(study: Study) -> Path:
@@ -114,17 +109,11 @@ def files(study: Study, records: pd.DataFrame) -> list[Path]:
 def coverage(records: pd.DataFrame) -> pd.DataFrame:
     """What the sources tell of the people on their pictures: counts by dataset and label."""
     source = [records["dataset"], records["label"]]
-    known = {
-        "pictures": records["path"] != "",
-        "named": records["person"] != "",
-        "with gender": records["gender"] != "",
-        "with face box": records["left"].notna(),
-        "with landmarks": records[readers.LANDMARKS[0]].notna(),
-    }
-    table = pd.DataFrame(known).groupby(source).sum()
-    persons = records["person"].where(records["person"] != "").groupby(source).nunique()
-    table.insert(1, "different persons", persons)
-    return table
+    known = records.replace("", np.nan).groupby(source)
+    table = {"pictures": known.size(), "different persons": known["person"].nunique()}
+    columns = {"named": "person", "with gender": "gender", "with face box": "left"}
+    columns["with landmarks"] = readers.LANDMARKS[0]
+    return pd.DataFrame(table | {name: known[column].count() for name, column in columns.items()})
 
 
 def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
@@ -212,8 +201,8 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
     if fake.empty or real.empty:
         raise ValueError(
             f"The task {generator!r} against real photographs of {real_source!r} has {len(fake)} "
-            f"fakes and {len(real)} reals; both are needed. Generators there are: "
-            f"{_listed(records['generator'])}. See notebook 1 on what could not be fetched."
+            f"fakes and {len(real)} reals; both are needed. There are {set(records['generator'])}. "
+            "See notebook 1 on what could not be fetched."
         )
     table = pd.concat([real, fake], ignore_index=True)
     num_jpeg = 1
@@ -235,42 +224,37 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
     reals, generators = records[records["label"] == "real"], set(records["generator"])
-    own = [*study.test_sets.items(), *study.aligned.items()]
-    wanted = [*own, *study.foreign_reals.items()]
-    trained = [pair for pair in study.test_sets.items() if pair[0] in study.train_sets]
-    tables = [task(records, *pair).assign(task=pair[0]) for pair in trained]
-    seen = [*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]]
-    seen = {group for table in seen for group in table.loc[table["split"] != "test", "group"]}
-    for generator, source in wanted:
-        there = generator in generators and source in set(reals["dataset"])
-        if (generator, source) in trained or not there:
-            continue
-        table = task(records, generator, source)
-        is_own = (generator, source) in own
-        tables.append(table.assign(task=generator if is_own else f"{generator} / {source}"))
+    own = {**study.test_sets, **study.aligned}
+    pairs = [(generator, source, generator) for generator, source in own.items()]
+    pairs += [(*pair, " / ".join(pair)) for pair in study.foreign_reals.items()]
+    tables, others = [], []
+    for generator, source, name in pairs:
+        if name in study.train_sets:
+            tables.append(task(records, generator, source).assign(task=name))
+        elif generator in generators and source in set(reals["dataset"]):
+            others.append(task(records, generator, source).assign(task=name))
+    seen = pd.concat([*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]])
+    seen = seen.loc[seen["split"] != "test", "group"]
     first = study.train_sets[0]
     known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
     known["squashed"] = first in _SQUASHED
     for source in study.unseen_reals:
         unseen = reals[reals["dataset"] == source]
-        tables.append(unseen.assign(**known, real_source=source, task=source))
-    only_tests = [
-        table[~table["group"].isin(seen)].assign(split="test") for table in tables[len(trained) :]
-    ]
-    return pd.concat([*tables[: len(trained)], *only_tests], ignore_index=True)
+        others.append(unseen.assign(**known, real_source=source, task=source))
+    tables += [table[~table["group"].isin(seen)].assign(split="test") for table in others]
+    return pd.concat(tables, ignore_index=True)
 
 
 def task_steps(
     study: Study, records: pd.DataFrame, protocol: str, last_steps: tuple[str, ...] = ()
 ) -> pd.DataFrame:
     """The rows of `tasks` with `steps`: what a protocol does to each picture, then `last_steps`."""
-    table = tasks(records, study)
-    plans = {
-        (number, squashed): protocol_steps(protocol, number, study.square_size, squashed=squashed)
-        for number, squashed in set(zip(table["num_jpeg"], table["squashed"]))
-    }
-    keys = zip(table["num_jpeg"], table["squashed"])
-    return table.assign(steps=[" ".join((*plans[key], *last_steps)) for key in keys])
+    table, size = tasks(records, study), study.square_size
+    steps = [
+        " ".join((*protocol_steps(protocol, number, size, squashed=squashed), *last_steps))
+        for number, squashed in zip(table["num_jpeg"], table["squashed"])
+    ]
+    return table.assign(steps=steps)
 
 
 def every_generator(study: Study, records: pd.DataFrame) -> Study:

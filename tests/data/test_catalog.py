@@ -233,7 +233,7 @@ def test_splits_are_by_group():
         return split[split[name] != ""].groupby(name)["split"].nunique().max()
 
     assert splits_of("group") == 1 and splits_of("person") > 1
-    records["group"] = ties.tie_groups(records["group"], ties.person_ties(records).to_numpy())
+    records["group"] = ties.tie_groups(records["group"], ties.person_ties(records).to_numpy(), 2000)
     assert splits_of("group") == splits_of("person") == 1
 
 
@@ -385,10 +385,10 @@ OTHERS = "fakes of mygan and photographs of mine.*trains on 'gan' and knows .*'g
     "changes, message",
     [
         ({"label": ["real", "real"]}, "no fake picture"),
-        ({"label": ["real", "Fake"]}, "label must be one of fake, real, found 'Fake'"),
+        ({"label": ["real", "Fake"]}, "label must be one of .*found .'Fake'"),
         ({"generator": ["real", "mygan"], "dataset": "mine"}, OTHERS),
         ({"path": ["a.jpg", "c.jpg"]}, "1 of 2 files that do not exist.*c.jpg"),
-        ({"split": ["train", "dev"]}, "split must be one of .*found 'dev'"),
+        ({"split": ["train", "dev"]}, "split must be one of .*found .'dev'"),
     ],
 )
 def test_a_bad_manifest(changes, message, manifest_study, tmp_path):
