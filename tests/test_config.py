@@ -45,7 +45,7 @@ def test_full_is_the_report_to_the_letter():
     ("folder", "message"),
     [
         (None, "FACES, which is not set"),
-        ("nowhere", "no such folder"),
+        ("nowhere", "holds no manifest.csv"),
         ("", "holds no manifest.csv"),
     ],
 )

@@ -91,12 +91,11 @@ def faces_folder() -> Path:
     folder = Path(value or "").expanduser().resolve()
     if value and (folder / "manifest.csv").is_file():
         return folder
-    problem = "holds no manifest.csv" if folder.is_dir() else "is no such folder"
     raise FileNotFoundError(
-        "The study 'sample' needs the environment variable FACES, "
-        f"{f'but {value!r} {problem}' if value else 'which is not set'}. Expected a folder with a "
-        "manifest.csv of the columns path,label,generator,dataset,group. Run, for example: "
-        "STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
+        "This study needs the environment variable FACES, "
+        f"{f'but {value!r} holds no manifest.csv' if value else 'which is not set'}. Expected a "
+        "folder with a manifest.csv of the columns path,label,generator,dataset,group. Run, for "
+        "example: STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
     )
 
 
@@ -117,9 +116,9 @@ def coverage(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
-    """`num_each` records of every source (a dataset's reals or a generator's fakes), reals first.
+    """`num_each` records of every `source` (a dataset's reals or a generator's fakes), reals first.
 
-    They are of the same groups where it can be; the column `source` names it.
+    They are of the same groups where it can be.
     """
     records = records.assign(source=records["dataset"] + ", " + records["label"])
     num_sources = records["group"].map(records.groupby("group")["source"].nunique())

@@ -91,32 +91,21 @@ def test_a_copy_of_pictures_only(study, tmp_path):
     assert copies.take_copy(study, "celeba", tables["train"]).num_files == 6
 
 
-def test_copies_that_cannot_be_taken(study, tmp_path, monkeypatch):
-    def refused(name):
-        raise ConnectionError(f"Couldn't reach {name}")
-
-    monkeypatch.setattr(datasets, "load_dataset", refused)
-    with pytest.raises(DeliveryError, match="flwrlabs/celeba cannot be fetched .ConnectionError"):
-        copies.take_copy(study, "celeba", "flwrlabs/celeba")
-    with pytest.raises(ValueError, match="copies of gan140k and celeba; received 'wiki'"):
-        copies.take_copy(study, "wiki", None)
-    table = datasets.Dataset.from_dict({"image": []})
+def test_a_copy_with_a_split_of_another_name_is_refused(study):
     with pytest.raises(ValueError, match="splits .'other'.; expected are train, valid, test"):
-        copies.take_copy(study, "celeba", {"other": table})
+        copies.take_copy(study, "celeba", {"other": datasets.Dataset.from_dict({"image": []})})
 
 
 @pytest.mark.parametrize(
-    ("labels", "feature", "message"),
+    ("labels", "feature"),
     [
-        ([0, 1] * 3, datasets.Value("int64"), "must be a ClassLabel with the names 'real'"),
-        ([0, 1] * 3, datasets.ClassLabel(names=["0", "1"]), "must be a ClassLabel with the names"),
-        ([0] * 5 + [None], datasets.ClassLabel(names=["real", "fake"]), "Row 5 .* label None"),
+        ([0, 1] * 3, datasets.Value("int64")),
+        ([0, 1] * 3, datasets.ClassLabel(names=["0", "1"])),
+        ([0] * 5 + [None], datasets.ClassLabel(names=["real", "fake"])),
     ],
 )
-def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(
-    study, tmp_path, labels, feature, message
-):
+def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(study, tmp_path, labels, feature):
     tables = copy_of(tmp_path, ["train"], label=(labels, feature))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="must be a ClassLabel with the names 'real'"):
         copies.take_copy(study, "gan140k", tables)
     assert not any((study.data / "raw").iterdir())
