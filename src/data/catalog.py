@@ -33,11 +33,8 @@ def collect(study: Study) -> pd.DataFrame:
     """All files that the study can use, before their pixels have been looked at.
 
     Returns:
-        DataFrame with columns `path` (relative to `root(study)`), `label` (`"real"`, `"fake"`),
-        `generator` (`"real"` for reals), `dataset`, `group`, `split` (empty where the source gives
-        none), `person` and `gender` (empty where unknown); the face box `left`, `top`, `right`,
-        `bottom` and the landmarks `left_eye_x` to `mouth_right_y` in fractions of the stored
-        picture, NaN where unknown.
+        The columns of `data/README.md` but width and height; texts that are not known are empty,
+        numbers NaN. `path` is relative to `root(study)`.
 
     Raises:
         FileNotFoundError: If nothing is there, or a manifest names files that do not exist.
@@ -71,12 +68,11 @@ def _check_names(study: Study, records: pd.DataFrame) -> None:
     datasets = set(records.loc[records["label"] == "real", "dataset"])
     for name in study.train_sets:
         if name not in generators or study.test_sets[name] not in datasets:
-            needs = [f"{fake!r} with photographs of {of!r}" for fake, of in study.test_sets.items()]
             raise ValueError(
-                f"The manifest has fakes of {', '.join(sorted(generators))} and photographs of "
-                f"{', '.join(sorted(datasets))}. The study {study.name!r} trains on "
-                f"{study.train_set!r} and knows these generators: {', '.join(needs)}. Rename yours "
-                "in the manifest, or name them in train_set and test_sets in src/config.py."
+                f"The manifest has fakes of {generators} and photographs of {datasets}. The study "
+                f"{study.name!r} trains on {study.train_set!r} and knows these generators, each "
+                f"with its photographs: {study.test_sets}. Rename yours in the manifest, or name "
+                "them in train_set and test_sets in src/config.py."
             )
 
 
@@ -131,10 +127,9 @@ def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
 def assign_splits(
     records: pd.DataFrame, seed: int, shares: tuple[float, ...] = (0.8, 0.1, 0.1)
 ) -> pd.DataFrame:
-    """Gives every record its split: the source's own where it has one, else `shares` by group.
+    """Gives every record its split: that of its source, also to others of its group, else `shares`.
 
-    The split of a group is a pure function of its name and the seed, so adding files moves no other
-    file. A group that holds a file with a split of its source's follows it.
+    The split of a group is a pure function of its name and the seed: adding files moves no other.
     """
     groups = records["group"].unique()
     places = [_unit_interval(f"{seed}/{group}") for group in groups]
@@ -180,12 +175,12 @@ def load(study: Study) -> pd.DataFrame:
 
 def _origin(study: Study) -> dict[str, str]:
     """Digests of what records are made from: the manifest, or the archives; of what is there."""
-    if study.from_manifest:
-        with suppress(FileNotFoundError):
-            return {"manifest.csv": digest_of(root(study) / "manifest.csv")}
-        return {}
-    markers = sorted(root(study).glob(f"*/{MARKER}"))
-    return {marker.parent.name: (read_json(marker) or {}).get("digest", "") for marker in markers}
+    if not study.from_manifest:
+        markers = sorted(root(study).glob(f"*/{MARKER}"))
+        return {marker.parent.name: read_json(marker)["digest"] for marker in markers}
+    with suppress(FileNotFoundError):
+        return {"manifest.csv": digest_of(root(study) / "manifest.csv")}
+    return {}
 
 
 def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFrame:
@@ -204,10 +199,8 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
             "See notebook 1 on what could not be fetched."
         )
     table = pd.concat([real, fake], ignore_index=True)
-    num_jpeg = 1
-    if generator in _NUM_JPEG:
-        num_jpeg = np.where(table["label"] == "real", _NUM_JPEG[generator], 0)
-    how = {"num_jpeg": num_jpeg, "squashed": generator in _SQUASHED}
+    replayed = {"real": _NUM_JPEG.get(generator, 1), "fake": int(generator not in _NUM_JPEG)}
+    how = {"num_jpeg": table["label"].map(replayed), "squashed": generator in _SQUASHED}
     return table.assign(test_set=generator, real_source=real_source, **how)
 
 

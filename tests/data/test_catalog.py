@@ -10,7 +10,6 @@ from made_pictures import picture, saved
 from PIL import Image
 
 from simulator.archives import wiki_mat
-from simulator.drawing import POINTS
 from src.data import catalog, readers, ties
 from src.data.archives import MARKER
 
@@ -194,34 +193,6 @@ def test_what_celeba_tells(study, tree):
     assert tied == [["celeba/000004.jpg", "celeba/000001.jpg"]]
 
 
-def test_landmarks_are_named_as_the_simulator_names_them():
-    assert readers.LANDMARKS == [f"{point}_{axis}" for point in POINTS for axis in "xy"]
-
-
-def test_tie_quality():
-    def table(**ends):
-        names = [(f"insight/insight/00/{a}", f"wiki/wiki/00/{b}") for a, b in ends.items()]
-        return pd.DataFrame(names, columns=["path", "background"])
-
-    every = table(**dict(zip("abcde", "abcde")))
-    records = pd.concat(
-        [
-            every.assign(generator="insight")[["path", "generator"]],
-            pd.DataFrame({"path": every["background"], "generator": "real"}),
-        ]
-    )
-    # The photograph z was rejected: e cannot be tied to it.
-    truth, found = table(a="b", b="a", c="d", d="e", e="z"), table(a="b", b="a", c="d", e="c")
-    found = found.assign(distance=[0.1, 0.2, 0.3, 0.6], margin=[0.5, 0.4, 0.3, 0.01])
-    quality = ties.tie_quality(found, records, truth)
-    assert quality["distance, median"] == pytest.approx(0.25) and quality["margin, min"] == 0.01
-    assert quality["mutual"] == 0.5 and quality["recall"] == 0.75 and quality["precision"] == 0.75
-    unknown = ties.tie_quality(found, records, truth[:0])
-    assert unknown.equals(quality.drop(["recall", "precision"]))
-    assert ties.tie_quality(found[:0], records, truth)["recall"] == 0
-    assert ties.tie_quality(found[:0], records[:0], truth[:0]).empty
-
-
 def test_splits_are_by_group():
     rng = np.random.default_rng(1)
     persons = [f"p{n}" if n else "" for n in rng.integers(0, 400, 2000)]
@@ -252,7 +223,7 @@ def test_adding_files_moves_no_other_file():
         assert before.equals(whole[before.index])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_label_is_split_in_the_same_shares(seed):
     """5,000 groups a label: the standard deviation of a share is at most 0.006."""
     labels = np.repeat(["real", "fake"], 5000)
@@ -263,27 +234,8 @@ def test_every_label_is_split_in_the_same_shares(seed):
     assert np.abs(shares[["train", "valid", "test"]] - [0.8, 0.1, 0.1]).max(axis=None) < 0.02
     other = catalog.assign_splits(records, seed + 1)
     assert (split["split"] != other["split"]).any()
-
-
-def test_a_group_follows_its_sources_split():
-    records = pd.DataFrame({"group": ["a", "a", "b"], "split": ["test", "", ""]})
-    assert catalog.assign_splits(records, 0)["split"].tolist()[:2] == ["test", "test"]
-
-
-def test_person_ties():
-    persons, groups = ["A", "A", "", "", "B", "A"], ["1", "2", "3", "4", "5", "1"]
-    records = pd.DataFrame({"person": persons, "group": groups})
-    assert ties.person_ties(records).to_numpy().tolist() == [["2", "1"]]
-
-
-def test_a_torn_swap_is_left_out_and_listed():
-    splits = ["train", "train", "test", "test"]
-    records = pd.DataFrame({"path": list("abcd"), "group": list("wxyz"), "split": splits})
-    tied = pd.DataFrame({"path": ["a", "c"], "background": ["b", "b"]})
-    assert ties.swap_pairs(records, tied).to_numpy().tolist() == [["w", "x"], ["y", "x"]]
-    kept, lost = ties.drop_torn_swaps(records.assign(label="fake"), tied)
-    assert kept["path"].tolist() == ["a", "b", "d"] and lost["path"].tolist() == ["c"]
-    assert "another split" in lost["reason"].item()
+    records.loc[:1, "group"], records.loc[0, "split"] = "one", "test"  # of its source
+    assert catalog.assign_splits(records, seed)["split"].tolist()[:2] == ["test", "test"]
 
 
 def test_samples_show_the_same_photographs_in_every_row(records):
@@ -291,20 +243,6 @@ def test_samples_show_the_same_photographs_in_every_row(records):
     assert shown.groupby("source").size().eq(3).all() and shown["source"].nunique() == 7
     rows = shown[shown["group"].str.startswith("wiki/")].groupby("source")["group"].apply(tuple)
     assert rows.nunique() == 1
-
-
-def test_tasks_and_what_the_controlled_protocol_replays(study, records):
-    table = catalog.tasks(records, study)
-    assert set(table["test_set"]) == {"inpainting", "text2img", "insight", "gan140k"}
-    assert set(table.loc[table["test_set"] != "inpainting", "split"]) == {"test"}
-    replayed = table.groupby(["test_set", "label"])["num_jpeg"].unique().map(list).to_dict()
-    expected = {"inpainting": (2, 0), "text2img": (1, 0), "insight": (2, 0), "gan140k": (1, 1)}
-    for test_set, (real, fake) in expected.items():
-        assert replayed[test_set, "real"] == [real] and replayed[test_set, "fake"] == [fake]
-    squashed = table.groupby("test_set")["squashed"].unique().map(list).to_dict()
-    assert squashed == {
-        "inpainting": [True], "insight": [True], "text2img": [False], "gan140k": [False]
-    }  # fmt: skip
 
 
 def test_what_is_not_trained_on_is_tested(study, records):
@@ -378,15 +316,15 @@ def test_manifest(manifest_study, tmp_path):
     assert records == [["a.jpg", "real", "d/g"], ["b.jpg", "fake", "d/g"]]
 
 
-OTHERS = "fakes of mygan and photographs of mine.*trains on 'gan' and knows .*'gan' with .*'d'"
-
-
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"label": ["real", "real"]}, "no fake picture"),
         ({"label": ["real", "Fake"]}, "label must be one of .*found .'Fake'"),
-        ({"generator": ["real", "mygan"], "dataset": "mine"}, OTHERS),
+        (
+            {"generator": ["real", "mygan"], "dataset": "mine"},
+            "fakes of {'mygan'} and photographs of {'mine'}.*trains on 'gan'.*{'gan': 'd'}",
+        ),
         ({"path": ["a.jpg", "c.jpg"]}, "1 of 2 files that do not exist.*c.jpg"),
         ({"split": ["train", "dev"]}, "split must be one of .*found .'dev'"),
     ],
@@ -399,10 +337,7 @@ def test_a_bad_manifest(changes, message, manifest_study, tmp_path):
 
 @pytest.mark.parametrize(
     "header, message",
-    [
-        ("path,label", "lacks the columns generator, dataset, group"),
-        ("path,label,generator,dataset,group", "0 files"),
-    ],
+    [("path,label", "lacks the columns"), ("path,label,generator,dataset,group", "0 files")],
 )
 def test_a_manifest_without_columns_or_rows(header, message, manifest_study, tmp_path):
     (tmp_path / "manifest.csv").write_text(f"{header}\n")
@@ -412,12 +347,10 @@ def test_a_manifest_without_columns_or_rows(header, message, manifest_study, tmp
 
 def test_records_of_another_manifest_are_noticed(manifest_study, tmp_path, monkeypatch):
     write_manifest(tmp_path)
-    records = catalog.collect(manifest_study)
-    catalog.save(manifest_study, records, pd.DataFrame({"path": []}))
+    catalog.save(manifest_study, catalog.collect(manifest_study), pd.DataFrame({"path": []}))
     assert len(catalog.load(manifest_study)) == 2
     write_manifest(tmp_path, group=["g", "h"])
-    message = "manifest.csv changed after .*01_data_download.ipynb again"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="manifest.csv changed after .*01_data_download.ipynb"):
         catalog.load(manifest_study)
     monkeypatch.delenv("FACES")  # where the pictures are gone, their records still serve the tables
     assert len(catalog.load(manifest_study)) == 2

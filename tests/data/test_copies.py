@@ -20,31 +20,23 @@ PICTURES = [
 ]
 
 
-def copy_of(folder, splits=("train", "validation", "test"), **columns):
-    """The same rows as every split of a parquet folder, from `name=(values, type)`."""
-    features = {name: feature for name, (_, feature) in columns.items()}
+def copy_of(*splits, **columns):
+    """The same rows in every split, from `name=(values, type)`."""
+    columns["image"] = [{"bytes": content, "path": None} for content in PICTURES], datasets.Image()
     values = {name: values for name, (values, _) in columns.items()}
-    values["image"] = [{"bytes": content, "path": None} for content in PICTURES]
-    features = datasets.Features({"image": datasets.Image(), **features})
-    table = datasets.Dataset.from_dict(values, features=features)
-    (folder / "hub").mkdir()
-    for split in splits:
-        table.to_parquet(folder / "hub" / f"{split}-00000-of-00001.parquet")
-    cache = str(folder / "cache")
-    return datasets.load_dataset("parquet", data_dir=str(folder / "hub"), cache_dir=cache)
+    features = datasets.Features({name: feature for name, (_, feature) in columns.items()})
+    return dict.fromkeys(splits, datasets.Dataset.from_dict(values, features=features))
 
 
 @pytest.mark.parametrize(
     ("names", "flipped"), [(["real", "fake"], True), (["Fake", "Real"], False)]
 )
-def test_a_copy_of_the_140k_is_read_by_name(study, tmp_path, names, flipped):
+def test_a_copy_of_the_140k_is_read_by_name(study, names, flipped):
     """The hub's copy has real = 0 where Kaggle has real = 1: nothing but the names decides."""
     numbers = [0, 1, 0, 1, 1, 0]
-    tables = copy_of(
-        tmp_path,
-        label=(numbers, datasets.ClassLabel(names=names)),
-        generator=(numbers, datasets.ClassLabel(names=["Real", "StyleGAN"])),
-    )
+    labels = {"label": (numbers, datasets.ClassLabel(names=names))}
+    labels["generator"] = numbers, datasets.ClassLabel(names=["Real", "StyleGAN"])
+    tables = copy_of("train", "validation", "test", **labels)
     delivery = copies.take_copy(study, "gan140k", tables)
     assert delivery.status == "copied" and delivery.num_files == 18 + 3
     assert ("other way round" in delivery.problem) == flipped
@@ -64,11 +56,11 @@ def test_a_copy_of_the_140k_is_read_by_name(study, tmp_path, names, flipped):
     assert f"1 files like {pattern} where 3" in again.problem  # the others are PNG
 
 
-def test_a_copy_of_celeba_keeps_persons_and_attributes(study, tmp_path):
+def test_a_copy_of_celeba_keeps_persons_and_attributes(study):
     male, persons = [True, False, True, True, False, False], [7, 8, 7, 9, 8, 10]
     known = {"Male": (male, datasets.Value("bool")), "Smiling": (male, datasets.Value("bool"))}
     known["celeb_id"] = (persons, datasets.Value("int64"))
-    delivery = copies.take_copy(study, "celeba", copy_of(tmp_path, **known))
+    delivery = copies.take_copy(study, "celeba", copy_of("train", "valid", "test", **known))
     assert "partition" not in delivery.problem and "persons" not in delivery.problem
     celeba = readers.celeba(study.data / "raw")
     assert celeba.groupby("split").size().to_dict() == {"test": 6, "train": 6, "valid": 6}
@@ -79,7 +71,7 @@ def test_a_copy_of_celeba_keeps_persons_and_attributes(study, tmp_path):
 
 
 def test_a_copy_of_pictures_only(study, tmp_path):
-    tables = copy_of(tmp_path, ["train"])
+    tables = copy_of("train")
     delivery = copies.take_copy(study, "celeba", tables)
     assert "no partition" in delivery.problem and "no persons" in delivery.problem
     celeba = readers.celeba(study.data / "raw")
@@ -104,8 +96,8 @@ def test_a_copy_with_a_split_of_another_name_is_refused(study):
         ([0] * 5 + [None], datasets.ClassLabel(names=["real", "fake"])),
     ],
 )
-def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(study, tmp_path, labels, feature):
-    tables = copy_of(tmp_path, ["train"], label=(labels, feature))
+def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(study, labels, feature):
+    tables = copy_of("train", label=(labels, feature))
     with pytest.raises(ValueError, match="must be a ClassLabel with the names 'real'"):
         copies.take_copy(study, "gan140k", tables)
     assert not any((study.data / "raw").iterdir())

@@ -204,12 +204,8 @@ def test_box_agreement_against_a_loop():
     assert found["found"] == pytest.approx(len(shared) / num_compared)
     assert found["median"] == pytest.approx(np.median(shared))
     assert found["at_least_half"] == pytest.approx(np.mean(np.array(shared) >= 0.5))
-    itself = box_agreement(boxes, boxes.iloc[::-1])
-    assert itself.drop("compared").eq(1).all() and itself["compared"] == boxes["left"].notna().sum()
     nothing = box_agreement(boxes, known.iloc[:0])
     assert nothing["compared"] == 0 and nothing.drop("compared").isna().all()
-    unseen = box_agreement(boxes.assign(**dict.fromkeys(BOX, np.nan)), known)
-    assert unseen["found"] == 0 and np.isnan(unseen["median"])
 
 
 # MTCNN itself

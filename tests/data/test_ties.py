@@ -123,3 +123,38 @@ def test_large_lumps_are_cut_at_few_ties(max_size, torn_share):
     assert pd.Series(merged).value_counts().iloc[0] <= max_size
     assert 1 - len(kept) / 3000 < torn_share
     assert ties.tie_groups(names, kept, 3000).tolist() == merged.tolist()  # parts hang together
+
+
+def test_person_ties():
+    persons, groups = ["A", "A", "", "", "B", "A"], ["1", "2", "3", "4", "5", "1"]
+    records = pd.DataFrame({"person": persons, "group": groups})
+    assert ties.person_ties(records).to_numpy().tolist() == [["2", "1"]]
+
+
+def test_a_torn_swap_is_left_out_and_listed():
+    splits = ["train", "train", "test", "test"]
+    records = pd.DataFrame({"path": list("abcd"), "group": list("wxyz"), "split": splits})
+    tied = pd.DataFrame({"path": ["a", "c"], "background": ["b", "b"]})
+    assert ties.swap_pairs(records, tied).to_numpy().tolist() == [["w", "x"], ["y", "x"]]
+    kept, lost = ties.drop_torn_swaps(records.assign(label="fake"), tied)
+    assert kept["path"].tolist() == ["a", "b", "d"] and lost["path"].tolist() == ["c"]
+    assert "another split" in lost["reason"].item()
+
+
+def test_tie_quality():
+    def table(swaps, photographs):
+        paths = {"path": [f"insight/00/{a}" for a in swaps]}
+        return pd.DataFrame(paths | {"background": [f"wiki/00/{b}" for b in photographs]})
+
+    every = table("abcde", "abcde")
+    records = pd.DataFrame({"path": [*every["path"], *every["background"]]})
+    records["generator"] = ["insight"] * 5 + ["real"] * 5
+    # The photograph z was rejected: e cannot be tied to it.
+    truth, found = table("abcde", "badcz"), table("abce", "badc")
+    found = found.assign(distance=[0.1, 0.2, 0.3, 0.6], margin=[0.5, 0.4, 0.3, 0.01])
+    quality = ties.tie_quality(found, records, truth)
+    assert quality["distance, median"] == pytest.approx(0.25) and quality["margin, min"] == 0.01
+    assert quality["mutual"] == 0.5 and quality["recall"] == 0.75 and quality["precision"] == 0.75
+    unknown = ties.tie_quality(found, records, truth[:0])
+    assert unknown.equals(quality.drop(["recall", "precision"]))
+    assert ties.tie_quality(found[:0], records, truth)["recall"] == 0
