@@ -113,27 +113,23 @@ def celeba(raw: Path) -> pd.DataFrame:
     # Kaggle's copy tells no persons; CelebA's own `identity_CelebA.txt`, put next to it, does. The
     # boxes in `list_bbox_celeba.csv` are of the pictures before they were aligned: not used.
     table = _records(raw, "celeba").assign(label="real", generator="real")
-    names = table["path"].str.split("/").str[-1]
-
-    def told(file, columns, **options):
-        """Columns of one of CelebA's tables, a row for each picture; NaN where it tells nothing."""
-        found = sorted((raw / "celeba").rglob(file))
-        if not found:
-            return np.full((len(names), len(columns)), np.nan)
-        return pd.read_csv(found[0], **options).set_index("image_id")[columns].reindex(names)
-
-    def texts(file, column, text_of, **options):
-        values = np.asarray(told(file, [column], **options))[:, 0]
-        return pd.Series(values).map(text_of, na_action="ignore").fillna("").to_numpy()
-
-    table["split"] = texts("list_eval_partition.csv", "partition", dict(enumerate(SPLITS)))
-    table["gender"] = texts("list_attr_celeba.csv", "Male", {1: "male", -1: "female"})
-    options = dict(sep=r"\s+", header=None, names=["image_id", "celeb_id"])
-    persons = texts("identity_CelebA.txt", "celeb_id", "celeba/{:.0f}".format, **options)
+    known = table[["path"]].assign(image_id=table["path"].str.split("/").str[-1])
+    identity = dict(sep=r"\s+", header=None, names=["image_id", "celeb_id"])
+    for file, options in (
+        ("list_eval_partition.csv", {}),
+        ("list_attr_celeba.csv", {}),
+        ("list_landmarks_align_celeba.csv", {}),
+        ("identity_CelebA.txt", identity),
+    ):
+        for found in sorted((raw / "celeba").rglob(file))[:1]:
+            known = known.merge(pd.read_csv(found, **options), how="left", on="image_id")
     points = [f"{point}_{axis}" for point in _CELEBA_POINTS for axis in "xy"]
-    points = np.asarray(told("list_landmarks_align_celeba.csv", points), float)
-    table[LANDMARKS] = points / np.tile(_CELEBA_SIZE, 5)
-    return table.assign(person=persons)
+    known = known.reindex(columns=["partition", "Male", "celeb_id", *points])  # NaN: not told
+    table["split"] = known["partition"].map(dict(enumerate(SPLITS))).fillna("")
+    table["gender"] = known["Male"].map({1: "male", -1: "female"}).fillna("")
+    persons = known["celeb_id"].map("celeba/{:.0f}".format, na_action="ignore")
+    table[LANDMARKS] = known[points].to_numpy(float) / np.tile(_CELEBA_SIZE, 5)
+    return table.assign(person=persons.astype(object).fillna(""))
 
 
 def manifest(folder: Path) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """One file over HTTP: resumed after any interruption, verified, named only when it is complete."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,49 +64,42 @@ def _mismatch(file, path: Path) -> str:
 def _receive_all(file, url, part, advance, wait) -> None:
     """Bring `part` to its full length, until `_NUM_ATTEMPTS` in a row bring nothing new."""
     failures, furthest = 0, _size_of(part)
-    with requests.Session() as session:
-        own = ("localhost", "127.0.0.1", "::1")
-        session.trust_env = urlsplit(url).hostname not in own  # no proxy to this machine
-        while True:
-            try:
-                return _receive_rest(file, url, part, advance, wait, session)
-            except requests.RequestException as error:
-                reason = f"{type(error).__name__}: {error}"[:300]
-                status = getattr(error.response, "status_code", 500)
-                # A `ValueError`: the URL itself is at fault.
-                if isinstance(error, ValueError) or (status < 500 and status not in _TRY_AGAIN):
-                    raise SourceFailed(f"{url} cannot be used: {reason}.") from error
-                asked = _seconds_asked(error.response)
-            failures = 1 if _size_of(part) > furthest else failures + 1
-            furthest = max(furthest, _size_of(part))
-            if failures >= _NUM_ATTEMPTS:
-                raise SourceFailed(
-                    f"{url} failed {failures} times in a row, the last time with: {reason}. Check "
-                    "the internet connection (behind a proxy, HTTPS_PROXY) and fetch again."
-                )
-            backoff = _BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1)
-            wait(min(_LONGEST_WAIT, max(backoff, asked)))
+    while True:
+        try:
+            return _receive_rest(file, url, part, advance, wait)
+        except requests.RequestException as error:
+            reason = f"{type(error).__name__}: {error}"[:300]
+            status = getattr(error.response, "status_code", 500)
+            # A `ValueError`: the URL itself is at fault.
+            if isinstance(error, ValueError) or (status < 500 and status not in _TRY_AGAIN):
+                raise SourceFailed(f"{url} cannot be used: {reason}.") from error
+            asked = 0
+            with suppress(AttributeError, InvalidHeader):  # no answer, nonsense in the header
+                asked = Retry().get_retry_after(error.response) or 0
+        failures = 1 if _size_of(part) > furthest else failures + 1
+        furthest = max(furthest, _size_of(part))
+        if failures >= _NUM_ATTEMPTS:
+            raise SourceFailed(
+                f"{url} failed {failures} times in a row, the last time with: {reason}. Check "
+                "the internet connection (behind a proxy, HTTPS_PROXY) and fetch again."
+            )
+        backoff = _BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1)
+        wait(min(_LONGEST_WAIT, max(backoff, asked)))
 
 
-def _seconds_asked(response) -> float:
-    """What the header `Retry-After` of a response asks for, as a number or as a date."""
-    try:
-        return Retry().get_retry_after(response) or 0
-    except (AttributeError, InvalidHeader):  # no response, nonsense
-        return 0
-
-
-def _receive_rest(file, url, part, advance, wait, session) -> None:
+def _receive_rest(file, url, part, advance, wait) -> None:
     """One request for the bytes that `part` lacks; after a `RequestException`, try again."""
-    size, etag = _size_of(part), ""
+    size = _size_of(part)
     if size == file.num_bytes:
         return
-    if _etag_file(part).exists():
-        etag = _etag_file(part).read_text()
+    etag = _etag_file(part).read_text() if _etag_file(part).exists() else ""
     headers = {"Accept-Encoding": "identity"}
     if size and (etag or file.digest):  # else nothing could tell whether the rest belongs to it
         headers |= {"Range": f"bytes={size}-"} | ({"If-Range": etag} if etag else {})
-    with session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
+    with requests.Session() as session:
+        own = ("localhost", "127.0.0.1", "::1")
+        session.trust_env = urlsplit(url).hostname not in own  # no proxy to this machine
+        response = session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS)
         status, told = response.status_code, response.headers
         if status == 206:
             is_rest = told.get("Content-Range", "").startswith(f"bytes {size}-")
