@@ -98,7 +98,7 @@ class FaultyServer:
         for block in range(0, end, 512):
             handler.wfile.write(body[block : min(block + 512, end)])
             time.sleep(self.pause)
-        time.sleep(0.2 * (fault == "stall"))
+        time.sleep(0.4 * (fault == "stall"))
 
     def send_headers(self, handler, status, **headers):
         """The answer up to its content."""

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import types
 import zipfile
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ from src.data.fetch import fetch_archives
 from src.data.sources import CELEBA, GAN140K, MIRROR, SOURCES, RemoteFile
 from src.files import DeliveryError, digest_of
 
-HASTY = {"_TIMEOUTS": (2, 0.15), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
+HASTY = {"_TIMEOUTS": (2, 0.3), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
 UNKNOWN = {"num_bytes": None, "digest": None}  # what no publisher says of a file
 
 
@@ -145,7 +146,7 @@ def test_sources_are_complete():
 
 def test_faults_at_random(server, many_files):
     """Each delivery is complete or absent with a reason, and an honest server mends them all."""
-    chance, deck, quiet, outcomes = random.Random(7), [], False, {"whole": 0, "failed": 0}
+    chance, deck, quiet, outcomes = random.Random(7), [], False, Counter()
     names = ("wiki", "inpainting", "insight", "wiki_crop")
     trees = {name: make_tree(name, seed) for seed, name in enumerate(names)}
 
@@ -161,39 +162,30 @@ def test_faults_at_random(server, many_files):
     files = [remote(server, name, make_zip(trees[name])) for name in names[:3]]
     tar = make_tar(trees["wiki_crop"])
     files.append(remote(server, "wiki_crop", tar, "wiki_crop.tar", "md5", num_bytes=None))
-    for trial in range(20):
+    for trial in range(16):
         archives, raw = many_files / f"{trial}/archives", many_files / f"{trial}/raw"
         for quiet in (False, True):
             for file, delivery in zip(files, fetch_archives(files, archives, raw), strict=True):
                 archive = archives / file.archive
+                outcomes[quiet, delivery.folder is not None] += 1
                 if delivery.folder:
-                    assert delivery.problem == ""
-                    assert read_tree(delivery.folder) == trees[file.name]
+                    assert delivery.problem == "" and read_tree(delivery.folder) == trees[file.name]
                     assert archive.read_bytes() == server.files[file.archive]
-                    outcomes["whole"] += not quiet
                 else:
-                    assert not quiet and delivery.problem.startswith(file.name), delivery.problem
+                    assert delivery.problem.startswith(file.name)
                     assert str(archives) in delivery.problem
                     assert not (raw / file.name).exists() and not archive.exists()
-                    outcomes["failed"] += 1
         assert everything(archives) == sorted(file.archive for file in files)
     faults = [fault for *_, fault in server.requests if fault]
-    assert len(faults) >= 120 and set(faults) == {*TRANSIENT, *PERMANENT}
-    assert outcomes["whole"] >= 10 and outcomes["failed"] >= 5, outcomes
+    assert len(faults) >= 100 and set(faults) == {*TRANSIENT, *PERMANENT}
+    assert outcomes[False, True] >= 10 and outcomes[False, False] >= 5 and not outcomes[True, False]
 
 
-@pytest.mark.parametrize(
-    ("faults", "known"),
-    [*(([fault], {}) for fault in TRANSIENT)]
-    + [
-        (["cut", "ignore_range"], {}),
-        (["cut", "wrong_range"], {}),
-        (["cut", "wrong_range"], UNKNOWN),
-    ],
-)
-def test_one_fault_of_each_kind(server, places, faults, known):
-    """One fault, then honest answers: the file arrives, also where no hash would tell."""
-    server.faults = list(faults)
+@pytest.mark.parametrize("second", ["ignore_range", "wrong_range"])
+@pytest.mark.parametrize("known", [{}, UNKNOWN])
+def test_a_wrong_rest_is_not_taken(server, places, second, known):
+    """Also where no hash would tell."""
+    server.faults = ["cut", second]
     assert read_tree(fetch_one(remote(server, **known), *places).folder) == TREE
     assert not server.faults
 
