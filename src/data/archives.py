@@ -73,7 +73,7 @@ def _write_members(archive: Path, growing: Path, check) -> tuple[int, int]:
             limits = f"{_MAX_BYTES:,} bytes or {_MAX_FILES:,} members"
             raise DeliveryError(f"{archive} holds more than {limits}; refused.")
         target = growing / name
-        if ".." in target.parts or not target.is_relative_to(growing):
+        if ".." in Path(name).parts or not target.is_relative_to(growing):
             raise DeliveryError(f"{archive}: {name!r} leads out of its folder; refused.")
         (target.parent if source else target).mkdir(parents=True, exist_ok=True)
         if source:

@@ -97,7 +97,7 @@ def _deliver(file, archive, folder, advance, wait) -> Delivery:
 
 
 def _link_from_kaggle(file, archive, folder) -> str | None:
-    """Make `folder` lead to where `kagglehub` keeps (on Kaggle, mounts) a dataset; or why not."""
+    """Link `folder` to where `kagglehub` keeps (on Kaggle, mounts) a dataset; a text if not."""
     if not file.kaggle or archive.exists() or os.environ.get(MIRROR):
         return ""
     try:
@@ -106,6 +106,7 @@ def _link_from_kaggle(file, archive, folder) -> str | None:
         target = kagglehub.dataset_download(file.kaggle)
         folder.unlink(missing_ok=True)  # what is left of an older link
         folder.symlink_to(target, target_is_directory=True)
+        return None
     except Exception as error:  # no common base; the public address comes next
         return f"kagglehub was tried before ({type(error).__name__}: {error}). "
 
@@ -122,14 +123,12 @@ def _obtain(file, archive, advance, wait, refusal) -> None:
             f"unset {MIRROR}" if base else f"set {MIRROR} to a base URL that holds {file.archive}",
         ]
         if file.kaggle:
-            steps.append(
-                "sign in with `kagglehub.login()` (free account, token from "
-                f"https://www.kaggle.com/settings), or on Kaggle attach {file.kaggle} by Add Input"
-            )
-        steps += [
-            f"take Hugging Face's copy: `copies.take_copy(study, {file.name!r}, {copy!r})`"
-            for copy in file.copies
-        ]
+            account = "(free account, token from https://www.kaggle.com/settings)"
+            steps.append(f"sign in with `kagglehub.login()` {account}")
+            steps.append(f"on Kaggle, attach {file.kaggle} by Add Input")
+        for copy in file.copies:
+            call = f"copies.take_copy(study, {file.name!r}, {copy!r})"
+            steps.append(f"take Hugging Face's copy: `{call}`")
         text = f"{error} {refusal}To mend it: {'; or '.join(steps)}. Then fetch again."
         raise DeliveryError(text) from error
 

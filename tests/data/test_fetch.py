@@ -479,11 +479,11 @@ def test_damaged_anywhere(many_files, small_limits, suffix):
 
 @pytest.mark.parametrize(("make", "suffix"), [(make_zip, "zip"), (make_tar, "tar")])
 def test_harmless_oddities_are_extracted(tmp_path, make, suffix):
-    """Folders, a leading ./, empty files, names that are not ASCII."""
+    """Folders, a leading ./, empty files, names that are not ASCII, a way through ".."."""
     tree, archive = {"a/1.jpg": b"2", "a/é.jpg": b"1", "a/empty": b""}, tmp_path / f"x.{suffix}"
     members = {f"./{name}": content for name, content in tree.items()}
     archive.write_bytes(make({"./a/": b""} | members))
-    extract(archive, tmp_path / "tree")
+    extract(archive, tmp_path / ".." / tmp_path.name / "tree")
     assert read_tree(tmp_path / "tree") == tree
     marker = json.loads((tmp_path / "tree" / MARKER).read_text())
     assert marker["num_files"] == 3 and marker["digest"] == digest_of(archive)
