@@ -14,6 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+_MAKE_ROOM = (
+    "Make room, or set TRUE_OR_FAKE_HOME to a folder on a larger disk; then run this again: "
+    "it goes on where it stopped."
+)
+
 
 class DeliveryError(RuntimeError):
     """A file cannot be had; the text says why and what to do."""
@@ -63,23 +68,12 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{state.hexdigest()}"
 
 
-def require_space(folder: Path, num_bytes: int, what: str, reserved: int = 0) -> None:
-    """Raises `DiskFull` unless the disk of a folder has room.
-
-    Args:
-        folder: Any folder on the disk.
-        num_bytes: Needed.
-        what: For what; the message begins with it.
-        reserved: Bytes that are free but promised to other files.
-    """
-    free = max(0, shutil.disk_usage(folder).free - reserved)
+def require_space(folder: Path, num_bytes: int, what: str) -> None:
+    """Raises `DiskFull`, with a text that begins with `what`, unless a folder's disk has room."""
+    free = shutil.disk_usage(folder).free
     if num_bytes > free:
-        others = f", {reserved:,} more are promised to other files" if reserved else ""
-        raise DiskFull(
-            f"{what}: {num_bytes:,} bytes are needed on the disk of {folder}, {free:,} are free"
-            f"{others}. Make room, or set TRUE_OR_FAKE_HOME to a folder on a larger disk; then run "
-            "this again."
-        )
+        need = f"{num_bytes:,} bytes are needed on the disk of {folder}, {free:,} are free"
+        raise DiskFull(f"{what}: {need}. {_MAKE_ROOM}")
 
 
 @contextmanager
@@ -90,10 +84,7 @@ def explain_full_disk(path: Path):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DiskFull(
-            f"The disk of {path.parent} is full. Make room, or set TRUE_OR_FAKE_HOME to a folder "
-            "on a larger disk; then run this again: it goes on where it stopped."
-        ) from error
+        raise DiskFull(f"The disk of {path.parent} is full. {_MAKE_ROOM}") from error
 
 
 def progress(

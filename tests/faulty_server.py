@@ -1,8 +1,13 @@
-"""A local HTTP server that misbehaves to order, to prove that a delivery survives it."""
+"""A local HTTP server that misbehaves to order, and a process that dies to order."""
 
+import os
+import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from src.data import fetch, transfer
 
 TRANSIENT = (
     "cut",  # the connection ends after a random byte
@@ -16,10 +21,9 @@ TRANSIENT = (
     "portal",  # a login page instead of the file, with status 200
     "416",
     "429",
-    "500",
     "503",
 )
-PERMANENT = ("401", "403", "404")
+PERMANENT = ("401", "404")
 
 
 class FaultyServer:
@@ -30,11 +34,10 @@ class FaultyServer:
     """
 
     def __init__(self):
-        self.files, self.faults, self.requests, self.num_bytes = {}, [], [], 0
+        self.files, self.faults, self.requests = {}, [], []
         self.plan = lambda name: self.faults.pop(0) if self.faults else ""
         self.randint = lambda low, high: (low + high) // 2  # behind all that is random
-        self.pause, self.retry_after = 0.0, "0"
-        self.lock, self.closing = threading.Lock(), threading.Event()
+        self.pause, self.retry_after, self.lock = 0.0, "0", threading.Lock()
 
     def __enter__(self):
         outer = self
@@ -56,7 +59,6 @@ class FaultyServer:
         return self
 
     def __exit__(self, *_):
-        self.closing.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -66,8 +68,10 @@ class FaultyServer:
         with self.lock:
             fault = self.plan(name)
             self.requests.append((name, wanted, fault))
+        if fault in ("close", "cut", "stall", "announce_more", "announce_less"):
+            handler.close_connection = True  # after this answer
         if fault == "close":
-            return self.hang_up(handler)
+            return
         if fault.isdigit() or name not in self.files:
             return self.send_headers(handler, int(fault or 404), Content_Length=0)
         content, start = self.files[name], 0
@@ -88,10 +92,13 @@ class FaultyServer:
         if fault == "announce_more":
             announced += self.randint(1, 1000)
         if start:
-            total = start + announced
-            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
+            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{start + announced}"
         self.send_headers(handler, 206 if start else 200, Content_Length=announced, **headers)
-        self.send(handler, fault, body)
+        end = self.randint(0, len(body)) if fault in ("cut", "stall") else len(body)
+        for block in range(0, end, 512):
+            handler.wfile.write(body[block : min(block + 512, end)])
+            time.sleep(self.pause)
+        time.sleep(0.4 * (fault == "stall"))
 
     def send_headers(self, handler, status, **headers):
         """The answer up to its content."""
@@ -102,27 +109,24 @@ class FaultyServer:
             handler.send_header(name.replace("_", "-"), str(value))
         handler.end_headers()
 
-    def send(self, handler, fault, body):
-        """The content, up to where the fault strikes."""
-        end = self.randint(0, len(body)) if fault in ("cut", "stall") else len(body)
-        try:
-            for block in range(0, end, 512):
-                sent = body[block : min(block + 512, end)]
-                handler.wfile.write(sent)
-                self.num_bytes += len(sent)
-                time.sleep(self.pause)
-        except OSError:
-            handler.close_connection = True
-            return
-        if fault == "stall":
-            self.closing.wait(0.2)
-        if fault in ("cut", "stall", "announce_more", "announce_less"):
-            self.hang_up(handler)
 
-    def hang_up(self, handler):
-        """End the connection."""
-        handler.close_connection = True
-        try:
-            handler.connection.shutdown(2)
-        except OSError:
-            pass
+def fetch_and_die(file, home, kill_at):
+    """The target of a process: fetch one file, and be killed at the n-th operation on files.
+
+    So a test passes every state in which a process can die. The exit code is the number of
+    operations, 255 after a failure.
+    """
+    transfer._BACKOFF, transfer._CHUNK_BYTES = 0.001, 512
+    num_operations = 0
+
+    def count(event, arguments):
+        nonlocal num_operations
+        opens = event == "open" and str(home) in str(arguments[0])
+        if event.startswith(("os.", "shutil.", "fcntl.")) or opens:
+            num_operations += 1
+            if num_operations == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    [delivery] = fetch.fetch_archives([file], home / "archives", home / "raw")
+    os._exit(num_operations if delivery.folder else 255)

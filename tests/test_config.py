@@ -29,7 +29,7 @@ def test_full_is_the_report_to_the_letter():
 
 
 @pytest.mark.parametrize(
-    "folder, message", [("nowhere", "no such folder"), ("", "no manifest.csv")]
+    "folder, message", [("nowhere", "holds no manifest.csv"), ("", "holds no manifest.csv")]
 )
 def test_faces_folder_says_what_is_wrong_and_what_to_do(folder, message, tmp_path, monkeypatch):
     monkeypatch.setenv("FACES", str(tmp_path / folder))

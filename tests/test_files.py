@@ -51,11 +51,8 @@ def test_digest_is_hashlibs(tmp_path, algorithm):
 def test_a_small_disk_is_refused_with_the_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2000))
     files.require_space(tmp_path, 2000, "wiki.zip")
-    files.require_space(tmp_path, 500, "wiki.zip", reserved=1500)
     with pytest.raises(DiskFull, match="wiki.zip: 2,001 bytes are needed .* 2,000 are free.*_HOME"):
         files.require_space(tmp_path, 2001, "wiki.zip")
-    with pytest.raises(DiskFull, match="500 are free, 1,500 more are promised"):
-        files.require_space(tmp_path, 501, "wiki.zip", reserved=1500)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ one photograph, and whatever else ties files together (a face-swap, two photogra
 
 import hashlib
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,11 +33,8 @@ def collect(study: Study) -> pd.DataFrame:
     """All files that the study can use, before their pixels have been looked at.
 
     Returns:
-        DataFrame with columns `path` (relative to `root(study)`), `label` (`"real"`, `"fake"`),
-        `generator` (`"real"` for reals), `dataset`, `group`, `split` (empty where the source gives
-        none), `person` and `gender` (empty where unknown); the face box `left`, `top`, `right`,
-        `bottom` and the landmarks `left_eye_x` to `mouth_right_y` in fractions of the stored
-        picture, NaN where unknown.
+        The columns of `data/README.md` but width and height; texts that are not known are empty,
+        numbers NaN. `path` is relative to `root(study)`.
 
     Raises:
         FileNotFoundError: If nothing is there, or a manifest names files that do not exist.
@@ -48,11 +44,11 @@ def collect(study: Study) -> pd.DataFrame:
     if study.from_manifest:
         records = readers.manifest(faces_folder())
     else:
-        collectors = (readers.deepfakeface, readers.gan140k, readers.celeba, readers.trace)
-        found = [table for collector in collectors if len(table := collector(root(study)))]
-        if not found:
+        found = (readers.deepfakeface, readers.gan140k, readers.celeba, readers.trace)
+        records = pd.concat([reader(root(study)) for reader in found], ignore_index=True)
+        records = records.astype(dict.fromkeys(readers.TEXTS, "str"))  # of empty tables: object
+        if records.empty:
             raise FileNotFoundError(f"No dataset lies in data/{study.name}/raw. {_NOTEBOOK} first.")
-        records = pd.concat(found, ignore_index=True)
         doubled = records.duplicated(["dataset", "generator", "group"], keep=False)
         twice = records[doubled].sort_values(["group", "path"])["path"].tolist()
         if twice:  # as when an archive was unpacked into itself
@@ -72,17 +68,12 @@ def _check_names(study: Study, records: pd.DataFrame) -> None:
     datasets = set(records.loc[records["label"] == "real", "dataset"])
     for name in study.train_sets:
         if name not in generators or study.test_sets[name] not in datasets:
-            needs = [f"{fake!r} with photographs of {of!r}" for fake, of in study.test_sets.items()]
             raise ValueError(
-                f"The manifest has fakes of {_listed(generators)} and photographs of "
-                f"{_listed(datasets)}. The study {study.name!r} trains on {study.train_set!r} and "
-                f"knows these generators: {', '.join(needs)}. Rename yours in the manifest, or "
-                "name them in train_set and test_sets in src/config.py."
+                f"The manifest has fakes of {generators} and photographs of {datasets}. The study "
+                f"{study.name!r} trains on {study.train_set!r} and knows these generators, each "
+                f"with its photographs: {study.test_sets}. Rename yours in the manifest, or name "
+                "them in train_set and test_sets in src/config.py."
             )
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(set(names)))
 
 
 def root(study: Study) -> Path:
@@ -96,12 +87,11 @@ def faces_folder() -> Path:
     folder = Path(value or "").expanduser().resolve()
     if value and (folder / "manifest.csv").is_file():
         return folder
-    problem = "holds no manifest.csv" if folder.is_dir() else "is no such folder"
     raise FileNotFoundError(
-        "The study 'sample' needs the environment variable FACES, "
-        f"{f'but {value!r} {problem}' if value else 'which is not set'}. Expected a folder with a "
-        "manifest.csv of the columns path,label,generator,dataset,group. Run, for example: "
-        "STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
+        "This study needs the environment variable FACES, "
+        f"{f'but {value!r} holds no manifest.csv' if value else 'which is not set'}. Expected a "
+        "folder with a manifest.csv of the columns path,label,generator,dataset,group. Run, for "
+        "example: STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
     )
 
 
@@ -114,23 +104,17 @@ def files(study: Study, records: pd.DataFrame) -> list[Path]:
 def coverage(records: pd.DataFrame) -> pd.DataFrame:
     """What the sources tell of the people on their pictures: counts by dataset and label."""
     source = [records["dataset"], records["label"]]
-    known = {
-        "pictures": records["path"] != "",
-        "named": records["person"] != "",
-        "with gender": records["gender"] != "",
-        "with face box": records["left"].notna(),
-        "with landmarks": records[readers.LANDMARKS[0]].notna(),
-    }
-    table = pd.DataFrame(known).groupby(source).sum()
-    persons = records["person"].where(records["person"] != "").groupby(source).nunique()
-    table.insert(1, "different persons", persons)
-    return table
+    known = records.replace("", np.nan).groupby(source)
+    table = {"pictures": known.size(), "different persons": known["person"].nunique()}
+    columns = {"named": "person", "with gender": "gender", "with face box": "left"}
+    columns["with landmarks"] = readers.LANDMARKS[0]
+    return pd.DataFrame(table | {name: known[column].count() for name, column in columns.items()})
 
 
 def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
-    """`num_each` records of every source (a dataset's reals or a generator's fakes), reals first.
+    """`num_each` records of every `source` (a dataset's reals or a generator's fakes), reals first.
 
-    They are of the same groups where it can be; the column `source` names it.
+    They are of the same groups where it can be.
     """
     records = records.assign(source=records["dataset"] + ", " + records["label"])
     num_sources = records["group"].map(records.groupby("group")["source"].nunique())
@@ -143,10 +127,9 @@ def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
 def assign_splits(
     records: pd.DataFrame, seed: int, shares: tuple[float, ...] = (0.8, 0.1, 0.1)
 ) -> pd.DataFrame:
-    """Gives every record its split: the source's own where it has one, else `shares` by group.
+    """Gives every record its split: that of its source, also to others of its group, else `shares`.
 
-    The split of a group is a pure function of its name and the seed, so adding files moves no other
-    file. A group that holds a file with a split of its source's follows it.
+    The split of a group is a pure function of its name and the seed: adding files moves no other.
     """
     groups = records["group"].unique()
     places = [_unit_interval(f"{seed}/{group}") for group in groups]
@@ -192,12 +175,12 @@ def load(study: Study) -> pd.DataFrame:
 
 def _origin(study: Study) -> dict[str, str]:
     """Digests of what records are made from: the manifest, or the archives; of what is there."""
-    if study.from_manifest:
-        with suppress(FileNotFoundError):
-            return {"manifest.csv": digest_of(root(study) / "manifest.csv")}
-        return {}
-    markers = sorted(root(study).glob(f"*/{MARKER}"))
-    return {marker.parent.name: (read_json(marker) or {}).get("digest", "") for marker in markers}
+    if not study.from_manifest:
+        markers = sorted(root(study).glob(f"*/{MARKER}"))
+        return {marker.parent.name: read_json(marker)["digest"] for marker in markers}
+    with suppress(FileNotFoundError):
+        return {"manifest.csv": digest_of(root(study) / "manifest.csv")}
+    return {}
 
 
 def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFrame:
@@ -212,14 +195,12 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
     if fake.empty or real.empty:
         raise ValueError(
             f"The task {generator!r} against real photographs of {real_source!r} has {len(fake)} "
-            f"fakes and {len(real)} reals; both are needed. Generators there are: "
-            f"{_listed(records['generator'])}. See notebook 1 on what could not be fetched."
+            f"fakes and {len(real)} reals; both are needed. There are {set(records['generator'])}. "
+            "See notebook 1 on what could not be fetched."
         )
     table = pd.concat([real, fake], ignore_index=True)
-    num_jpeg = 1
-    if generator in _NUM_JPEG:
-        num_jpeg = np.where(table["label"] == "real", _NUM_JPEG[generator], 0)
-    how = {"num_jpeg": num_jpeg, "squashed": generator in _SQUASHED}
+    replayed = {"real": _NUM_JPEG.get(generator, 1), "fake": int(generator not in _NUM_JPEG)}
+    how = {"num_jpeg": table["label"].map(replayed), "squashed": generator in _SQUASHED}
     return table.assign(test_set=generator, real_source=real_source, **how)
 
 
@@ -235,42 +216,37 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
     reals, generators = records[records["label"] == "real"], set(records["generator"])
-    own = [*study.test_sets.items(), *study.aligned.items()]
-    wanted = [*own, *study.foreign_reals.items()]
-    trained = [pair for pair in study.test_sets.items() if pair[0] in study.train_sets]
-    tables = [task(records, *pair).assign(task=pair[0]) for pair in trained]
-    seen = [*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]]
-    seen = {group for table in seen for group in table.loc[table["split"] != "test", "group"]}
-    for generator, source in wanted:
-        there = generator in generators and source in set(reals["dataset"])
-        if (generator, source) in trained or not there:
-            continue
-        table = task(records, generator, source)
-        is_own = (generator, source) in own
-        tables.append(table.assign(task=generator if is_own else f"{generator} / {source}"))
+    own = {**study.test_sets, **study.aligned}
+    pairs = [(generator, source, generator) for generator, source in own.items()]
+    pairs += [(*pair, " / ".join(pair)) for pair in study.foreign_reals.items()]
+    tables, others = [], []
+    for generator, source, name in pairs:
+        if name in study.train_sets:
+            tables.append(task(records, generator, source).assign(task=name))
+        elif generator in generators and source in set(reals["dataset"]):
+            others.append(task(records, generator, source).assign(task=name))
+    seen = pd.concat([*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]])
+    seen = seen.loc[seen["split"] != "test", "group"]
     first = study.train_sets[0]
     known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
     known["squashed"] = first in _SQUASHED
     for source in study.unseen_reals:
         unseen = reals[reals["dataset"] == source]
-        tables.append(unseen.assign(**known, real_source=source, task=source))
-    only_tests = [
-        table[~table["group"].isin(seen)].assign(split="test") for table in tables[len(trained) :]
-    ]
-    return pd.concat([*tables[: len(trained)], *only_tests], ignore_index=True)
+        others.append(unseen.assign(**known, real_source=source, task=source))
+    tables += [table[~table["group"].isin(seen)].assign(split="test") for table in others]
+    return pd.concat(tables, ignore_index=True)
 
 
 def task_steps(
     study: Study, records: pd.DataFrame, protocol: str, last_steps: tuple[str, ...] = ()
 ) -> pd.DataFrame:
     """The rows of `tasks` with `steps`: what a protocol does to each picture, then `last_steps`."""
-    table = tasks(records, study)
-    plans = {
-        (number, squashed): protocol_steps(protocol, number, study.square_size, squashed=squashed)
-        for number, squashed in set(zip(table["num_jpeg"], table["squashed"]))
-    }
-    keys = zip(table["num_jpeg"], table["squashed"])
-    return table.assign(steps=[" ".join((*plans[key], *last_steps)) for key in keys])
+    table, size = tasks(records, study), study.square_size
+    steps = [
+        " ".join((*protocol_steps(protocol, number, size, squashed=squashed), *last_steps))
+        for number, squashed in zip(table["num_jpeg"], table["squashed"])
+    ]
+    return table.assign(steps=steps)
 
 
 def every_generator(study: Study, records: pd.DataFrame) -> Study:

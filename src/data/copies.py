@@ -24,30 +24,23 @@ def take_copy(study: Study, name: str, tables) -> Delivery:
         The delivery; `problem` names what differs from Kaggle's files.
 
     Raises:
-        DeliveryError: If the folder holds files already, or the copy cannot be fetched.
+        DeliveryError: If the folder holds files already.
         ValueError: If it cannot be told which label or split is which.
     """
     import datasets
 
-    layouts = {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}
+    lay_out = {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}[name]
     folder = study.data / "raw" / name
-    if name not in layouts:
-        raise ValueError(f"There are copies of {' and '.join(layouts)}; received {name!r}.")
     if holds_files(folder):
         raise DeliveryError(f"{folder} holds files already. Delete it first to put the copy there.")
-    if isinstance(tables, str):
-        try:
-            tables = datasets.load_dataset(tables)
-        except Exception as error:  # its errors share no base
-            reason = f"{type(error).__name__}: {error}"
-            raise DeliveryError(f"{tables} cannot be fetched ({reason}).") from error
-    tables = dict(tables) if isinstance(tables, dict) else {"train": tables}
+    tables = datasets.load_dataset(tables) if isinstance(tables, str) else tables
+    tables = tables if isinstance(tables, dict) else {"train": tables}
     encoded, same = datasets.Image(decode=False), {"validation": "valid", "val": "valid"}
     tables = {same.get(k, k): table.cast_column("image", encoded) for k, table in tables.items()}
     if unknown := sorted(set(tables) - set(SPLITS)):
         raise ValueError(f"The copy has the splits {unknown}; expected are {', '.join(SPLITS)}.")
     with explain_full_disk(folder), replacing(folder) as growing:
-        notes = layouts[name](tables, growing)
+        notes = lay_out(tables, growing)
     files = [path for path in folder.rglob("*") if path.is_file()]
     if num_png := sum(path.suffix == ".png" for path in files):
         notes.append(f"{num_png:,} pictures are PNG, so the traces of Kaggle's JPEG are lost.")
@@ -57,27 +50,25 @@ def take_copy(study: Study, name: str, tables) -> Delivery:
 
 def _lay_out_gan140k(tables: dict, folder: Path) -> list[str]:
     """Writes the folders of labels and a CSV file a split; says if labels were flipped."""
-    flipped = False
+    notes = []
     for split, table in tables.items():
         names = [name.lower() for name in getattr(table.features.get("label"), "names", [])]
-        if sorted(names) != ["fake", "real"]:
+        if sorted(names) != ["fake", "real"] or not set(table["label"]) <= {0, 1}:
             raise ValueError(
                 "The column 'label' of a copy of gan140k must be a ClassLabel with the names "
-                f"'real' and 'fake'; its columns are {dict(table.features)}."
+                f"'real' and 'fake' and the values 0 and 1; its columns are {table.features}."
             )
-        flipped |= names[0] == "real"
+        if names[0] == "real":
+            notes = ["Labels are the other way round than Kaggle's: taken by name."]
         rows = []
         for number, row in enumerate(progress(table, f"Writing {split}", len(table))):
-            if row["label"] not in (0, 1):
-                text = f"Row {number} of {split} has the label {row['label']!r}; expected 0 or 1."
-                raise ValueError(text)
             label = names[row["label"]]
             path = folder / f"real_vs_fake/real-vs-fake/{split}/{label}/{number:06d}"
             file = _write_picture(row["image"], path)
             rows.append((file.stem, int(label == "real"), label, f"{split}/{label}/{file.name}"))
         table = pd.DataFrame(rows, columns=["id", "label", "label_str", "path"])
         table.to_csv(folder / f"{split}.csv")
-    return ["Labels are the other way round than Kaggle's: taken by name."] if flipped else []
+    return notes
 
 
 def _lay_out_celeba(tables: dict, folder: Path) -> list[str]:

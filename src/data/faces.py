@@ -1,6 +1,5 @@
 """Face boxes: MTCNN, one face a picture, kept in a table that a later run reads."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache as once
@@ -35,8 +34,8 @@ def face_boxes(
 ) -> pd.DataFrame:
     """The faces of `face_records`: under `controlled` in pictures after the protocol's steps.
 
-    In files as they lie, the face of a photograph has its own aspect and that of its fake is
-    squashed: the boxes alone would tell them apart.
+    In files as they lie, a face has its own aspect in a photograph and is squashed in its fake: the
+    boxes alone would tell them apart.
 
     Returns:
         The table of `detect` with the column `squashed`: one row for each record of `face_records`,
@@ -46,20 +45,17 @@ def face_boxes(
     """
     planned = catalog.task_steps(study, records, protocol).drop_duplicates(_VIEW)
     needed = face_records(study, records).merge(planned[[*_VIEW, "steps"]], how="left", on="path")
-    steps = needed["steps"].fillna("").tolist()
-    files, root = catalog.files(study, needed), catalog.root(study)
-    boxes = detect(files, study.data / "boxes.parquet", root=root, steps=steps)
+    steps, cache = needed["steps"].fillna(""), study.data / "boxes.parquet"
+    boxes = detect(catalog.root(study), needed["path"], steps, cache)
     boxes["squashed"] = needed["squashed"].eq(True).to_numpy()
-    return boxes.assign(**dict(zip(BOX, expand(boxes[BOX], margin).T)))
+    corners = boxes[BOX].to_numpy()
+    grow = margin * (corners[:, 2:] - corners[:, :2])
+    boxes[BOX] = np.hstack([corners[:, :2] - grow, corners[:, 2:] + grow]).clip(0, 1)
+    return boxes
 
 
 def boxes_of(table: pd.DataFrame, boxes: pd.DataFrame) -> np.ndarray:
-    """The box of each row of `catalog.task_steps`, `(N, 4)`; NaN where there is none.
-
-    Args:
-        table: With `path` and `squashed`.
-        boxes: From `face_boxes`.
-    """
+    """The box from `face_boxes` of each row of `catalog.task_steps`, `(N, 4)`; NaN for none."""
     found = boxes.drop_duplicates(_VIEW)[[*_VIEW, *BOX]]
     return table[_VIEW].merge(found, how="left", on=_VIEW)[BOX].to_numpy(float)
 
@@ -80,42 +76,34 @@ def is_learnt(study: Study, records: pd.DataFrame) -> pd.Series:
     return learnt
 
 
-def detect(
-    files: Sequence[Path], cache: Path, root: Path, steps: Sequence[str] | None = None
-) -> pd.DataFrame:
+def detect(root: Path, paths: Sequence[str], steps: Sequence[str], cache: Path) -> pd.DataFrame:
     """Finds the face in every picture with MTCNN (Zhang et al. 2016, arXiv:1604.02878).
 
     Of several faces the one with the highest confidence, to two decimals, is kept; of equals the
     largest. Faces under a sixteenth of the picture's longer side may not be found.
 
     Args:
-        files: Pictures, below `root`.
+        root: Folder that the paths are relative to.
+        paths: Pictures.
+        steps: What is done to each before, such as `"squash:256 jpeg:75"`.
         cache: Parquet file of what was found before. Only pictures that it lacks, or whose content
             differs, are looked at; a run that was killed goes on, of two at once one waits.
-        root: Folder that the paths in the table are relative to.
-        steps: What is done to each picture before, such as `"squash:256 jpeg:75"`; default nothing.
 
     Returns:
-        DataFrame, one row a file in their order: `path`, `left`, `top`, `right`, `bottom`
+        DataFrame, one row a picture in their order: `path`, `left`, `top`, `right`, `bottom`
         (fractions in `[0, 1]`), `confidence` (these are NaN where there is no face), `num_faces`.
 
     Raises:
         UnreadableImage: If a file is no whole picture.
-        ImportError: If a picture must be looked at, and `mtcnn` or TensorFlow is missing.
         RuntimeError: If Keras runs on another backend than TensorFlow, which `mtcnn` needs.
-        ValueError: If a file does not lie below `root`, or the cache is damaged.
     """
-    folder = Path(os.path.abspath(root))
-    keys = {
-        "path": [Path(os.path.abspath(file)).relative_to(folder).as_posix() for file in files],
-        "steps": steps or [""] * len(files),
-        "digest": map_files(digest_of, files, 2, "Reading"),
-        "detector": _DETECTOR,
-    }
-    keys = pd.DataFrame(keys).astype("str")
+    keys = pd.DataFrame({"path": list(paths), "steps": list(steps)}, dtype="str")
+    keys["digest"] = map_files(digest_of, [root / path for path in paths], 2, "Reading")
+    keys = keys.assign(detector=_DETECTOR).astype("str")
     cache.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{cache}.lock"):
-        known = _load(cache)
+        known = pd.read_parquet(cache) if cache.exists() else pd.DataFrame(columns=list(_TYPES))
+        known = known.astype(_TYPES)
         missing = keys.drop_duplicates().merge(known[_KEY], how="left", on=_KEY, indicator=True)
         missing = missing.loc[missing["_merge"] == "left_only", _KEY]
         starts = range(0, len(missing), _SAVE_EVERY)
@@ -129,16 +117,6 @@ def detect(
     return keys.merge(known, how="left", on=_KEY)[["path", *_COLUMNS]]
 
 
-def _load(cache: Path) -> pd.DataFrame:
-    """The table of what was found before."""
-    known = pd.DataFrame(columns=list(_TYPES))
-    try:
-        known = pd.read_parquet(cache, columns=list(_TYPES)) if cache.exists() else known
-    except Exception as error:
-        raise ValueError(f"{cache} is no table of face boxes. Delete it to find them.") from error
-    return known.astype(_TYPES)
-
-
 @once
 def _detector():
     """MTCNN, loaded when a picture must be looked at."""
@@ -150,10 +128,8 @@ def _detector():
             "KERAS_BACKEND=tensorflow: the boxes are kept, and then serve every backend. Received: "
             f"{keras.backend.backend()}."
         )
-    try:
-        from mtcnn import MTCNN
-    except ImportError as error:
-        raise ImportError("Finding faces needs: pip install mtcnn lz4 tensorflow") from error
+    from mtcnn import MTCNN
+
     return MTCNN(device="CPU:0")
 
 
@@ -200,13 +176,6 @@ def _best(faces: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.array([*boxes[best], confidence[best], len(boxes)])
 
 
-def expand(boxes: np.ndarray, margin: float) -> np.ndarray:
-    """Grows boxes on all sides by a fraction of their own width and height, within the picture."""
-    boxes = np.asarray(boxes, float)
-    grow = margin * (boxes[:, 2:] - boxes[:, :2])
-    return np.concatenate([boxes[:, :2] - grow, boxes[:, 2:] + grow], axis=1).clip(0, 1)
-
-
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union, `(...)`, of boxes `(..., 4)`; 0 where both are empty."""
     a, b = np.asarray(a, float), np.asarray(b, float)
@@ -218,25 +187,18 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def box_agreement(boxes: pd.DataFrame, reference: pd.DataFrame) -> pd.Series:
-    """How well found boxes agree with others of the same pictures, for example `wiki.mat`'s.
-
-    Args:
-        boxes: `detect`'s table, not expanded.
-        reference: Columns `path`, `left`, `top`, `right`, `bottom`; rows with NaN are left out.
+    """How well boxes found by `detect` agree with others, such as `wiki.mat`'s, by `path`.
 
     Returns:
-        `compared`: pictures in both tables; `found`: the share of them in which there is a box; of
-        these the `median` intersection over union and the share with `at_least_half`.
+        `compared`: pictures that have a box in `reference` and a row in `boxes`; `found`: the share
+        of them in which there is a box; of these the `median` intersection over union and the share
+        with `at_least_half`.
     """
     known = reference[["path", *BOX]].dropna().drop_duplicates("path")
     boxes = boxes[["path", *BOX]].drop_duplicates("path")
     both = boxes.merge(known, on="path", suffixes=("", "_known"))
     found = both.dropna()
     shared = pd.Series(iou(found[BOX], found[[f"{side}_known" for side in BOX]]), dtype=float)
-    table = {
-        "compared": len(both),
-        "found": both["left"].notna().mean(),
-        "median": shared.median(),
-        "at_least_half": (shared >= 0.5).mean(),
-    }
-    return pd.Series(table, dtype=float)
+    is_found, half = both["left"].notna().mean(), (shared >= 0.5).mean()
+    values = [len(both), is_found, shared.median(), half]
+    return pd.Series(values, ["compared", "found", "median", "at_least_half"], dtype=float)

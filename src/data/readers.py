@@ -3,7 +3,7 @@
 Labels and splits come from folder names and are checked against the tables next to them.
 """
 
-import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ BOX = ["left", "top", "right", "bottom"]
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 LANDMARKS = [f"{point}_{axis}" for point in _POINTS for axis in "xy"]  # left as seen in the picture
 
-_TEXTS = ["path", "label", "generator", "dataset", "group", "person", "split", "gender"]
+TEXTS = ["path", "label", "generator", "dataset", "group", "person", "split", "gender"]
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 _CELEBA_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 _CELEBA_SIZE = (178, 218)  # of the aligned pictures, in which its landmarks are given
 
@@ -26,16 +27,15 @@ def deepfakeface(raw: Path) -> pd.DataFrame:
     """wiki, inpainting, text2img and insight: one relative path, one photograph, one group."""
     # A fake has the gender of the photograph of its name: the public code that made the fakes
     # paired photographs of one gender. `inpainting` also has its face box, which was the mask.
-    rows = [
-        _row(raw, file, dataset, dataset == "wiki", "/".join(("wiki", *file.parts[-2:])))
-        for dataset in ("wiki", "inpainting", "text2img", "insight")
-        for file in _images(raw / dataset)
-    ]
-    table, known = _as_table(rows), _wiki_mat(raw / "wiki_crop")
-    keys = table["group"].str.removeprefix("wiki/")  # 07/123_1950-01-01_2010.jpg
+    names = ("wiki", "inpainting", "text2img", "insight")
+    table = pd.concat([_records(raw, name) for name in names], ignore_index=True)
+    keys = table["path"].str.split("/").str[-2:].str.join("/")  # 07/123_1950-01-01_2010.jpg
+    known, is_real = _wiki_mat(raw / "wiki_crop"), table["dataset"] == "wiki"
+    table = table.assign(label=np.where(is_real, "real", "fake"), group="wiki/" + keys)
+    table["generator"] = table["dataset"].where(~is_real, "real")
     told = known[["person", "gender"]].reindex(keys, fill_value="")
     table[["person", "gender"]] = told.to_numpy()
-    file_of = table.set_index(keys).query("dataset == 'wiki'")["path"].to_dict()
+    file_of = table[is_real].set_index(keys[is_real])["path"].to_dict()
     corners = known.loc[known.index.isin(list(file_of)), BOX].dropna()
     sizes = np.reshape([_stored_size(raw / file_of[key]) for key in corners.index], (-1, 2))
     boxes = (corners / np.tile(sizes, 2)).clip(0, 1)
@@ -63,29 +63,27 @@ def _wiki_mat(folder: Path) -> pd.DataFrame:
 
 def _stored_size(file: Path) -> tuple[float, float]:
     """Width and height from the header; NaN for a file that notebook 1 will reject."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged metadata leave the size alone
-        try:
-            with Image.open(file) as image:
-                return image.size
-        except Exception:  # decoders meet damaged data with errors of many kinds
-            return np.nan, np.nan
+    with suppress(Exception), Image.open(file) as image:  # damaged data raise errors of many kinds
+        return image.size
+    return np.nan, np.nan
 
 
 def gan140k(raw: Path) -> pd.DataFrame:
     """Kaggle's 140k: label from the folder's name, checked against its CSV files; its own split."""
-    rows = []
-    for file in _images(raw / "gan140k"):
-        split, label = file.parts[-3:-1]
-        if split not in SPLITS or label not in LABELS:
-            expected = f"…/{{{','.join(SPLITS)}}}/{{{','.join(LABELS)}}}/<image>"
-            raise ValueError(f"Expected {expected}, found {file.relative_to(raw).as_posix()}.")
-        group = f"gan140k/{split}/{label}/{file.name}"
-        rows.append(_row(raw, file, "gan140k", label == "real", group) | {"split": split})
-    labels = {row["group"].removeprefix("gan140k/"): row["label"] for row in rows}
+    table = _records(raw, "gan140k")
+    parts = table["path"].str.split("/")
+    table["split"], table["label"] = parts.str[-3], parts.str[-2]
+    strange = table[~(table["split"].isin(SPLITS) & table["label"].isin(LABELS))]
+    if len(strange):
+        expected = f"…/{{{','.join(SPLITS)}}}/{{{','.join(LABELS)}}}/<image>"
+        raise ValueError(f"Expected {expected}, found {strange['path'].iloc[0]}.")
+    table.loc[table["label"] == "real", "generator"] = "real"
+    names = parts.str[-3:].str.join("/")  # train/real/1.jpg
+    table["group"] = "gan140k/" + names
+    labels = dict(zip(names, table["label"]))
     for csv in sorted(csv for split in SPLITS for csv in (raw / "gan140k").rglob(f"{split}.csv")):
         _check_polarity(csv, labels)
-    return _as_table(rows)
+    return table
 
 
 def _check_polarity(csv: Path, labels: dict[str, str]) -> None:
@@ -105,41 +103,33 @@ def _check_polarity(csv: Path, labels: dict[str, str]) -> None:
 
 def trace(raw: Path) -> pd.DataFrame:
     """The simulated set of aligned fakes: only tested; a folder holds the photographs."""
-    rows = []
-    for file in _images(raw / "trace"):
-        kind, is_real = file.parent.name, file.parent.name == "photograph"
-        row = _row(raw, file, "trace", is_real, f"trace/{file.name}") | {"split": "test"}
-        rows.append(row if is_real else row | {"generator": kind})
-    return _as_table(rows)
+    table = _records(raw, "trace").assign(split="test")
+    kind = table["path"].str.split("/").str[-2].replace("photograph", "real")
+    return table.assign(label=kind.where(kind == "real", "fake"), generator=kind)
 
 
 def celeba(raw: Path) -> pd.DataFrame:
     """CelebA: real photographs, with the source's own partition (0 train, 1 valid, 2 test)."""
     # Kaggle's copy tells no persons; CelebA's own `identity_CelebA.txt`, put next to it, does. The
     # boxes in `list_bbox_celeba.csv` are of the pictures before they were aligned: not used.
-    files = _images(raw / "celeba")
-    names = [file.name for file in files]
-
-    def told(name, columns, **options):
-        """Columns of one of CelebA's tables, a row for each file; NaN where it tells nothing."""
-        found = sorted((raw / "celeba").rglob(name))
-        if not found:
-            return pd.DataFrame(np.nan, index=names, columns=columns)
-        return pd.read_csv(found[0], **options).set_index("image_id")[columns].reindex(names)
-
-    table = _as_table([_row(raw, file, "celeba", True, f"celeba/{file.name}") for file in files])
-    partition = told("list_eval_partition.csv", ["partition"])["partition"]
-    table["split"] = partition.map(dict(enumerate(SPLITS))).fillna("").to_numpy()
-    male = told("list_attr_celeba.csv", ["Male"])["Male"]
-    table["gender"] = male.map({1: "male", -1: "female"}).fillna("").to_numpy()
-    options = dict(sep=r"\s+", header=None, names=["image_id", "celeb_id"])
-    person = told("identity_CelebA.txt", ["celeb_id"], **options)["celeb_id"]
-    person = person.map(lambda number: f"celeba/{number:.0f}", na_action="ignore")
-    table["person"] = person.fillna("").to_numpy()
+    table = _records(raw, "celeba").assign(label="real", generator="real")
+    known = table[["path"]].assign(image_id=table["path"].str.split("/").str[-1])
+    identity = dict(sep=r"\s+", header=None, names=["image_id", "celeb_id"])
+    for file, options in (
+        ("list_eval_partition.csv", {}),
+        ("list_attr_celeba.csv", {}),
+        ("list_landmarks_align_celeba.csv", {}),
+        ("identity_CelebA.txt", identity),
+    ):
+        for found in sorted((raw / "celeba").rglob(file))[:1]:
+            known = known.merge(pd.read_csv(found, **options), how="left", on="image_id")
     points = [f"{point}_{axis}" for point in _CELEBA_POINTS for axis in "xy"]
-    points = told("list_landmarks_align_celeba.csv", points)
-    table[LANDMARKS] = points.to_numpy(float) / np.tile(_CELEBA_SIZE, 5)
-    return table
+    known = known.reindex(columns=["partition", "Male", "celeb_id", *points])  # NaN: not told
+    table["split"] = known["partition"].map(dict(enumerate(SPLITS))).fillna("")
+    table["gender"] = known["Male"].map({1: "male", -1: "female"}).fillna("")
+    persons = known["celeb_id"].map("celeba/{:.0f}".format, na_action="ignore")
+    table[LANDMARKS] = known[points].to_numpy(float) / np.tile(_CELEBA_SIZE, 5)
+    return table.assign(person=persons.astype(object).fillna(""))
 
 
 def manifest(folder: Path) -> pd.DataFrame:
@@ -159,38 +149,26 @@ def manifest(folder: Path) -> pd.DataFrame:
     if "split" not in table:
         folders = [Path(path).parts for path in table["path"]]
         table["split"] = [next((name for name in parts if name in SPLITS), "") for parts in folders]
-    for column, known in (("label", set(LABELS)), ("split", {*SPLITS, ""})):
-        if wrong := sorted(set(table[column]) - known):
-            expected, found = ", ".join(sorted(known)), ", ".join(map(repr, wrong[:5]))
-            raise ValueError(f"manifest.csv: {column} must be one of {expected}, found {found}.")
+    for column, known in (("label", LABELS), ("split", (*SPLITS, ""))):
+        if wrong := sorted(set(table[column]) - set(known)):
+            raise ValueError(f"manifest.csv: {column} must be one of {known}, found {wrong[:5]}.")
     if absent := [path for path in table["path"] if not (folder / path).is_file()]:
         raise FileNotFoundError(
             f"manifest.csv names {len(absent)} of {len(table)} files that do not exist below "
             f"FACES, the first: {', '.join(absent[:3])}. Paths are relative to its folder."
         )
-    table["group"] = table["dataset"] + "/" + table["group"]
-    return _as_table(table)
+    return _completed(table.assign(group=table["dataset"] + "/" + table["group"]))
 
 
-def _row(raw: Path, file: Path, dataset: str, is_real: bool, group: str) -> dict:
-    """A record, with what every source tells of its files."""
-    return {
-        "path": file.relative_to(raw).as_posix(),
-        "label": "real" if is_real else "fake",
-        "generator": "real" if is_real else dataset,
-        "dataset": dataset,
-        "group": group,
-    }
+def _records(raw: Path, dataset: str) -> pd.DataFrame:
+    """A record of every JPEG and PNG file of a dataset: fake, if its reader says nothing else."""
+    files = (file for file in (raw / dataset).rglob("*") if file.suffix.lower() in _SUFFIXES)
+    paths = pd.Series([file.relative_to(raw).as_posix() for file in sorted(files)], dtype="str")
+    table = pd.DataFrame({"path": paths, "label": "fake", "generator": dataset, "dataset": dataset})
+    return _completed(table.assign(group=f"{dataset}/" + paths.str.split("/").str[-1]))
 
 
-def _as_table(rows) -> pd.DataFrame:
-    """Records from rows that lack what their source does not tell."""
-    table = pd.DataFrame(rows)
-    table = table.assign(**{name: "" for name in _TEXTS if name not in table})
-    return table[_TEXTS].assign(**dict.fromkeys([*BOX, *LANDMARKS], np.nan))
-
-
-def _images(folder: Path) -> list[Path]:
-    """All JPEG and PNG files below a folder, sorted."""
-    suffixes = {".jpg", ".jpeg", ".png"}
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+def _completed(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of records; empty or NaN where the source tells nothing."""
+    table = table.assign(**{name: "" for name in TEXTS if name not in table})
+    return table[TEXTS].assign(**dict.fromkeys([*BOX, *LANDMARKS], np.nan))

@@ -38,8 +38,7 @@ class RemoteFile:
 
 def _deepfakeface(name: str, num_bytes: int, sha256: str) -> RemoteFile:
     """One of the four archives of DeepFakeFace."""
-    page = "https://huggingface.co/datasets/OpenRL/DeepFakeFace"
-    archive = f"{name}.zip"
+    page, archive = "https://huggingface.co/datasets/OpenRL/DeepFakeFace", f"{name}.zip"
     url = f"{page}/resolve/eb2a54fbf2567790bd3dc61d09fdaade6bb6c31c/{archive}"
     licence = (
         "stated differently in three places: OpenRAIL; Apache-2.0; "
@@ -108,23 +107,17 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
         return ()
     if not study.simulated:
         return SOURCES
-    folder = _drawn(study)
-    archives = simulator.make_archives(
-        folder, **vars(study.simulation), square_size=study.square_size, seed=study.seed
-    )
-    facts = read_json(folder / "archives.json")["files"]
-    return tuple(
-        RemoteFile(
-            name,
-            path.name,
-            f"http://simulated.invalid/{path.name}",  # answered by `served`
-            facts[name]["bytes"],
-            f"sha256:{facts[name]['sha256']}",
-            licence="simulated data, drawn by this project",
-            page="simulator/",
-        )
-        for name, path in archives.items()
-    )
+    folder, size = _drawn(study), study.square_size
+    counts = vars(study.simulation)
+    archives = simulator.make_archives(folder, **counts, square_size=size, seed=study.seed)
+    known = read_json(folder / "archives.json")["files"]
+    licence, page = "simulated data, drawn by this project", "simulator/"
+    found = []
+    for name, path in archives.items():
+        num_bytes, digest = known[name]["bytes"], f"sha256:{known[name]['sha256']}"
+        url = f"http://simulated.invalid/{path.name}"  # answered by `served`
+        found.append(RemoteFile(name, path.name, url, num_bytes, digest, licence, page))
+    return tuple(found)
 
 
 @contextmanager
@@ -145,17 +138,11 @@ def truth(study: Study) -> pd.DataFrame:
 
 
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
-    """Where the generator changed each picture, known of some simulated ones.
+    """Where the generator changed each picture: `(N, 4)`, `BOX` in fractions of what is shown.
 
-    Of swaps, and of inpainting with the background restored; the decoder of `inpainting` draws the
-    whole picture anew.
-
-    Args:
-        study: Gives the side of the fakes.
-        table: With `path`, `generator` and `steps`, of which `centre` shows the middle alone.
-
-    Returns:
-        `(N, 4)`: left, top, right, bottom as fractions of what is shown; NaN where it is not known.
+    Known of simulated swaps, and of inpainting with the background restored; NaN for all others:
+    the decoder of `inpainting` draws the whole picture anew. `table` has `path`, `generator` and
+    `steps`, of which `centre` shows the middle alone.
     """
     columns = [f"altered_{side}" for side in BOX]
     partly = table["generator"].isin(["insight", "inpainting_local"])

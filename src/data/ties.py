@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.cluster.hierarchy import DisjointSet
+from sklearn.neighbors import NearestNeighbors
 
 from ..files import map_files
 from ..pictures.decoding import read_grey
@@ -17,7 +17,6 @@ GRID = 64  # side of the grey thumbnails in which backgrounds are compared
 # True backgrounds: up to 0.3 where a face takes a tenth of the picture, 0.5 where it takes a third;
 # other photographs seldom less than 0.55.
 MAX_DISTANCE = 0.5
-_CHUNK = 512  # swaps compared at a time
 
 
 def find_swap_ties(records: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -64,30 +63,22 @@ def match_backgrounds(swaps: np.ndarray, photographs: np.ndarray) -> tuple[np.nd
         Position of the best photograph, its distance and the second best's, each `(N,)`. A distance
         is one minus the correlation: about 1 for unrelated pictures, 2 if there is no second.
     """
-    known = np.stack([_descriptor(photograph) for photograph in photographs])
-    best = np.zeros(len(swaps), np.int64)
-    first, second = np.full((2, len(swaps)), 2.0)
-    for start in range(0, len(swaps), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        distance = 1 - np.stack([_descriptor(swap) for swap in swaps[rows]]) @ known.T
-        best[rows] = distance.argmin(1)
-        first[rows] = distance.min(1)
-        if len(photographs) > 1:
-            np.put_along_axis(distance, best[rows, None], np.inf, axis=1)
-            second[rows] = distance.min(1)
-    return best, first, second
+    known, sought = (np.stack([*map(_descriptor, found)]) for found in (photographs, swaps))
+    known = NearestNeighbors(n_neighbors=min(2, len(known)), metric="cosine").fit(known)
+    distances, positions = known.kneighbors(sought)
+    second = distances[:, 1] if distances.shape[1] > 1 else np.full(len(swaps), 2.0)
+    return positions[:, 0], distances[:, 0], second
 
 
 def _descriptor(thumbnail: np.ndarray) -> np.ndarray:
-    """Fine structure of a thumbnail's outer zone: unit length, `(3 * size**2 / 4,)`."""
+    """Fine structure of a thumbnail's outer zone: `(3 * size**2 / 4,)`."""
     grey = thumbnail.astype(np.float32)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 1.5)
     contrast = np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 1.5))
     detail /= contrast + 1  # + 1: a flat wall stays flat, noise stays small
     quarter, outside = len(grey) // 4, np.ones(grey.shape, bool)
     outside[quarter:-quarter, quarter:-quarter] = False  # where most faces lie
-    values = detail[outside]
-    return values / max(np.linalg.norm(values), 1e-6)
+    return detail[outside]
 
 
 def swap_pairs(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
@@ -104,51 +95,26 @@ def person_ties(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"group": named["group"], "other": first}).query("group != other")
 
 
-def tie_groups(
-    groups: Iterable[str], ties: Iterable[tuple[str, str]], *, max_size: int | None = None
-) -> np.ndarray:
+def tie_groups(groups: Iterable[str], ties: Iterable[tuple[str, str]], max_size: int) -> np.ndarray:
     """Merges groups that ties connect, directly or through others.
 
-    Chains grow large: they can join nearly the complete collection, which no split can divide.
-    `max_size` gives up the few ties that hold the large ones together; `drop_torn_swaps` then
-    leaves out the swaps that were torn.
-
-    Args:
-        groups: `(N,)`, the group of every record.
-        ties: Pairs of groups.
-        max_size: At most so many of the old groups in a new one; `None` sets no limit.
+    Chains grow large: they can join nearly the complete collection, which no split can divide. So
+    a tie is given up where more than `max_size` of the old groups would become one;
+    `drop_torn_swaps` then leaves out the swaps that were torn.
 
     Returns:
         `(N,)`: every record's new group, named after the first of the merged ones.
 
     Example:
-        >>> tie_groups(["a", "b", "c", "d"], [("b", "c"), ("c", "a")]).tolist()
+        >>> tie_groups(["a", "b", "c", "d"], [("b", "c"), ("c", "a")], max_size=3).tolist()
         ['a', 'a', 'a', 'd']
     """
-    names, codes = np.unique(np.asarray(list(groups), dtype=object), return_inverse=True)
-    pairs = np.array([tuple(tie) for tie in ties], dtype=object).reshape(-1, 2)
-    if unknown := sorted(set(pairs.ravel()) - set(names)):
-        raise ValueError(f"{len(unknown)} tied groups are not among the groups: {unknown[:3]}.")
-    ends, num_nodes = np.searchsorted(names, pairs), len(names)
-    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(num_nodes, num_nodes))
-    roots = np.unique(connected_components(graph, directed=False)[1], return_index=True)[1]
-    # One more node holds the spanning trees of all components together.
-    rows = np.concatenate([ends[:, 0], np.full(len(roots), num_nodes)])
-    columns = np.concatenate([ends[:, 1], roots])
-    shape = (num_nodes + 1, num_nodes + 1)
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
-    order, parent = breadth_first_order(graph, num_nodes, directed=False)
-    size, joined = np.ones(num_nodes + 1, int), np.zeros(num_nodes + 1, bool)
-    for node in order[:0:-1]:  # leaves first
-        above = parent[node]
-        fits = max_size is None or size[above] + size[node] <= max_size
-        joined[node] = above != num_nodes and fits
-        size[above] += size[node] * joined[node]
-    part = np.arange(num_nodes + 1)
-    for node in order[1:]:
-        part[node] = part[parent[node]] if joined[node] else node
-    _, first_member, member_of = np.unique(part[:-1], return_index=True, return_inverse=True)
-    return names[first_member[member_of]][codes]
+    merged = DisjointSet(groups)
+    for first, second in ties:
+        if len(merged.subset(first) | merged.subset(second)) <= max_size:
+            merged.merge(first, second)
+    name_of = {name: min(subset) for subset in merged.subsets() for name in subset}
+    return np.array([name_of[group] for group in groups], dtype=object)
 
 
 def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:

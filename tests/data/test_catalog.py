@@ -10,16 +10,8 @@ from made_pictures import picture, saved
 from PIL import Image
 
 from simulator.archives import wiki_mat
-from simulator.drawing import POINTS
-from src import config
 from src.data import catalog, readers, ties
 from src.data.archives import MARKER
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path / "a folder with späces")
-    return dataclasses.replace(config.get_study("tiny"), name="made")
 
 
 @pytest.fixture
@@ -33,6 +25,7 @@ def touch(path):
     path.write_bytes(b"")
 
 
+FAKES = ("inpainting", "text2img", "insight")
 NAMES = [f"{number % 4:02d}/{number}_1950-01-01_2010.jpg" for number in range(20)]
 GAN = "gan140k/real_vs_fake/real_vs_fake/real-vs-fake"
 CELEBA = "celeba/img_align_celeba/img_align_celeba"
@@ -41,7 +34,7 @@ CELEBA = "celeba/img_align_celeba/img_align_celeba"
 @pytest.fixture
 def tree(study):
     raw = study.data / "raw"
-    for dataset in ("wiki", "inpainting", "text2img", "insight"):
+    for dataset in ("wiki", *FAKES):
         for name in NAMES:
             touch(raw / dataset / dataset / name)
     for split, count in (("train", 6), ("valid", 2), ("test", 2)):
@@ -74,16 +67,9 @@ def write_manifest(folder, **changes):
 
 def test_collect_reads_every_layout(study, tree):
     records = catalog.collect(study)
-    counts = records.groupby(["dataset", "label"]).size().to_dict()
-    assert counts == {
-        ("celeba", "real"): 4,
-        ("gan140k", "fake"): 10,
-        ("gan140k", "real"): 10,
-        ("inpainting", "fake"): 20,
-        ("insight", "fake"): 20,
-        ("text2img", "fake"): 20,
-        ("wiki", "real"): 20,
-    }
+    counts = (records["dataset"] + " " + records["label"]).value_counts().to_dict()
+    expected = {"celeba real": 4, "gan140k fake": 10, "gan140k real": 10, "wiki real": 20}
+    assert counts == expected | {f"{name} fake": 20 for name in FAKES}
     assert all(path.is_file() for path in catalog.files(study, records))
     photographs = records[records["group"].str.startswith("wiki/")]
     assert photographs.groupby("group")["dataset"].nunique().eq(4).all()
@@ -131,33 +117,24 @@ def test_a_picture_that_lies_twice_is_found_out(there, again, study, tree):
         catalog.collect(study)
 
 
-FAKES = ("inpainting", "text2img", "insight")
-
-
-def write_wiki_mat(raw, rows):
-    """`wiki.mat` of rows (path, gender, name, face_location, face_score)."""
-    blank = {"dob": 0, "photo_taken": 2010, "second_face_score": np.nan}
-    names = ("full_path", "gender", "name", "face_location", "face_score")
-    table = [
-        blank | dict(zip(names, row)) | {"face_location": np.array([row[3]], float)} for row in rows
-    ]
-    (raw / "wiki_crop/wiki_crop").mkdir(parents=True)
-    (raw / "wiki_crop/wiki_crop/wiki.mat").write_bytes(wiki_mat(table))
-
-
 def test_what_wiki_mat_tells(study, tree):
     """First and last pixel of the stored picture, counted from one; also the inpainting's box."""
     paths, exif = NAMES[:5], Image.Exif()
     exif[0x0112] = 6
     for path in paths[:4]:
         saved(tree / "wiki/wiki" / path, picture(20, 40), exif=exif)
-    write_wiki_mat(tree, [
-        (paths[0], 1.0, "Ann", [11, 6, 30, 15], 2.0),
-        (paths[1], 0.0, "Ben", [1, 1, 40, 20], -np.inf),  # no face: the whole picture
-        (paths[2], np.nan, "", [-3, 1, 20, 99], 1.0),  # reaches out of the picture
-        (paths[4], 0.0, "Ann", [11, 6, 30, 15], 2.0),  # the file is damaged
-        ("99/9_1950-01-01_2010.jpg", 1.0, "Cat", [1, 1, 2, 2], 1.0),  # not in DeepFakeFace
-    ])  # fmt: skip
+    columns = ("full_path", "gender", "name", "face_location", "face_score")
+    rows = [
+        (paths[0], 1.0, "Ann", np.array([[11.0, 6, 30, 15]]), 2.0),
+        (paths[1], 0.0, "Ben", np.array([[1.0, 1, 40, 20]]), -np.inf),  # no face: all of it
+        (paths[2], np.nan, "", np.array([[-3.0, 1, 20, 99]]), 1.0),  # reaches out of the picture
+        (paths[4], 0.0, "Ann", np.array([[11.0, 6, 30, 15]]), 2.0),  # the file is damaged
+        ("99/9_1950-01-01_2010.jpg", 1.0, "Cat", np.ones((1, 4)), 1.0),  # not in DeepFakeFace
+    ]
+    blank = {"dob": 0, "photo_taken": 2010, "second_face_score": np.nan}
+    (tree / "wiki_crop").mkdir()
+    table = wiki_mat([blank | dict(zip(columns, row)) for row in rows])
+    (tree / "wiki_crop/wiki.mat").write_bytes(table)
     records = catalog.collect(study).set_index("path")
     wiki = records.loc[[f"wiki/wiki/{path}" for path in paths]]
     assert wiki["gender"].tolist() == ["male", "female", "", "", "female"]
@@ -185,8 +162,6 @@ def test_what_celeba_tells(study, tree):
     places = (69, 109, 106, 113, 77, 142, 73, 152, 108, 154)  # of 000001.jpg
     points = dict(zip([f"{p}_{axis}" for p in readers._CELEBA_POINTS for axis in "xy"], places))
     write_csv(folder / "list_landmarks_align_celeba.csv", image_id=names[:1], **points)
-    boxes = dict(x_1=95, y_1=71, width=226, height=313)  # of the picture before it was aligned
-    write_csv(folder / "list_bbox_celeba.csv", image_id=names[:1], **boxes)
     persons = "000001.jpg 2880\n000003.jpg 2937\n000004.jpg 2880\n"
     (folder / "identity_CelebA.txt").write_text(persons)
     celeba = catalog.collect(study).query("dataset == 'celeba'")
@@ -201,34 +176,6 @@ def test_what_celeba_tells(study, tree):
     assert tied == [["celeba/000004.jpg", "celeba/000001.jpg"]]
 
 
-def test_landmarks_are_named_as_the_simulator_names_them():
-    assert readers.LANDMARKS == [f"{point}_{axis}" for point in POINTS for axis in "xy"]
-
-
-def test_tie_quality():
-    def table(**ends):
-        names = [(f"insight/insight/00/{a}", f"wiki/wiki/00/{b}") for a, b in ends.items()]
-        return pd.DataFrame(names, columns=["path", "background"])
-
-    every = table(**dict(zip("abcde", "abcde")))
-    records = pd.concat(
-        [
-            every.assign(generator="insight")[["path", "generator"]],
-            pd.DataFrame({"path": every["background"], "generator": "real"}),
-        ]
-    )
-    # The photograph z was rejected: e cannot be tied to it.
-    truth, found = table(a="b", b="a", c="d", d="e", e="z"), table(a="b", b="a", c="d", e="c")
-    found = found.assign(distance=[0.1, 0.2, 0.3, 0.6], margin=[0.5, 0.4, 0.3, 0.01])
-    quality = ties.tie_quality(found, records, truth)
-    assert quality["distance, median"] == pytest.approx(0.25) and quality["margin, min"] == 0.01
-    assert quality["mutual"] == 0.5 and quality["recall"] == 0.75 and quality["precision"] == 0.75
-    unknown = ties.tie_quality(found, records, truth[:0])
-    assert unknown.equals(quality.drop(["recall", "precision"]))
-    assert ties.tie_quality(found[:0], records, truth)["recall"] == 0
-    assert ties.tie_quality(found[:0], records[:0], truth[:0]).empty
-
-
 def test_splits_are_by_group():
     rng = np.random.default_rng(1)
     persons = [f"p{n}" if n else "" for n in rng.integers(0, 400, 2000)]
@@ -240,7 +187,7 @@ def test_splits_are_by_group():
         return split[split[name] != ""].groupby(name)["split"].nunique().max()
 
     assert splits_of("group") == 1 and splits_of("person") > 1
-    records["group"] = ties.tie_groups(records["group"], ties.person_ties(records).to_numpy())
+    records["group"] = ties.tie_groups(records["group"], ties.person_ties(records).to_numpy(), 2000)
     assert splits_of("group") == splits_of("person") == 1
 
 
@@ -259,7 +206,7 @@ def test_adding_files_moves_no_other_file():
         assert before.equals(whole[before.index])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_label_is_split_in_the_same_shares(seed):
     """5,000 groups a label: the standard deviation of a share is at most 0.006."""
     labels = np.repeat(["real", "fake"], 5000)
@@ -270,27 +217,8 @@ def test_every_label_is_split_in_the_same_shares(seed):
     assert np.abs(shares[["train", "valid", "test"]] - [0.8, 0.1, 0.1]).max(axis=None) < 0.02
     other = catalog.assign_splits(records, seed + 1)
     assert (split["split"] != other["split"]).any()
-
-
-def test_a_group_follows_its_sources_split():
-    records = pd.DataFrame({"group": ["a", "a", "b"], "split": ["test", "", ""]})
-    assert catalog.assign_splits(records, 0)["split"].tolist()[:2] == ["test", "test"]
-
-
-def test_person_ties():
-    persons, groups = ["A", "A", "", "", "B", "A"], ["1", "2", "3", "4", "5", "1"]
-    records = pd.DataFrame({"person": persons, "group": groups})
-    assert ties.person_ties(records).to_numpy().tolist() == [["2", "1"]]
-
-
-def test_a_torn_swap_is_left_out_and_listed():
-    splits = ["train", "train", "test", "test"]
-    records = pd.DataFrame({"path": list("abcd"), "group": list("wxyz"), "split": splits})
-    tied = pd.DataFrame({"path": ["a", "c"], "background": ["b", "b"]})
-    assert ties.swap_pairs(records, tied).to_numpy().tolist() == [["w", "x"], ["y", "x"]]
-    kept, lost = ties.drop_torn_swaps(records.assign(label="fake"), tied)
-    assert kept["path"].tolist() == ["a", "b", "d"] and lost["path"].tolist() == ["c"]
-    assert "another split" in lost["reason"].item()
+    records.loc[:1, "group"], records.loc[0, "split"] = "one", "test"  # of its source
+    assert catalog.assign_splits(records, seed)["split"].tolist()[:2] == ["test", "test"]
 
 
 def test_samples_show_the_same_photographs_in_every_row(records):
@@ -298,20 +226,6 @@ def test_samples_show_the_same_photographs_in_every_row(records):
     assert shown.groupby("source").size().eq(3).all() and shown["source"].nunique() == 7
     rows = shown[shown["group"].str.startswith("wiki/")].groupby("source")["group"].apply(tuple)
     assert rows.nunique() == 1
-
-
-def test_tasks_and_what_the_controlled_protocol_replays(study, records):
-    table = catalog.tasks(records, study)
-    assert set(table["test_set"]) == {"inpainting", "text2img", "insight", "gan140k"}
-    assert set(table.loc[table["test_set"] != "inpainting", "split"]) == {"test"}
-    replayed = table.groupby(["test_set", "label"])["num_jpeg"].unique().map(list).to_dict()
-    expected = {"inpainting": (2, 0), "text2img": (1, 0), "insight": (2, 0), "gan140k": (1, 1)}
-    for test_set, (real, fake) in expected.items():
-        assert replayed[test_set, "real"] == [real] and replayed[test_set, "fake"] == [fake]
-    squashed = table.groupby("test_set")["squashed"].unique().map(list).to_dict()
-    assert squashed == {
-        "inpainting": [True], "insight": [True], "text2img": [False], "gan140k": [False]
-    }  # fmt: skip
 
 
 def test_what_is_not_trained_on_is_tested(study, records):
@@ -385,17 +299,17 @@ def test_manifest(manifest_study, tmp_path):
     assert records == [["a.jpg", "real", "d/g"], ["b.jpg", "fake", "d/g"]]
 
 
-OTHERS = "fakes of mygan and photographs of mine.*trains on 'gan' and knows .*'gan' with .*'d'"
-
-
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"label": ["real", "real"]}, "no fake picture"),
-        ({"label": ["real", "Fake"]}, "label must be one of fake, real, found 'Fake'"),
-        ({"generator": ["real", "mygan"], "dataset": "mine"}, OTHERS),
+        ({"label": ["real", "Fake"]}, "label must be one of .*found .'Fake'"),
+        (
+            {"generator": ["real", "mygan"], "dataset": "mine"},
+            "fakes of {'mygan'} and photographs of {'mine'}.*trains on 'gan'.*{'gan': 'd'}",
+        ),
         ({"path": ["a.jpg", "c.jpg"]}, "1 of 2 files that do not exist.*c.jpg"),
-        ({"split": ["train", "dev"]}, "split must be one of .*found 'dev'"),
+        ({"split": ["train", "dev"]}, "split must be one of .*found .'dev'"),
     ],
 )
 def test_a_bad_manifest(changes, message, manifest_study, tmp_path):
@@ -406,10 +320,7 @@ def test_a_bad_manifest(changes, message, manifest_study, tmp_path):
 
 @pytest.mark.parametrize(
     "header, message",
-    [
-        ("path,label", "lacks the columns generator, dataset, group"),
-        ("path,label,generator,dataset,group", "0 files"),
-    ],
+    [("path,label", "lacks the columns"), ("path,label,generator,dataset,group", "0 files")],
 )
 def test_a_manifest_without_columns_or_rows(header, message, manifest_study, tmp_path):
     (tmp_path / "manifest.csv").write_text(f"{header}\n")
@@ -419,12 +330,10 @@ def test_a_manifest_without_columns_or_rows(header, message, manifest_study, tmp
 
 def test_records_of_another_manifest_are_noticed(manifest_study, tmp_path, monkeypatch):
     write_manifest(tmp_path)
-    records = catalog.collect(manifest_study)
-    catalog.save(manifest_study, records, pd.DataFrame({"path": []}))
+    catalog.save(manifest_study, catalog.collect(manifest_study), pd.DataFrame({"path": []}))
     assert len(catalog.load(manifest_study)) == 2
     write_manifest(tmp_path, group=["g", "h"])
-    message = "manifest.csv changed after .*01_data_download.ipynb again"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="manifest.csv changed after .*01_data_download.ipynb"):
         catalog.load(manifest_study)
     monkeypatch.delenv("FACES")  # where the pictures are gone, their records still serve the tables
     assert len(catalog.load(manifest_study)) == 2

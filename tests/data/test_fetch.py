@@ -5,38 +5,32 @@ import errno
 import hashlib
 import io
 import json
+import multiprocessing.forkserver
 import os
 import random
 import shutil
 import signal
-import stat
-import struct
-import subprocess
 import sys
 import tarfile
 import tempfile
-import time
+import threading
 import types
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
-import datasets
-import numpy as np
-import pandas as pd
 import pytest
-from faulty_server import PERMANENT, TRANSIENT, FaultyServer
+from faulty_server import PERMANENT, TRANSIENT, FaultyServer, fetch_and_die
 
-from src import config
-from src.data import archives, catalog, copies, readers, transfer
+from src.data import archives, transfer
 from src.data.archives import MARKER, extract
-from src.data.fetch import _Progress, fetch_archives
+from src.data.fetch import fetch_archives
 from src.data.sources import CELEBA, GAN140K, MIRROR, SOURCES, RemoteFile
 from src.files import DeliveryError, digest_of
 
-HASTY = {"_TIMEOUTS": (2, 0.15), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
+HASTY = {"_TIMEOUTS": (2, 0.3), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
 UNKNOWN = {"num_bytes": None, "digest": None}  # what no publisher says of a file
 
 
@@ -49,24 +43,23 @@ def make_tree(name, seed=1, num_files=12):
     }
 
 
-def make_zip(tree, compression=zipfile.ZIP_DEFLATED):
+def make_zip(tree):
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", compression) as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in tree.items():
-            info = zipfile.ZipInfo(path) if isinstance(path, str) else path
-            archive.writestr(info, content, compression)
+            archive.writestr(path, content)
     return target.getvalue()
 
 
-def make_tar(*members, tree=None):
-    """From a tree, or from triples: name, content or target of a link, type."""
+def make_tar(tree, kind=tarfile.REGTYPE):
+    """Of files, folders (whose names end with a slash), or what else tar knows."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
-        for name, content, kind in members or [(*file, tarfile.REGTYPE) for file in tree.items()]:
-            info = tarfile.TarInfo(name)
-            info.type = kind
+        for path, content in tree.items():
+            info = tarfile.TarInfo(path)
+            info.type = tarfile.DIRTYPE if path.endswith("/") else kind
             if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
-                info.linkname, content = content, b""
+                info.linkname, content = content.decode(), b""
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return target.getvalue()
@@ -153,7 +146,7 @@ def test_sources_are_complete():
 
 def test_faults_at_random(server, many_files):
     """Each delivery is complete or absent with a reason, and an honest server mends them all."""
-    chance, deck, quiet, outcomes = random.Random(7), [], False, {"whole": 0, "failed": 0}
+    chance, deck, quiet, outcomes = random.Random(7), [], False, Counter()
     names = ("wiki", "inpainting", "insight", "wiki_crop")
     trees = {name: make_tree(name, seed) for seed, name in enumerate(names)}
 
@@ -167,41 +160,32 @@ def test_faults_at_random(server, many_files):
 
     server.plan, server.randint = plan, chance.randint
     files = [remote(server, name, make_zip(trees[name])) for name in names[:3]]
-    tar = make_tar(tree=trees["wiki_crop"])
+    tar = make_tar(trees["wiki_crop"])
     files.append(remote(server, "wiki_crop", tar, "wiki_crop.tar", "md5", num_bytes=None))
-    for trial in range(34):
+    for trial in range(16):
         archives, raw = many_files / f"{trial}/archives", many_files / f"{trial}/raw"
         for quiet in (False, True):
             for file, delivery in zip(files, fetch_archives(files, archives, raw), strict=True):
                 archive = archives / file.archive
+                outcomes[quiet, delivery.folder is not None] += 1
                 if delivery.folder:
-                    assert delivery.problem == ""
-                    assert read_tree(delivery.folder) == trees[file.name]
+                    assert delivery.problem == "" and read_tree(delivery.folder) == trees[file.name]
                     assert archive.read_bytes() == server.files[file.archive]
-                    outcomes["whole"] += not quiet
                 else:
-                    assert not quiet and delivery.problem.startswith(file.name), delivery.problem
+                    assert delivery.problem.startswith(file.name)
                     assert str(archives) in delivery.problem
                     assert not (raw / file.name).exists() and not archive.exists()
-                    outcomes["failed"] += 1
         assert everything(archives) == sorted(file.archive for file in files)
     faults = [fault for *_, fault in server.requests if fault]
-    assert len(faults) >= 200 and set(faults) == {*TRANSIENT, *PERMANENT}
-    assert outcomes["whole"] >= 20 and outcomes["failed"] >= 5, outcomes
+    assert len(faults) >= 100 and set(faults) == {*TRANSIENT, *PERMANENT}
+    assert outcomes[False, True] >= 10 and outcomes[False, False] >= 5 and not outcomes[True, False]
 
 
-@pytest.mark.parametrize(
-    ("faults", "known"),
-    [*(([fault], {}) for fault in TRANSIENT)]
-    + [
-        (["cut", "ignore_range"], {}),
-        (["cut", "wrong_range"], {}),
-        (["cut", "wrong_range"], UNKNOWN),
-    ],
-)
-def test_one_fault_of_each_kind(server, places, faults, known):
-    """One fault, then honest answers: the file arrives, also where no hash would tell."""
-    server.faults = list(faults)
+@pytest.mark.parametrize("second", ["ignore_range", "wrong_range"])
+@pytest.mark.parametrize("known", [{}, UNKNOWN])
+def test_a_wrong_rest_is_not_taken(server, places, second, known):
+    """Also where no hash would tell."""
+    server.faults = ["cut", second]
     assert read_tree(fetch_one(remote(server, **known), *places).folder) == TREE
     assert not server.faults
 
@@ -209,25 +193,26 @@ def test_one_fault_of_each_kind(server, places, faults, known):
 def test_going_on_asks_only_for_the_rest(server, places):
     server.faults = ["cut"] * 4
     fetch_one(remote(server), *places)
-    assert [wanted != "" for _, wanted, _ in server.requests] == [False, True, True, True, True]
-    assert server.num_bytes < len(ZIP) + 4 * transfer._CHUNK_BYTES
+    asked = [int(wanted.strip("bytes=-") or 0) for _, wanted, _ in server.requests]
+    for before, now in zip(asked, asked[1:]):  # each brought half of what was missing
+        assert now == pytest.approx((before + len(ZIP)) / 2, abs=transfer._CHUNK_BYTES)
 
 
 def test_a_changed_file_is_not_glued_together(server, places, monkeypatch):
     """The first half of one version is never continued with the second half of another."""
-    file = remote(server, "wiki", make_tar(tree=TREE), "wiki.tar", **UNKNOWN)
+    file = remote(server, "wiki", make_tar(TREE), "wiki.tar", **UNKNOWN)
     server.faults, new = ["cut"], make_tree("wiki", 2)
     with monkeypatch.context() as impatient, pytest.raises(DeliveryError, match="1 times in a row"):
         impatient.setattr(transfer, "_NUM_ATTEMPTS", 1)
         fetch_one(file, *places)
-    server.files["wiki.tar"] = make_tar(tree=new)
+    server.files["wiki.tar"] = make_tar(new)
     assert read_tree(fetch_one(file, *places).folder) == new
     assert server.requests[-1][1].startswith("bytes=")
 
 
 @pytest.mark.parametrize(
     ("fault", "words", "num_requests"),
-    [(fault, f"refuses the file: HTTP {fault}", 1) for fault in PERMANENT]
+    [(fault, f"cannot be used: HTTPError: {fault}", 1) for fault in PERMANENT]
     + [("wrong_byte", "twice: hash sha256:.* received, sha256:.* expected; nothing was kept", 2)],
 )
 def test_refusals_say_what_to_do(server, places, fault, words, num_requests):
@@ -253,16 +238,15 @@ def test_without_internet_the_rest_goes_on(server, places):
     ("asked", "waited"),
     [("0", 0), ("7", 7), ("100000", 30), ("date", 20), ("nonsense", 0), ("-5", 0)],
 )
-def test_retry_after(server, places, monkeypatch, asked, waited):
-    waits = []
-    monkeypatch.setattr(_Progress, "wait", lambda self, seconds=0: waits.append(seconds))
+def test_retry_after(server, tmp_path, monkeypatch, asked, waited):
     if asked == "date":
         asked = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=20), usegmt=True)
     server.retry_after, server.faults = asked, ["503"]
     monkeypatch.setattr(transfer, "_BACKOFF", 0)
     monkeypatch.setattr(transfer, "_LONGEST_WAIT", 30)
-    fetch_one(remote(server), *places)
-    assert max(waits) == pytest.approx(waited, abs=2)
+    file, waits, sizes = remote(server), [], []
+    transfer.receive(file, file.url, tmp_path / "wiki.zip", sizes.append, waits.append)
+    assert max(waits) == pytest.approx(waited, abs=2) and sum(sizes) == len(ZIP)
 
 
 # --- Disk
@@ -281,19 +265,13 @@ def test_too_little_space_is_said_before_any_request(server, places, monkeypatch
     assert all(delivery.folder for delivery in fetch_archives(files, *places))
 
 
-def test_space_for_a_file_of_unknown_size(server, places, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=10))
-    with pytest.raises(DeliveryError, match="wiki.zip: 36,244 bytes are needed .* 10 are free"):
-        fetch_one(remote(server, **UNKNOWN), *places)
-
-
 @pytest.mark.parametrize(("victim", "module"), [(".part", transfer), (".jpg", archives)])
 def test_full_disk_while_writing(server, places, monkeypatch, victim, module):
-    def full(path, mode="r", **options):
-        if str(path).endswith(victim) and "r" not in mode:
+    def full(path, mode="r"):
+        if str(path).endswith(victim):
             Path(path).touch()
             raise OSError(errno.ENOSPC, "No space left on device")
-        return open(path, mode, **options)
+        return open(path, mode)
 
     monkeypatch.setattr(module, "open", full, raising=False)
     with pytest.raises(DeliveryError, match="is full. Make room"):
@@ -341,23 +319,15 @@ def test_what_was_put_there_by_hand_is_used(server, places):
     assert read_tree(delivery.folder) == {"wiki/1.jpg": b"mine"} and server.requests == []
 
 
-def test_interrupt_stops_all_and_keeps_the_parts(server, places, monkeypatch):
-    names, at, seen = ("wiki", "insight", "text2img"), _Progress.at, []
+def test_interrupt_stops_all_and_keeps_the_parts(server, places):
+    names = ("wiki", "insight", "text2img")
     files = [remote(server, name, make_zip(make_tree(name, 1, 60))) for name in names]
-    server.pause = 0.001
-
-    def interrupted(self, file, size, total):
-        at(self, file, size, total)
-        seen.append(file)
-        if len(seen) == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(_Progress, "at", interrupted)
+    server.pause = 0.01
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         fetch_archives(files, *places)
     assert not any((places[1] / file.name).exists() for file in files)
     assert any(path.suffix == ".part" for path in places[0].iterdir())
-    monkeypatch.undo()
     server.pause = 0
     assert all(delivery.folder for delivery in fetch_archives(files, *places))
 
@@ -381,26 +351,16 @@ def test_proxies_are_respected_but_not_for_oneself(server, places, monkeypatch):
     assert fetch_one(remote(server, "insight"), *places).folder
 
 
-ON_KAGGLE = RemoteFile(
-    "gan140k", "faces-set.zip", "http://127.0.0.1:9/x", kaggle="somebody/faces-set"
-)
-
-
-@pytest.fixture
-def mounted(tmp_path, monkeypatch):
-    """A dataset as `kagglehub` delivers it."""
-    folder = tmp_path / "input" / "faces-set"
-    (folder / "train" / "real").mkdir(parents=True)
-    (folder / "train" / "real" / "1.jpg").write_bytes(b"x")
-    folders = {"somebody/faces-set": str(folder)}
+def test_what_kagglehub_delivers_is_used_in_place(places, tmp_path, monkeypatch):
+    mounted = tmp_path / "input" / "faces-set"
+    (mounted / "train" / "real").mkdir(parents=True)
+    (mounted / "train" / "real" / "1.jpg").write_bytes(b"x")
+    folders = {"somebody/faces-set": str(mounted)}
     hub = types.SimpleNamespace(dataset_download=folders.pop)  # it is asked once
     monkeypatch.setitem(sys.modules, "kagglehub", hub)
-    return folder
-
-
-def test_what_kagglehub_delivers_is_used_in_place(places, tmp_path, mounted):
     expected = (("*train/real/*.jpg", 1), ("*train/fake/*.jpg", 1))
-    file = dataclasses.replace(ON_KAGGLE, expected=expected)
+    facts = dict(kaggle="somebody/faces-set", expected=expected)
+    file = RemoteFile("gan140k", "faces-set.zip", "http://127.0.0.1:9/x", **facts)
     for _ in range(2):
         delivery = fetch_one(file, *places)
         assert delivery.status == "used in place" and delivery.folder == places[1] / "gan140k"
@@ -411,18 +371,10 @@ def test_what_kagglehub_delivers_is_used_in_place(places, tmp_path, mounted):
         fetch_one(file, *places)
 
 
-def test_a_folder_that_cannot_be_linked_is_an_error(places, mounted, monkeypatch):
-    def refused(*_, **__):
-        raise OSError(1314, "A required privilege is not held by the client")
-
-    monkeypatch.setattr(Path, "symlink_to", refused)
-    with pytest.raises(DeliveryError, match="faces-set, but no link .*raw/gan140k.*Developer Mode"):
-        fetch_one(ON_KAGGLE, *places)
-
-
 def test_without_kagglehub_the_public_address_or_the_steps(server, places, monkeypatch):
     server.files["faces-set"] = ZIP
-    file = dataclasses.replace(ON_KAGGLE, url=f"{server.url}/api/faces-set")
+    url = f"{server.url}/api/faces-set"
+    file = RemoteFile("gan140k", "faces-set.zip", url, kaggle="somebody/faces-set")
     assert read_tree(fetch_one(file, *places).folder) == TREE
     assert everything(places[0]) == ["faces-set.zip"]
 
@@ -432,208 +384,52 @@ def test_without_kagglehub_the_public_address_or_the_steps(server, places, monke
     monkeypatch.setitem(sys.modules, "kagglehub", types.SimpleNamespace(dataset_download=refused))
     url, page = f"{server.url}/gone", "https://example.org/m"
     gated = dataclasses.replace(CELEBA, name="gated", url=url, page=page)
-    steps = f"HTTP 404.*please sign in.*{page}.*kagglehub.login"
+    steps = f"404.*please sign in.*{page}.*kagglehub.login"
     copy = "take_copy.study, 'gated', 'flwrlabs/celeba'.*'nielsr/CelebA-faces'"
     with pytest.raises(DeliveryError, match=f"{steps}.*{copy}"):
         fetch_one(gated, *places)
 
 
-# --- Copies on Hugging Face
-
-PICTURES = [
-    kind + random.Random(n).randbytes(40)
-    for n, kind in enumerate([b"\xff\xd8", b"\xff\xd8", b"\x89PNG"] * 2)
-]
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path / "home")
-    return dataclasses.replace(config.get_study("tiny"), name="made")
-
-
-def copy_of(folder, splits=("train", "validation", "test"), **columns):
-    """The same rows as every split of a parquet folder, from `name=(values, type)`."""
-    features = {name: feature for name, (_, feature) in columns.items()}
-    values = {name: values for name, (values, _) in columns.items()}
-    values["image"] = [{"bytes": content, "path": None} for content in PICTURES]
-    features = datasets.Features({"image": datasets.Image(), **features})
-    table = datasets.Dataset.from_dict(values, features=features)
-    (folder / "hub").mkdir()
-    for split in splits:
-        table.to_parquet(folder / "hub" / f"{split}-00000-of-00001.parquet")
-    cache = str(folder / "cache")
-    return datasets.load_dataset("parquet", data_dir=str(folder / "hub"), cache_dir=cache)
-
-
-@pytest.mark.parametrize(
-    ("names", "flipped"), [(["real", "fake"], True), (["Fake", "Real"], False)]
-)
-def test_a_copy_of_the_140k_is_read_by_name(study, tmp_path, names, flipped):
-    """The hub's copy has real = 0 where Kaggle has real = 1: nothing but the names decides."""
-    numbers = [0, 1, 0, 1, 1, 0]
-    tables = copy_of(
-        tmp_path,
-        label=(numbers, datasets.ClassLabel(names=names)),
-        generator=(numbers, datasets.ClassLabel(names=["Real", "StyleGAN"])),
-    )
-    delivery = copies.take_copy(study, "gan140k", tables)
-    assert delivery.status == "copied" and delivery.num_files == 18 + 3
-    assert ("other way round" in delivery.problem) == flipped
-    assert "6 pictures are PNG" in delivery.problem
-    records = catalog.collect(study)  # which holds the folders' names against the CSV files
-    assert records.groupby(["split", "label"]).size().tolist() == [3] * 6
-    for record, file in zip(records.itertuples(), catalog.files(study, records)):
-        assert file.read_bytes() == PICTURES[int(file.stem)]
-        assert names[numbers[int(file.stem)]].lower() == record.label == file.parent.name
-    table = pd.read_csv(delivery.folder / "valid.csv")
-    assert (table["label"] == (table["label_str"] == "real")).all()  # as Kaggle writes them
-    expected = tuple((pattern, 3 if "/" in pattern else 1) for pattern, _ in GAN140K.expected)
-    file = dataclasses.replace(GAN140K, expected=expected)
-    again = fetch_one(file, study.data / "archives", study.data / "raw")
-    assert again.status == "used in place" and ".csv" not in again.problem
-    pattern = f"*train/{names[0].lower()}/*.jpg"
-    assert f"1 files like {pattern} where 3" in again.problem  # the others are PNG
-
-
-def test_a_copy_of_celeba_keeps_persons_and_attributes(study, tmp_path):
-    male, persons = [True, False, True, True, False, False], [7, 8, 7, 9, 8, 10]
-    known = {"Male": (male, datasets.Value("bool")), "Smiling": (male, datasets.Value("bool"))}
-    known["celeb_id"] = (persons, datasets.Value("int64"))
-    delivery = copies.take_copy(study, "celeba", copy_of(tmp_path, **known))
-    assert "partition" not in delivery.problem and "persons" not in delivery.problem
-    celeba = readers.celeba(study.data / "raw")
-    assert celeba.groupby("split").size().to_dict() == {"test": 6, "train": 6, "valid": 6}
-    train = celeba[celeba["split"] == "train"]
-    assert train["person"].tolist() == [f"celeba/{number}" for number in persons]
-    assert (train["gender"] == np.where(male, "male", "female")).all()
-    assert len(pd.read_csv(delivery.folder / "list_attr_celeba.csv").columns) == 3
-
-
-def test_a_copy_of_pictures_only(study, tmp_path):
-    tables = copy_of(tmp_path, ["train"])
-    delivery = copies.take_copy(study, "celeba", tables)
-    assert "no partition" in delivery.problem and "no persons" in delivery.problem
-    celeba = readers.celeba(study.data / "raw")
-    assert len(celeba) == 6 and (celeba[["split", "person", "gender"]] == "").all(axis=None)
-    with pytest.raises(DeliveryError, match="holds files already"):
-        copies.take_copy(study, "celeba", tables["train"])
-    shutil.rmtree(delivery.folder)
-    delivery.folder.symlink_to(tmp_path / "gone")  # what is left of a mounted folder
-    assert copies.take_copy(study, "celeba", tables["train"]).num_files == 6
-
-
-def test_copies_that_cannot_be_taken(study, tmp_path, monkeypatch):
-    def refused(name):
-        raise ConnectionError(f"Couldn't reach {name}")
-
-    monkeypatch.setattr(datasets, "load_dataset", refused)
-    with pytest.raises(DeliveryError, match="flwrlabs/celeba cannot be fetched .ConnectionError"):
-        copies.take_copy(study, "celeba", "flwrlabs/celeba")
-    with pytest.raises(ValueError, match="copies of gan140k and celeba; received 'wiki'"):
-        copies.take_copy(study, "wiki", None)
-    table = datasets.Dataset.from_dict({"image": []})
-    with pytest.raises(ValueError, match="splits .'other'.; expected are train, valid, test"):
-        copies.take_copy(study, "celeba", {"other": table})
-
-
-@pytest.mark.parametrize(
-    ("labels", "feature", "message"),
-    [
-        ([0, 1] * 3, datasets.Value("int64"), "must be a ClassLabel with the names 'real'"),
-        ([0, 1] * 3, datasets.ClassLabel(names=["0", "1"]), "must be a ClassLabel with the names"),
-        ([0] * 5 + [None], datasets.ClassLabel(names=["real", "fake"]), "Row 5 .* label None"),
-    ],
-)
-def test_a_copy_whose_labels_cannot_be_told_leaves_nothing(
-    study, tmp_path, labels, feature, message
-):
-    tables = copy_of(tmp_path, ["train"], label=(labels, feature))
-    with pytest.raises(ValueError, match=message):
-        copies.take_copy(study, "gan140k", tables)
-    assert everything(study.data / "raw") == []
-
-
 # --- Hostile and damaged archives
 
 
-def patched(content, old, new):
-    """Bytes with a replacement of equal length."""
-    assert old in content and len(old) == len(new)
-    return content.replace(old, new)
-
-
-def of_size(content, size, told):
-    """A zip of one member that tells another size than it has."""
-    return patched(make_zip({"a": content}), struct.pack("<I", size), struct.pack("<I", told))
-
-
-def zip_with_mode(mode):
-    info = zipfile.ZipInfo("name")
-    info.external_attr = mode << 16
-    return make_zip({info: b"/etc/passwd"})
-
-
-def flagged(offset_local, offset_central, value):
-    """A stored one-file zip with a 16-bit field of both headers set."""
-    content = bytearray(make_zip({"a.jpg": b"content"}, zipfile.ZIP_STORED))
-    struct.pack_into("<H", content, content.index(b"PK\x03\x04") + offset_local, value)
-    struct.pack_into("<H", content, content.index(b"PK\x01\x02") + offset_central, value)
+def spoiled(place, value):
+    """A zip of one member, with one byte of its entry in the directory changed."""
+    content = bytearray(make_zip({"a": b"0123456789" * 100}))
+    content[content.index(b"PK\1\2") + place] = value
     return bytes(content)
 
 
-NAMES = {
-    "climbs out": "../evil.txt",
-    "climbs out later": "a/../../evil.txt",
-    "absolute": "/evil.txt",
-    "drive": "C:/evil.txt",
-    "drive without slash": "C:evil.txt",
-    "backslashes": "a\\..\\..\\evil.txt",
-    "share": "\\\\host\\share\\evil.txt",
-    "stream": "a.jpg:evil",
-    "control character": "evil\n.txt",
-    "device name": "a/NUL.txt",
-    "trailing dot": "evil.",
-    "long part": "a" * 300,
-    "long path": "/".join(["a" * 200] * 7),
-    "deep": "a/" * 40 + "b",
-    "the marker": ".complete.json",
-}
+def twice(make):
+    """An archive that holds a name two times."""
+    return make({"a1": b"1", "a2": b"2"}).replace(b"a2", b"a1")
+
+
 TREES = {
-    "case trick": {"a/B.jpg": b"1", "A/b.jpg": b"2"},
-    "accent trick": {"\u00e9.jpg": b"1", "e\u0301.jpg": b"2"},
+    "climbs out": {"../evil.txt": b"evil"},
+    "climbs out later": {"a/../../evil.txt": b"evil"},
+    "absolute": {"/evil.txt": b"evil"},
     "file is folder": {"a": b"1", "a/b": b"2"},
     "folder is file": {"a/b": b"2", "a": b"1"},
     "expands too far": {"a": bytes(600_000), "b": bytes(600_000)},
-    "too many": {str(i): b"" for i in range(200)},
-} | {kind: {name: b"evil"} for kind, name in NAMES.items()}
+    "too many": {f"{i}/": b"" for i in range(200)},
+}
 HOSTILE = {f"zip: {kind}": make_zip(tree) for kind, tree in TREES.items()}
-HOSTILE |= {f"tar: {kind}": make_tar(tree=tree) for kind, tree in TREES.items()}
+HOSTILE |= {f"tar: {kind}": make_tar(tree) for kind, tree in TREES.items()}
 HOSTILE |= {
-    "zip: NUL": patched(make_zip({"good.jpgX../evil": b"evil"}), b"good.jpgX", b"good.jpg\0"),
-    "zip: link": zip_with_mode(stat.S_IFLNK | 0o777),
-    "zip: fifo": zip_with_mode(stat.S_IFIFO | 0o644),
-    "zip: device": zip_with_mode(stat.S_IFCHR | 0o644),
-    "zip: twice": patched(make_zip({"a1": b"1", "a2": b"2"}), b"a2", b"a1"),
-    "zip: encrypted": flagged(6, 8, 0x1),
-    "zip: unknown compression": flagged(8, 10, 99),
-    "zip: wrong checksum": patched(flagged(6, 8, 0), b"content", b"contend"),
-    "zip: understated size": of_size(bytes(50_000), 50_000, 10),
-    "zip: overstated size": of_size(bytes(1000), 1000, 9000),
+    "zip: twice": twice(make_zip),
+    "zip: encrypted": spoiled(8, 1),
+    "zip: unknown compression": spoiled(10, 99),
+    "zip: wrong checksum": spoiled(16, 1),
+    "zip: understated size": spoiled(25, 0),
     "zip: truncated": ZIP[:-30],
     "zip: a web page": b"<html>Please sign in</html>",
-    "tar: link": make_tar(("link", "/etc", tarfile.SYMTYPE)),
-    "tar: through a link": make_tar(
-        ("a", "../..", tarfile.SYMTYPE), ("a/evil", b"evil", tarfile.REGTYPE)
-    ),
-    "tar: hard link": make_tar(("link", "/etc/passwd", tarfile.LNKTYPE)),
-    "tar: fifo": make_tar(("fifo", b"", tarfile.FIFOTYPE)),
-    "tar: device": make_tar(("device", b"", tarfile.CHRTYPE)),
-    "tar: twice": make_tar(tree={"a": b"1", "./a": b"2"}),
-    "tar: no name": make_tar(tree={".": b"1"}),
-    "tar: too many folders": make_tar(*((str(i), b"", tarfile.DIRTYPE) for i in range(200))),
-    "tar: truncated": make_tar(tree=TREE)[:9000],
-    "tar: damaged header": patched(make_tar(tree={"a": b"1", "bb": b"2"}), b"bb\0", b"cc\0"),
+    "tar: link": make_tar({"link": b"/etc"}, tarfile.SYMTYPE),
+    "tar: hard link": make_tar({"link": b"/etc/passwd"}, tarfile.LNKTYPE),
+    "tar: fifo": make_tar({"fifo": b""}, tarfile.FIFOTYPE),
+    "tar: device": make_tar({"device": b""}, tarfile.CHRTYPE),
+    "tar: twice": make_tar({"a": b"1", "./a": b"2"}),
+    "tar: truncated": make_tar(TREE)[:9000],
     "tar: a web page": b"<html>Please sign in</html>",
     "gz: not supported": b"\x1f\x8b",
 }
@@ -651,7 +447,7 @@ def test_hostile_archives_write_nothing_anywhere(kind, tmp_path, small_limits):
     archive.parent.mkdir(parents=True)
     archive.write_bytes(HOSTILE[kind])
     before = everything(tmp_path)
-    with pytest.raises(DeliveryError, match="refused|damaged|only these"):
+    with pytest.raises(DeliveryError, match="archive.*refused|cannot be extracted|only these"):
         extract(archive, archive.parent / "tree")
     assert everything(tmp_path) == before
     assert not Path("/evil.txt").exists()
@@ -661,7 +457,7 @@ def test_hostile_archives_write_nothing_anywhere(kind, tmp_path, small_limits):
 def test_damaged_anywhere(many_files, small_limits, suffix):
     """Bytes changed at random, no known hash: the tree is complete or absent."""
     chance, tree, num_refused = random.Random(3), make_tree("a", 1, 5), 0
-    content = make_zip(tree) if suffix == ".zip" else make_tar(tree=tree)
+    content = make_zip(tree) if suffix == ".zip" else make_tar(tree)
     headers = [i for i in range(len(content)) if content[i : i + 2] in (b"PK", b"a/")]
     archive = many_files / f"archive{suffix}"
     for _ in range(60):
@@ -678,86 +474,46 @@ def test_damaged_anywhere(many_files, small_limits, suffix):
             num_refused += 1
         shutil.rmtree(many_files / "tree", ignore_errors=True)
         assert everything(many_files) == [archive.name]
-    assert num_refused > 20
+    assert num_refused > 10
 
 
-def test_harmless_oddities_are_extracted(tmp_path):
-    """Folders, a leading ./, empty files, names that are not ASCII or differ only in case."""
-    tree = {"a/1.jpg": b"2", "a/é.jpg": b"1", "a/empty": b""}
-    members = {name.replace("a/1", "A/1"): content for name, content in tree.items()}
-    files = [(f"./{name}", content, tarfile.REGTYPE) for name, content in members.items()]
-    folders = [("./", b"", tarfile.DIRTYPE), ("./a", b"", tarfile.DIRTYPE)]
-    (tmp_path / "x.tar").write_bytes(make_tar(*folders, *files))
-    (tmp_path / "x.zip").write_bytes(make_zip({"a/": b""} | members))
-    for name in ("x.tar", "x.zip"):
-        extract(tmp_path / name, tmp_path / "tree")
-        found = read_tree(tmp_path / "tree")  # macOS merges the folders "A" and "a"
-        assert {name.lower(): content for name, content in found.items()} == tree
-        marker = json.loads((tmp_path / "tree" / MARKER).read_text())
-        assert marker["num_files"] == 3 and marker["digest"] == digest_of(tmp_path / name)
+@pytest.mark.parametrize(("make", "suffix"), [(make_zip, "zip"), (make_tar, "tar")])
+def test_harmless_oddities_are_extracted(tmp_path, make, suffix):
+    """Folders, a leading ./, empty files, names that are not ASCII, a way through ".."."""
+    tree, archive = {"a/1.jpg": b"2", "a/é.jpg": b"1", "a/empty": b""}, tmp_path / f"x.{suffix}"
+    members = {f"./{name}": content for name, content in tree.items()}
+    archive.write_bytes(make({"./a/": b""} | members))
+    extract(archive, tmp_path / ".." / tmp_path.name / "tree")
+    assert read_tree(tmp_path / "tree") == tree
+    marker = json.loads((tmp_path / "tree" / MARKER).read_text())
+    assert marker["num_files"] == 3 and marker["digest"] == digest_of(archive)
 
 
-# --- Killed processes, two processes
-
-# Imports the module once and forks a child for each order, so that a kill costs milliseconds.
-# `kill_at` n: the child kills itself at its n-th operation on files, and so passes every state in
-# which a process can die.
-CHILD = """
-import json, os, signal, sys
-from pathlib import Path
-from src.data import fetch, sources, transfer
-transfer._BACKOFF, transfer._CHUNK_BYTES = 0.001, 512
-for line in sys.stdin:
-    order = json.loads(line)
-    children = []
-    for _ in range(order["num_children"]):
-        children.append(os.fork())
-        if not children[-1]:
-            events = 0
-            def count(event, arguments):
-                global events
-                opens = event == "open" and order["home"] in str(arguments[0])
-                if event.startswith(("os.", "shutil.", "fcntl.")) or opens:
-                    events += 1
-                    if events == order["kill_at"]:
-                        os.kill(os.getpid(), signal.SIGKILL)
-            sys.addaudithook(count)
-            code = 255
-            try:
-                home, file = Path(order["home"]), sources.RemoteFile(**order["file"])
-                [delivery] = fetch.fetch_archives([file], home / "archives", home / "raw")
-                code = min(events, 254) if delivery.folder else 255
-            finally:
-                os._exit(code)
-    print(json.dumps(children), flush=True)
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    print(json.dumps(statuses), flush=True)
-"""
+# --- Killed processes
 
 
 @pytest.fixture(scope="module")
-def fetch_in_child():
-    """Fetches one file in processes of their own."""
-    if not hasattr(os, "fork"):
+def process():
+    """Starts `fetch_and_die` in a process that is forked where its modules are loaded."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("needs fork")
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    parent = subprocess.Popen([sys.executable, "-c", CHILD], cwd=config.ROOT, **pipes)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["faulty_server"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        multiprocessing.forkserver.ensure_running()
 
-    def fetch(file, home, *, num_children=1, kill_at=0, kill_after=None):
-        """Exit codes: the number of operations on files, −9 if killed."""
-        order = {"file": dataclasses.asdict(file), "home": str(home)}
-        order |= {"num_children": num_children, "kill_at": kill_at}
-        parent.stdin.write(json.dumps(order) + "\n")
-        parent.stdin.flush()
-        pids = json.loads(parent.stdout.readline())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            os.kill(pids[0], signal.SIGKILL)
-        return json.loads(parent.stdout.readline())
+    def start(*arguments):
+        started = context.Process(target=fetch_and_die, args=arguments)
+        started.start()
+        return started
 
-    yield fetch
-    parent.stdin.close()
-    parent.wait(10)
+    return start
+
+
+def exit_code(process):
+    process.join()
+    return process.exitcode
 
 
 def check_after_kill(file, trees, home):
@@ -769,52 +525,33 @@ def check_after_kill(file, trees, home):
         assert digest_of(home / "archives" / file.archive) == file.digest
     delivery = fetch_one(file, home / "archives", home / "raw")
     assert read_tree(delivery.folder) == trees[-1] and delivery.problem == ""
-    left = [path for path in everything(home / "archives") if not path.startswith(".")]
-    assert left == [file.archive]
+    assert everything(home / "archives") == [file.archive]
     assert {path.name for path in (home / "raw").iterdir()} == {file.name, ".lock"}
 
 
-@pytest.mark.parametrize(("archive", "step"), [("wiki.zip", 1), ("wiki.tar", 4)])
-def test_killed_at_every_operation(fetch_in_child, server, many_files, archive, step):
+@pytest.mark.parametrize(
+    ("make", "archive", "step"), [(make_zip, "wiki.zip", 1), (make_tar, "wiki.tar", 4)]
+)
+def test_killed_at_every_operation(process, server, many_files, make, archive, step):
     """Before each operation on files, of download, extraction and replacement of an older tree."""
-    old, tree = make_tree("wiki", 1, 3), make_tree("wiki", 2, 6)
-    old_content, content = (
-        make_zip(tree) if archive == "wiki.zip" else make_tar(tree=tree) for tree in (old, tree)
-    )
-    old_file, file = (remote(server, "wiki", made, archive) for made in (old_content, content))
-    [num_operations] = fetch_in_child(file, many_files / "clean")
+    trees = make_tree("wiki", 1, 3), make_tree("wiki", 2, 6)
+    old, new = map(make, trees)
+    old_file, file = (remote(server, "wiki", content, archive) for content in (old, new))
+    num_operations = exit_code(process(file, many_files / "clean", 0))
     assert 40 < num_operations < 250
     for kill_at in range(1, num_operations + 1, step):
         home, older = many_files / str(kill_at), kill_at % 2 == 1
         if older:
-            server.files[archive] = old_content
+            server.files[archive] = old
             fetch_one(old_file, home / "archives", home / "raw")
             (home / "archives" / archive).unlink()
-            server.files[archive] = content
-        assert fetch_in_child(file, home, kill_at=kill_at) == [-signal.SIGKILL]
-        check_after_kill(file, [old, tree] if older else [tree], home)
+            server.files[archive] = new
+        assert exit_code(process(file, home, kill_at)) == -signal.SIGKILL
+        check_after_kill(file, trees if older else trees[1:], home)
 
 
-def test_killed_at_random_moments_of_a_download(fetch_in_child, server, many_files):
-    tree, chance, num_resumed = make_tree("wiki", 1, 20), random.Random(5), 0
-    file = remote(server, "wiki", make_zip(tree))
-    for trial in range(20):
-        server.pause = 0.002
-        fetch_in_child(file, many_files / str(trial), kill_after=chance.uniform(0.01, 0.1))
-        server.pause = 0
-        check_after_kill(file, [tree], many_files / str(trial))
-        num_resumed += server.requests[-1][1] != ""
-    assert num_resumed >= 5
-
-
-def test_processes_and_threads_at_once(fetch_in_child, server, tmp_path, places):
-    """One fetches it, the others wait."""
+def test_of_three_processes_one_fetches(process, server, tmp_path):
     file, server.pause = remote(server), 0.001
-    assert 0 < min(fetch_in_child(file, tmp_path / "home", num_children=3))
-    assert server.num_bytes == len(ZIP)
-    check_after_kill(file, [TREE], tmp_path / "home")
-    with ThreadPoolExecutor(3) as pool:
-        results = [pool.submit(fetch_one, file, *places) for _ in range(3)]
-    statuses = sorted(result.result().status for result in results)
-    assert statuses == ["already there", "already there", "extracted"]
-    assert server.num_bytes == 2 * len(ZIP)
+    started = [process(file, tmp_path, 0) for _ in range(3)]
+    assert {*map(exit_code, started)}.isdisjoint({255, 0, 1}) and len(server.requests) == 1
+    check_after_kill(file, [TREE], tmp_path)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from made_pictures import photograph, saved
 from PIL import Image, ImageDraw
+from scipy.spatial.distance import cosine
 
 from src.data import ties
 from src.pictures.steps import apply
@@ -68,13 +69,14 @@ def test_a_photograph_delivered_twice_has_no_margin(swaps):
     assert margin[0] == pytest.approx(0, abs=1e-6) and (margin[1:] > 0.1).all()
 
 
-def test_match_backgrounds_against_a_plain_loop(monkeypatch):
-    monkeypatch.setattr(ties, "_CHUNK", 3)
+def test_match_backgrounds_against_a_plain_loop():
     random = np.random.default_rng(0)
     swaps, photographs = (random.integers(0, 256, (n, 16, 16), dtype=np.uint8) for n in (7, 5))
     best, first, second = ties.match_backgrounds(swaps, photographs)
     for row, swap in enumerate(swaps):
-        distances = [1 - ties._descriptor(swap) @ ties._descriptor(other) for other in photographs]
+        distances = [
+            cosine(ties._descriptor(swap), ties._descriptor(other)) for other in photographs
+        ]
         assert best[row] == np.argmin(distances)
         np.testing.assert_allclose([first[row], second[row]], sorted(distances)[:2], rtol=1e-5)
 
@@ -93,7 +95,7 @@ def test_tie_groups_against_a_plain_search():
     random = np.random.default_rng(0)
     groups = random.permutation(np.repeat([f"g{i:02}" for i in range(40)], 3))
     pairs = [tuple(random.choice(groups, 2)) for _ in range(25)]
-    merged = ties.tie_groups(groups, pairs)
+    merged = ties.tie_groups(groups, pairs, max_size=40)
     names = {name: {name} for name in groups}
     for first, second in pairs:
         union = names[first] | names[second]
@@ -103,11 +105,9 @@ def test_tie_groups_against_a_plain_search():
 
 
 def test_tie_groups_at_the_edges():
-    assert ties.tie_groups(["b", "a"], []).tolist() == ["b", "a"]
-    assert ties.tie_groups([], []).tolist() == []
+    assert ties.tie_groups(["b", "a"], [], max_size=9).tolist() == ["b", "a"]
+    assert ties.tie_groups([], [], max_size=9).tolist() == []
     assert ties.tie_groups(["a", "a"], [("a", "a")], max_size=1).tolist() == ["a", "a"]
-    with pytest.raises(ValueError, match="1 tied groups.*'z'"):
-        ties.tie_groups(["a", "b"], [("a", "z")])
 
 
 @pytest.mark.parametrize("max_size, torn_share", [(1, 1), (20, 0.25), (100, 0.1), (3000, 0.001)])
@@ -115,10 +115,46 @@ def test_large_lumps_are_cut_at_few_ties(max_size, torn_share):
     random = np.random.default_rng(0)
     names = [f"{i:05}" for i in range(3000)]
     pairs = [(name, names[other]) for name, other in zip(names, random.integers(0, 3000, 3000))]
-    assert pd.Series(ties.tie_groups(names, pairs)).value_counts().iloc[0] > 1500  # by chance
+    free = ties.tie_groups(names, pairs, max_size=3000)
+    assert pd.Series(free).value_counts().iloc[0] > 1500  # by chance
     merged = ties.tie_groups(names, pairs, max_size=max_size)
     group_of = dict(zip(names, merged))
     kept = [(first, second) for first, second in pairs if group_of[first] == group_of[second]]
     assert pd.Series(merged).value_counts().iloc[0] <= max_size
     assert 1 - len(kept) / 3000 < torn_share
-    assert ties.tie_groups(names, kept).tolist() == merged.tolist()  # parts hang together
+    assert ties.tie_groups(names, kept, 3000).tolist() == merged.tolist()  # parts hang together
+
+
+def test_person_ties():
+    persons, groups = ["A", "A", "", "", "B", "A"], ["1", "2", "3", "4", "5", "1"]
+    records = pd.DataFrame({"person": persons, "group": groups})
+    assert ties.person_ties(records).to_numpy().tolist() == [["2", "1"]]
+
+
+def test_a_torn_swap_is_left_out_and_listed():
+    splits = ["train", "train", "test", "test"]
+    records = pd.DataFrame({"path": list("abcd"), "group": list("wxyz"), "split": splits})
+    tied = pd.DataFrame({"path": ["a", "c"], "background": ["b", "b"]})
+    assert ties.swap_pairs(records, tied).to_numpy().tolist() == [["w", "x"], ["y", "x"]]
+    kept, lost = ties.drop_torn_swaps(records.assign(label="fake"), tied)
+    assert kept["path"].tolist() == ["a", "b", "d"] and lost["path"].tolist() == ["c"]
+    assert "another split" in lost["reason"].item()
+
+
+def test_tie_quality():
+    def table(swaps, photographs):
+        paths = {"path": [f"insight/00/{a}" for a in swaps]}
+        return pd.DataFrame(paths | {"background": [f"wiki/00/{b}" for b in photographs]})
+
+    every = table("abcde", "abcde")
+    records = pd.DataFrame({"path": [*every["path"], *every["background"]]})
+    records["generator"] = ["insight"] * 5 + ["real"] * 5
+    # The photograph z was rejected: e cannot be tied to it.
+    truth, found = table("abcde", "badcz"), table("abce", "badc")
+    found = found.assign(distance=[0.1, 0.2, 0.3, 0.6], margin=[0.5, 0.4, 0.3, 0.01])
+    quality = ties.tie_quality(found, records, truth)
+    assert quality["distance, median"] == pytest.approx(0.25) and quality["margin, min"] == 0.01
+    assert quality["mutual"] == 0.5 and quality["recall"] == 0.75 and quality["precision"] == 0.75
+    unknown = ties.tie_quality(found, records, truth[:0])
+    assert unknown.equals(quality.drop(["recall", "precision"]))
+    assert ties.tie_quality(found[:0], records, truth)["recall"] == 0

@@ -259,9 +259,9 @@ def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
 def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypatch):
     seen = {}
 
-    def detect(files, cache, *, root, steps):
-        seen["steps"] = dict(zip([file.relative_to(root).as_posix() for file in files], steps))
-        return face_boxes([file.relative_to(root).as_posix() for file in files], 0.4, 0.6)
+    def detect(root, paths, steps, cache):
+        seen["steps"] = dict(zip(paths, steps))
+        return face_boxes(paths, 0.4, 0.6)
 
     monkeypatch.setattr(faces, "detect", detect)
     table = faces.face_boxes(study, records, "controlled")
