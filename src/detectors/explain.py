@@ -29,7 +29,7 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
 
     Args:
         model: Of `models.build`, or another chain of an extractor that pools a feature map and a
-            head.
+            head of dense layers: ReLU, then one sigmoid unit.
         pixels: `(N, H, W, C)` `uint8`, as the model takes them.
 
     Returns:

@@ -49,6 +49,9 @@ def score_degraded(
 
     Returns:
         `model_id`, the columns of `results.SCORE_COLUMNS`, and `condition`.
+
+    Raises:
+        ValueError: If the pictures of a detector hold no test rows of the training set.
     """
     conditions = list(conditions or (step for steps in FAMILIES.values() for step in steps))
     scores = {}
@@ -60,6 +63,10 @@ def score_degraded(
         if frame.attrs.get("made_from") != made_from:
             real_source = study.test_sets[study.train_set]
             table = pictures.table[is_tested(pictures.table, study.train_set, real_source)]
+            if table.empty:
+                raise ValueError(
+                    f"The pictures of {model_id!r} hold no tests of {study.train_set!r}."
+                )
             table = table.assign(label=(table["label"] == "fake").astype("int8"))
             columns = _predict_degraded(study, model, table, pictures.protocol, conditions, boxes).T
             pairs = zip(columns, conditions)

@@ -131,7 +131,8 @@ def fit(
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
-    data += "/paired" * study.paired_batches
+    if study.paired_batches:
+        data += "/paired"
     if network.frozen:
         extractor, trained = models.parts(model)
         folder = study.data / "features"

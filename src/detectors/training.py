@@ -112,7 +112,11 @@ def train(
 
 
 def read_card(stem: Path) -> dict:
-    """The card of a finished run, if there is one: settings, versions, what evaluation added."""
+    """The card of a finished run: settings, versions, what evaluation added.
+
+    Raises:
+        FileNotFoundError: If no run of that name is finished.
+    """
     card = read_json(file := _file(stem, ".json"))
     if card is None:
         raise FileNotFoundError(f"{file} is missing: train {stem.name} first.")

@@ -60,10 +60,10 @@ def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFra
             continue
         arrays = rows["label"], rows["score"], rows["group"]
         tables = estimate(*arrays, num_resamples=num_resamples), recall_by_generator(rows)
-        for found, table in zip((results, recalls), tables):
-            table.insert(0, "model", model)
-            table.insert(1, "test_set", test_set)
-            found.append(table)
+        for collected, found in zip((results, recalls), tables):
+            found.insert(0, "model", model)
+            found.insert(1, "test_set", test_set)
+            collected.append(found)
     if not results:
         raise ValueError("Expected a detector and test set with real and fake images, found none.")
     return pd.concat(results, ignore_index=True), pd.concat(recalls, ignore_index=True)

@@ -79,7 +79,8 @@ def _header_traits(file: str | Path | bytes) -> dict[str, float]:
             return traits
     except Exception as error:  # damaged headers raise errors of many kinds
         if in_memory:
-            raise UnreadableImage(f"<{len(file)} bytes>", str(error)) from error
+            reason = "not a picture in a known format"
+            raise UnreadableImage(f"<{len(file)} bytes>", reason) from error
         raise UnreadableImage(file, reason_of(file, error)) from error
 
 

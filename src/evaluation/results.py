@@ -161,6 +161,9 @@ def result_rows(
         card: Its `approach, model, protocol, train_set, seed, threshold, slope, intercept`.
         names: The metrics wanted, with their endings.
         condition: What the pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
+
+    Raises:
+        ValueError: If the card lacks a key, or no scores are of the test split.
     """
     keys = [*DETECTOR_KEYS[1:], "threshold", "slope", "intercept"]
     if missing := [key for key in keys if card.get(key) is None]:

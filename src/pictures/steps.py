@@ -67,6 +67,8 @@ def _spectrum(image, _):
 
 
 def _blur(image, size):
+    if size % 2 == 0:
+        raise ValueError(f"The kernel of 'blur' must have an odd size. Received: 'blur:{size}'.")
     return Image.fromarray(cv2.GaussianBlur(np.asarray(image), (size, size), size / 6))
 
 
@@ -134,9 +136,9 @@ def parse(step: str) -> tuple:
     with suppress(ValueError):
         if limits and limits[1] <= limits[0](text) <= limits[2]:
             return name, function, limits[0](text)
-    valid = [
-        f"{key}:{limits[1]}..{limits[2]}" if limits else key for key, (_, *limits) in STEPS.items()
-    ]
+    valid = []
+    for key, (_, *limits) in STEPS.items():
+        valid.append(f"{key}:{limits[1]}..{limits[2]}" if limits else key)
     raise ValueError(f"There is no step {step!r}. Steps are: {', '.join(valid)}.")
 
 

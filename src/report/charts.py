@@ -228,11 +228,9 @@ def false_alarm_bars(detectors: dict, *, title) -> Figure:
     alarms = pd.concat(detectors, names=["model"]).set_index("real_source", append=True)
     tested = alarms[alarms["split"] == "test"]
     counts = tested.groupby("real_source", sort=False)["num_real"].agg(["min", "max"])
-    series = {
-        name: 100
-        * tested.loc[name].droplevel(0)[["value", "ci_low", "ci_high"]].reindex(counts.index)
-        for name in detectors
-    }
+    percent, series = 100 * tested[["value", "ci_low", "ci_high"]], {}
+    for name in detectors:
+        series[name] = percent.loc[name].droplevel(0).reindex(counts.index)
     height = len(counts) * (0.28 * len(detectors) + 0.35)
     figure, [[axis]] = new_axes([""], 7.6, height, 1.3, title)
     drawn = style.draw_intervals(axis, series, style.detector_colors(detectors), bars_from=0)

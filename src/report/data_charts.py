@@ -196,10 +196,8 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
     for (sizes, compression, joint), (name, (traits, labels, auc)) in zip(axes, rows.items()):
         for label, look in looks.items():
-            own, color = (
-                traits[np.asarray(labels) == LABELS.index(label)],
-                style.LABEL_COLORS[label],
-            )
+            own = traits[np.asarray(labels) == LABELS.index(label)]
+            color = style.LABEL_COLORS[label]
             look = look | {"label": f"{label} ({len(own)})", "linewidths": 0, "zorder": 3}
             sizes.scatter(own["width"], own["height"], color=color, **look)
             known = own["luminance_table"].dropna()

@@ -19,12 +19,11 @@ def number_tables(
     """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
     rows = tables.headline(study, results)
     of_auc = rows[rows["metric"] == "auc"]
-    parts = rows, of_auc, tables.conditions(study, results), tables.foreign(study, results)
-    parts = (
-        tables.with_daggers(part, of_auc) for part in (*parts, tables.strengths(study, results))
-    )
-    rows, auc, conditions, foreign, strengths = parts
-    auc, foreign, strengths = _marked(auc), _marked(foreign), _marked(strengths)
+    conditions = tables.with_daggers(tables.conditions(study, results), of_auc)
+    foreign = _marked(tables.with_daggers(tables.foreign(study, results), of_auc))
+    strengths = _marked(tables.with_daggers(tables.strengths(study, results), of_auc))
+    rows, auc = (tables.with_daggers(part, of_auc) for part in (rows, of_auc))
+    auc = _marked(auc)
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     matrix = _marked(tables.matrix(study, results))
     failed = ~matrix["learned"].astype(bool)
@@ -84,7 +83,7 @@ def with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
 
 
 def _marked(rows: pd.DataFrame) -> pd.DataFrame:
-    """As `_with_texts`: in italics if 0.5 lies inside, with ▼ if the interval lies below it."""
+    """As `with_texts`: in italics if 0.5 lies inside, with ▼ if the interval lies below it."""
     rows = with_texts(rows)
     return rows.assign(text=[MARKS[row.verdict].format(row.text) for row in rows.itertuples()])
 

@@ -83,7 +83,6 @@ def texts(table: pd.DataFrame) -> pd.DataFrame:
     texts = table[["model", "train_set", "test_set"]].copy()
     for name in REPORT_METRICS:
         pair = table[[f"{name}_report", f"{name}_ours"]]
-        texts[name] = [
-            " / ".join(f"{x:.1f}" if x == x else "–" for x in row) for row in pair.values
-        ]
+        pair = pair.apply(lambda side: side.map("{:.1f}".format).where(side.notna(), "–"))
+        texts[name] = pair.agg(" / ".join, axis=1)
     return texts.join(table["contradiction"])

@@ -64,8 +64,10 @@ def test_detectors_have_the_studys_size(changes, trainable, frozen):
 
 def test_autoencoder_has_the_studys_size():
     """Its layers are compared with those of the notebook in `test_notebook_models`."""
-    encoder = build_autoencoder(Autoencoder(), 64).get_layer("encoder")
-    assert encoder.output.shape == (None, 2048)
+    model = build_autoencoder(Autoencoder(), 64)
+    encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
+    filters = [layer.filters for layer in decoder.layers if hasattr(layer, "filters")]
+    assert filters == [64, 128, 256, 3] and encoder.output.shape == (None, 2048)
     assert encoder.layers[-2].output.shape == (None, 4096)
     classifier = join(encoder, build_embedding_classifier(2048, (1024, 64)))
     assert (classifier.count_params(), num_trainable(classifier)) == (10_932_289, 2_163_841)

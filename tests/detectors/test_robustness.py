@@ -146,6 +146,8 @@ def test_degraded_scores_are_kept_until_model_or_pictures_change(code, study, mo
     assert num_seen() == [60, 60, 27]
     fewer = _score(code, study, {"E": detectors["E"]}, boxes, ["blur:7"])
     assert len(fewer) == 9 and num_seen() == [60, 60, 36]
+    with pytest.raises(ValueError, match="'A' hold no tests of 'gan140k'"):
+        _score(code, replace(study, train_set="gan140k"), detectors, boxes)
 
 
 def test_degraded_rows_are_the_metrics_under_each_condition(code, study):

@@ -19,6 +19,12 @@ def test_decode_gives_rgb_of_every_mode(tmp_path, mode):
     assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
 
 
+def test_decode_cmyk_jpeg(tmp_path):
+    """Such files hold inverted ink; a TIFF does not."""
+    Image.fromarray(picture()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(decode(tmp_path / "a.jpg").astype(int) - picture()).mean() < 6
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_decode_keeps_the_upper_byte_of_16_bits(tmp_path, suffix):
     file = saved(tmp_path / f"a.{suffix}", np.array([[0, 255, 256, 32768, 65535]], np.uint16))

@@ -80,6 +80,8 @@ def test_blur_is_a_gaussian_of_a_sixth():
     weights /= weights.sum()
     blurred = apply(spot, ("blur:9",))[16:25, 16:25, 0]
     assert np.abs(blurred - 255 * np.outer(weights, weights)).max() < 1
+    with pytest.raises(ValueError, match="odd"):
+        apply(spot, ("blur:8",))
 
 
 def test_noise_follows_from_the_picture_alone():

@@ -167,7 +167,8 @@ CROP = ("crop", "resize:8")
         (("resize:8", "crop"), [[0, 0, 1, 1]] * 2, "many sizes"),
         ([("resize:8",), ("grey", "resize:8")], None, "which end in one shape"),
         ([("resize:8",)] * 3, None, "2 files, 3 plans"),
-        (CROP, [[0, 0, 1, 1], [np.nan] * 4], "needs a box"),
+        (CROP, [[0, 0, 1, 1], [np.nan] * 4], r"1 of 2 files .*1\.png"),
+        (CROP, None, "2 of 2 files"),
         (CROP, [[0, 0, 1, 1]], "2 plans, 1 boxes"),
     ],
 )
@@ -176,3 +177,4 @@ def test_steps_and_boxes_must_fit_the_files(tmp_path, steps, boxes, message):
         prepare(make_files(tmp_path / "in", 2), steps, tmp_path / "out", boxes=boxes)
     with pytest.raises(ValueError, match="0 files"):
         prepare([], STEPS, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

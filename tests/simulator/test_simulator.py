@@ -303,6 +303,7 @@ def test_every_generator_has_networks_of_its_own():
 
 
 def test_the_trace_grows_with_its_strength_and_nothing_else_changes(members, truth):
+    weakest = []
     for name in (name for name in members if name.startswith("trace/photograph/")):
         photograph = cameras.resize(cameras.decode(members[name]), 64, 64)
         twice = cameras.decode(cameras.jpeg(cameras.decode(cameras.jpeg(photograph))))
@@ -311,8 +312,10 @@ def test_the_trace_grows_with_its_strength_and_nothing_else_changes(members, tru
             np.abs(cameras.decode(members[path(f"{strength:g}")]).astype(float) - twice).mean()
             for strength in STRENGTHS
         ]
+        weakest.append(apart[1])
         assert apart[0] == 0 and (np.diff(apart[1:]) > 0).all()
         assert truth.loc[path("1"), "background"] == name
+    assert np.mean(weakest) > 0  # in one small picture alone, JPEG may remove a quarter of it
 
 
 def test_server_gives_ranges(tmp_path):
