@@ -51,18 +51,19 @@ def _run_missing(study, numbers: Sequence[str]) -> None:
     last["05"] = study.autoencoder.classifier.name
     results = {key: f"scores/{model}-controlled.parquet" for key, model in last.items()}
     results["01"] = "rejected.csv"
+    missing = [number for number in numbers if not (study.data / results[number]).exists()]
+    if not missing:
+        return
+    names = ", ".join(missing)
+    print(f"Not run on this machine yet: notebooks {names}. They run first:", flush=True)
+    command = [sys.executable, "-u", "-m", "tools.run_notebooks", *missing]
     options = {"cwd": ROOT, "env": os.environ | {"STUDY": study.name}, "text": True}
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    for number in numbers:
-        if (study.data / results[number]).exists():
-            continue
-        print(f"Notebook {number} has not been run on this machine. It runs first:", flush=True)
-        command = [sys.executable, "-u", "-m", "tools.run_notebooks", number]
-        with subprocess.Popen(command, **options) as run:
-            for line in run.stdout:
-                print(line, end="", flush=True)
-        if run.returncode:
-            raise RuntimeError(f"Notebook {number} stopped; its message stands above.")
+    with subprocess.Popen(command, **options) as run:
+        for line in run.stdout:
+            print(line, end="", flush=True)
+    if run.returncode:
+        raise RuntimeError(f"Of notebooks {names} one stopped; its message stands above.")
 
 
 def _import_keras_quietly():

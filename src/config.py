@@ -282,7 +282,7 @@ _TINY = replace(
     square_size=64,
     face_size=32,
     num_resamples=50,
-    direct=(*_TINY_DIRECT, replace(_DEMO_EFFICIENTNET, epochs=1)),
+    direct=_TINY_DIRECT,
     fourier=replace(_DEMO_FOURIER, epochs=2),
     matrix=_matrix(_TINY_DIRECT[2], _DEMO_FOURIER, epochs=1),
     headline=("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier"),
