@@ -1,9 +1,9 @@
-# make reproduce            every figure and table of the study, on the offline demo
+# make reproduce            the figures and tables of the demo, offline
 # make reproduce STUDY=sample FACES=<folder with manifest.csv>      the same on real pictures
 # make reproduce STUDY=full                                         the report's configuration
 # make extended             after reproduce: every generator trained on in turn
 # make lab                  the notebooks in JupyterLab
-# make test                 the tests; make coverage: with the lines they ran
+# make test                 the tests; make coverage: with the share of lines they ran
 # make test-jax             those of the networks once more, on JAX instead of TensorFlow
 # make lint                 style of code and notebooks
 # make mutants              do the tests notice planted bugs?
