@@ -287,7 +287,7 @@ _TINY = replace(
     matrix=_matrix(_TINY_DIRECT[2], _DEMO_FOURIER, epochs=1),
     headline=("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier"),
     extra_seeds=(1,),
-    autoencoder=Autoencoder((8, 8, 8), 16, 1e-2, 16, epochs=2, head=(8, 4), head_epochs=2),
+    autoencoder=Autoencoder((4, 8, 16), 16, 1e-2, 16, epochs=2, head=(8, 4), head_epochs=2),
 )
 
 # To try `full` where neither its data nor its weights can be had: a few steps of every network.

@@ -161,7 +161,10 @@ BUGS = {
             ("np.maximum.accumulate(scaled).clip(max=1)", "scaled.clip(max=1)")
         ],
         "test_copies_in_their_group_change_no_difference": [
-            ('("label", "score_x", "score_y", "group")', '("label", "score_x", "score_y", "path")')
+            (
+                '("label", "score_first", "score_second", "group")',
+                '("label", "score_first", "score_second", "path")',
+            )
         ],
         "test_differences_are_those_of_paired_tests_on_each_set": [
             (

@@ -21,7 +21,13 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
         Model from RGB faces `(N, S, S, 3)` `uint8`, where `S` can be halved for every convolution,
         to reconstructions `(N, S, S, 3)` `float32` in `[0, 1]`. Its layers `encoder` (faces `uint8`
         → `(N, latent)`) and `decoder` are models.
+
+    Raises:
+        ValueError: If a face cannot be halved that often.
     """
+    if face_size % 2 ** len(config.filters):
+        halvings = f"{len(config.filters)} convolutions, each of which halves it"
+        raise ValueError(f"A face of {face_size} pixels does not fit {halvings}.")
 
     def activate(x):
         return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))

@@ -34,10 +34,13 @@ class Pictures:
         """Of all that scores depend on or repeat: `fingerprint`, and which are of one group."""
         return f"{self.fingerprint}-{_hash_rows(self.table[['path', 'group']])}"
 
-    def retrained(self, **change) -> "Pictures":
-        """The same pictures for another training: with another `seed`, or another `train_set`."""
-        ending = f"-seed{change['seed']}" if "seed" in change else f"-{change['train_set']}"
-        return replace(self, study=replace(self.study, **change), variant=ending)
+    def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
+        """The same pictures for another training: with another seed, or another training set."""
+        if seed is None:
+            return replace(
+                self, study=replace(self.study, train_set=train_set), variant=f"-{train_set}"
+            )
+        return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
 
     def model_id(self, name: str) -> str:
         """What the files of a detector are called."""
@@ -153,8 +156,8 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
     """
     study, name = pictures.study, pictures.model_id(network.name)
     stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
-    is_kept = results.scores_file(study, name).is_file()
-    if not is_kept or training.read_card(stem).get("scored") != scored:
+    kept = training.read_card(stem).get("scored")  # before the work, if training is missing
+    if kept != scored or not results.scores_file(study, name).is_file():
         table = pictures.table[pictures.table["split"] != "train"]
         rows = np.unique(table["row"])
         probability = np.full(len(pictures.pixels), np.nan, np.float32)

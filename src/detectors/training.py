@@ -82,8 +82,11 @@ def train(
         `precision`, `recall` and the same with `val_`.
 
     Raises:
+        ValueError: If there is no epoch to train.
         FloatingPointError: If the validation loss is not a number.
     """
+    if settings.epochs < 1:
+        raise ValueError(f"{stem.name}: received {settings.epochs} epochs; expected at least 1.")
     saved = model if full_model is None else full_model
     fingerprint = _hash(json.dumps(asdict(settings), sort_keys=True), _architecture(saved))
     files = [_file(stem, ending) for ending in (".keras", ".history.csv", ".json")]

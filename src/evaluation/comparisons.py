@@ -92,7 +92,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
         One row a pair and test set: `first, second, test_set, real_source, auc_first, auc_second,
         difference` (first − second) with `ci_low, ci_high` and `p_value` of `intervals.compare`,
         `p_adjusted` (Holm), `significant` (the adjusted p-value is below 0.05), `num_real,
-        num_fake, num_groups`.
+        num_fake, num_groups` and `num_left_out`: images that only one of the two has scored.
 
     Raises:
         ValueError: If there are no pairs, or two detectors share no images of a test set.
@@ -105,14 +105,16 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             frames = [scores[name][is_tested(scores[name], *task)] for name in (first, second)]
             if all(frame.empty for frame in frames):  # this set could not be had
                 continue
-            paired = pd.merge(*frames, on=["path", "label", "group"], validate="one_to_one")
+            keys, suffixes = ["path", "label", "group"], ("_first", "_second")
+            paired = pd.merge(*frames, on=keys, suffixes=suffixes, validate="one_to_one")
             if paired.empty:
                 raise ValueError(
                     f"Expected {first} and {second} to have scored the same images of {task[0]!r}; "
                     f"received {len(frames[0])} and {len(frames[1])} test rows, none in common."
                 )
-            arrays = [paired[name] for name in ("label", "score_x", "score_y", "group")]
+            arrays = [paired[name] for name in ("label", "score_first", "score_second", "group")]
             row = {"first": first, "second": second, **dict(zip(TASK, task))}
+            row["num_left_out"] = sum(map(len, frames)) - 2 * len(paired)
             rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
         raise ValueError(
@@ -124,7 +126,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     table["significant"] = table["p_adjusted"] < SIGNIFICANCE
     columns = ["first", "second", *TASK, "auc_first", "auc_second", "difference", "ci_low"]
     columns += ["ci_high", "p_value", "p_adjusted", "significant"]
-    return table[[*columns, "num_real", "num_fake", "num_groups"]]
+    return table[[*columns, "num_real", "num_fake", "num_groups", "num_left_out"]]
 
 
 def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:

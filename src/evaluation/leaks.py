@@ -87,5 +87,5 @@ def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
         known = set(records.loc[trained, kind].dropna()) - {""}
         found[kind] = records.loc[tested, kind].isin(known)
     found["near-duplicate"] = near_duplicates(hashes[tested], hashes[trained])
-    shares = [part.mean() for part in found.values()]
+    shares = [part.mean() if len(part) else 0.0 for part in found.values()]
     return pd.DataFrame({"kind": list(found), "test_in_train": shares})

@@ -286,7 +286,9 @@ def readme_table(study: Study) -> str:
     texts = texts.reindex(columns=[*study.test_sets]).fillna("– → –")
     given = original.beside_ours(study, results).dropna(subset=["auc_report"])
     shown = given["auc_report"].map(lambda percent: f" [{percent / 100:.2f}]")
-    given = tables.wide(given, "model", "test_set", shown).reindex_like(texts).fillna("")
+    given = (
+        tables.wide(given, "model", "test_set", shown).reindex_like(texts).astype(object).fillna("")
+    )
     return to_markdown((texts + given).reset_index().rename(columns=HEADERS))
 
 
