@@ -82,7 +82,7 @@ def texts(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `beside_ours` with `"report / ours"` in a cell."""
     texts = table[["model", "train_set", "test_set"]].copy()
     for name in REPORT_METRICS:
-        pair = table[[f"{name}_report", f"{name}_ours"]]
-        pair = pair.apply(lambda side: side.map("{:.1f}".format).where(side.notna(), "–"))
-        texts[name] = pair.agg(" / ".join, axis=1)
+        pair = (table[f"{name}_{side}"] for side in ("report", "ours"))
+        report, ours = (side.map("{:.1f}".format).where(side.notna(), "–") for side in pair)
+        texts[name] = report.astype(str) + " / " + ours.astype(str)
     return texts.join(table["contradiction"])
