@@ -323,6 +323,8 @@ def test_interrupt_stops_all_and_keeps_the_parts(server, places):
     names = ("wiki", "insight", "text2img")
     files = [remote(server, name, make_zip(make_tree(name, 1, 60))) for name in names]
     server.pause = 0.01
+    # A shell's background jobs ignore the signal, and so would the tests in one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         fetch_archives(files, *places)
