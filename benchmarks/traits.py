@@ -6,8 +6,8 @@ For each simulated generator and the real one that it stands for: how well each 
 alone, and all together out of fold, tell fake from real (AUC), at 256 × 256 after both classes had
 the same treatment. FOLDER holds a `manifest.csv` (and `flux2/manifest.csv`) of real photographs
 and of StyleGAN, DFDC face swaps, Stable Diffusion 2.1 and decodings by FLUX.2; without it only the
-simulated rows are printed. The last column is one number of a spectrum: how far it stands out at
-the frequencies of replicas. NUM pictures a class are drawn (default 150): a minute on two cores.
+simulated rows are printed. The last column is `spectrum.spectral_peaks`. NUM pictures a class are
+drawn (default 150): a minute on two cores.
 """
 
 import sys
@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from simulator import drawing
 from src.evaluation.audit import ALL_TRAITS, pixel_traits, trait_table
-from src.pictures.spectrum import magnitude_spectrum
+from src.pictures.spectrum import spectral_peaks
 from src.pictures.steps import apply
 
 SIDE = 256
@@ -33,18 +33,11 @@ PAIRS = {  # simulated -> dataset of the reals and generator of the fakes that i
 }
 
 
-def peak(pixels: np.ndarray) -> float:
-    """How far the log spectrum stands out at the frequencies where up-sampling leaves replicas."""
-    spectrum = magnitude_spectrum(pixels).astype(np.float32)
-    above = spectrum - cv2.medianBlur(spectrum, 5)
-    return above[:: SIDE // 8, :: SIDE // 8][np.ix_([0, 2, 6], [0, 2, 6])].mean()
-
-
 def compare(pictures: list[np.ndarray], labels, groups) -> pd.Series:
     """AUC of each trait, of all, and of the peak."""
     table = trait_table(pixel_traits(np.stack(pictures)), labels, groups, num_resamples=20)
     auc = table.set_index("trait")["auc"].rename({ALL_TRAITS: "all together"})
-    auc["spectral peak"] = roc_auc_score(labels, [peak(picture) for picture in pictures])
+    auc["spectral peak"] = roc_auc_score(labels, spectral_peaks(np.stack(pictures)))
     return auc
 
 

@@ -28,7 +28,8 @@ class Network:
     weights: str | None = "imagenet"
     # "unit" scales pixels to [0, 1], as the study did; "imagenet" as the pretrained weights expect.
     scaling: str = "unit"
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)  # filters of VGG16's five blocks
+    # Filters of VGG16's five blocks; DenseNet takes the first for its first convolution.
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     blocks: tuple[int, ...] = (6, 12, 24, 16)  # layers of DenseNet's four blocks
     # Of DenseNet's first convolution. With 1 it looks at every pixel, and the pooling after it
     # takes steps of 4 in place of 2: the grid is the same.
@@ -102,7 +103,7 @@ class Study:
     fourier: Network  # on magnitude spectra
     autoencoder: Autoencoder
     matrix: tuple[Network, ...]  # that `make extended` trains on every generator in turn
-    # The detectors, one an approach, that are trained with more seeds.
+    # The detectors, one an approach, that are trained with more seeds under `controlled`.
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
@@ -200,7 +201,7 @@ _FULL = Study(
 # to zero, and the faster moving averages.
 _SMALL = dict(weights=None, batch_size=16, learning_rate=1e-3, batch_norm_momentum=0.9, decay=True)
 _SMALL_VGG = dict(widths=(12, 24, 48, 64, 64))
-_SMALL_DENSENET = dict(blocks=(1, 1, 1, 1))
+_SMALL_DENSENET = dict(widths=(24,), blocks=(1, 1, 1, 1))
 
 _DEMO_DIRECT = _direct(
     {
@@ -233,7 +234,7 @@ _DEMO = replace(
     probe=replace(_PROBE, view="centre"),
     fourier=_DEMO_FOURIER,
     matrix=_matrix(_DEMO_DIRECT[2], _DEMO_FOURIER),
-    autoencoder=Autoencoder((32, 32, 16), 256, 1e-2, 8, epochs=8, head=(64, 32), head_epochs=30),
+    autoencoder=Autoencoder((32, 32, 16), 256, 1e-2, 8, epochs=8, head=(64, 32), head_epochs=12),
 )
 
 # On a few thousand real pictures and two cores.

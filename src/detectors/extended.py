@@ -15,28 +15,26 @@ import pandas as pd
 
 from src import setup
 
-from ..config import PROTOCOLS, Network, Study
+from ..config import Network, Study
 from ..data import catalog, faces
 from ..evaluation.results import write_seed_means
 from . import autoencoder, models, scoring
 
 
 def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
-    """Trains a detector with each of `study.extra_seeds`, under both protocols.
+    """Trains a detector with each of `study.extra_seeds`, under `controlled`.
 
     Splits stay; what differs is the initial weights and the order of the pictures, for the
     classifier on embeddings those of the autoencoder, too. Returns the rows of the means over all
     seeds (`results.write_seed_means`).
     """
-    means, approach, boxes = [], network.approach, None
-    for protocol in PROTOCOLS:
-        if approach == "autoencoder":
-            boxes = faces.face_boxes(study, records, protocol)
-        pictures = scoring.prepare(study, records, protocol, approach, boxes, view=network.view)
-        for seed in study.extra_seeds:
-            train(network, pictures.retrained(seed=seed), records)
-        means.append(write_seed_means(study, approach, network.name, protocol))
-    return pd.concat(means)
+    protocol, approach, boxes = "controlled", network.approach, None
+    if approach == "autoencoder":
+        boxes = faces.face_boxes(study, records, protocol)
+    pictures = scoring.prepare(study, records, protocol, approach, boxes, view=network.view)
+    for seed in study.extra_seeds:
+        train(network, pictures.retrained(seed=seed), records)
+    return write_seed_means(study, approach, network.name, protocol)
 
 
 def train(network: Network, pictures: scoring.Pictures, records: pd.DataFrame) -> None:

@@ -158,9 +158,10 @@ def _densenet(x, network: Network):
     def convolve(x, filters, size, name, **options):
         return layers.Conv2D(filters, size, use_bias=False, name=f"{name}conv", **options)(x)
 
-    x = convolve(layers.ZeroPadding2D(3)(x), 64, 7, "conv1_", strides=network.first_stride)
+    x, stride = layers.ZeroPadding2D(3)(x), network.first_stride
+    x = convolve(x, network.widths[0], 7, "conv1_", strides=stride)
     x = layers.ZeroPadding2D(1)(activate(x, "conv1_"))
-    x = layers.MaxPooling2D(3, strides=4 // network.first_stride, name="pool1")(x)
+    x = layers.MaxPooling2D(3, strides=4 // stride, name="pool1")(x)
     for stage, num_layers in enumerate(network.blocks, start=2):
         if stage > 2:
             name = f"pool{stage - 1}_"

@@ -19,11 +19,12 @@ from ..pictures.decoding import read
 from ..pictures.steps import DEGRADATIONS, output_shape, run
 from . import training
 
-# What pictures may suffer: DeepFakeFace's four families and three more, each from mild to severe.
-FAMILIES = DEGRADATIONS | {
-    "jpeg": tuple(f"jpeg:{quality}" for quality in (90, 80, 70, 60, 50, 40, 30)),
+# What pictures may suffer, from mild to severe: three of the five levels of each of DeepFakeFace's
+# four families, and three families more.
+FAMILIES = {family: steps[::2] for family, steps in DEGRADATIONS.items()} | {
+    "jpeg": ("jpeg:90", "jpeg:70", "jpeg:50", "jpeg:30"),
     "noise": ("noise:2", "noise:5", "noise:10", "noise:20"),
-    "downscale": ("downscale:1.5", "downscale:2", "downscale:3", "downscale:4"),
+    "downscale": ("downscale:1.5", "downscale:2", "downscale:4"),
 }
 _PICTURES_AT_ONCE = 32
 

@@ -10,7 +10,6 @@ from ..config import LABELS, Network, Study
 from ..data import catalog
 from ..data.faces import boxes_of
 from ..evaluation import results
-from ..files import read_json
 from ..pictures import store
 from ..pictures.batches import Batches
 from . import models, training
@@ -172,15 +171,6 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         card |= results.calibrate(results.read_scores(study, name), study.train_set)
         training.update_card(stem, **card)
     return _write_result_rows(study, name)
-
-
-def rescore(study: Study) -> int:
-    """Recomputes every detector's rows of `results.csv` from scores and card; returns how many."""
-    files = sorted(study.models.glob("*.json"))
-    scored = [file.stem for file in files if "scored" in (read_json(file) or {})]
-    for name in scored:
-        _write_result_rows(study, name)
-    return len(scored)
 
 
 def _write_result_rows(study: Study, name: str) -> pd.DataFrame:

@@ -77,9 +77,9 @@ def train(
         full_model: Saved instead of `model`: the detector whose head is trained on features.
 
     Returns:
-        `full_model` or else `model`, at its best epoch, and the history: `epoch` (from 1), `loss`,
-        `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also `accuracy`, `auc`,
-        `precision`, `recall` and the same with `val_`.
+        `full_model` or else `model`, not compiled, at its best epoch, and the history: `epoch`
+        (from 1), `loss`, `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also
+        `accuracy`, `auc`, `precision`, `recall` and the same with `val_`.
 
     Raises:
         ValueError: If there is no epoch to train.
@@ -109,9 +109,10 @@ def train(
             names = [name for name in ("loss", "val_loss", "val_auc") if name in row]
             bar.set_postfix({name: f"{row[name]:.4f}" for name in names})
         _finish(stem, folder, rows, _card(saved, settings) | {"fingerprint": fingerprint})
-    bare = keras.Model(saved.input, saved.output)  # without the optimiser, whose state was not kept
+    # Without the optimiser, whose state was not kept, and what its steps were compiled to.
+    bare = keras.Model(saved.input, saved.output, name=saved.name)
     bare.load_weights(files[0])
-    return saved, pd.read_csv(files[1])
+    return bare, pd.read_csv(files[1])
 
 
 def read_card(stem: Path) -> dict:

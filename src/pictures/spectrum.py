@@ -104,6 +104,24 @@ def radial_profile(spectrum: np.ndarray) -> np.ndarray:
     return sums[:num_radii] / np.bincount(radii)[:num_radii]
 
 
+def spectral_peaks(pixels: np.ndarray) -> np.ndarray:
+    """How far each spectrum stands out where up-sampling leaves replicas: `(N,)` `float64`.
+
+    Replicas (Zhang et al., "Detecting and simulating artifacts in GAN fake images", 2019) lie at a
+    quarter and a half of the sampling rate, in both directions; each is measured against the median
+    of the 5 × 5 frequencies around it. `pixels` are `(N, S, S, 3)` `uint8`, `S` a multiple of 4, in
+    their own resolution: shrinking moves the replicas.
+    """
+    side = pixels.shape[1]
+    if pixels.shape[1:] != (side, side, 3) or side % 4:
+        raise ValueError(f"Expected (N, S, S, 3), S a multiple of 4. Received: {pixels.shape}.")
+    replicas, peaks = np.ix_(*2 * [np.array([0, side // 4, 3 * side // 4])]), []
+    for image in pixels:
+        spectrum = magnitude_spectrum(image)
+        peaks.append((spectrum - cv2.medianBlur(spectrum, 5))[replicas].mean())
+    return np.array(peaks, float)
+
+
 @keras.saving.register_keras_serializable(package="true_or_fake")
 class Spectrum(keras.layers.Layer):
     """Pictures of any size to their spectra, `0..255`, as `magnitude_spectrum` and `to_uint8` do.

@@ -178,7 +178,7 @@ def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.
 def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Rows by protocol, then baselines before networks, then test sets in the study's order."""
     names = [*PROTOCOLS, "metadata", "geometry", "pixels", "pca", *NETWORKS]
-    baselines = ["Metadata", "Face_box", "Pixel_statistics"]
+    baselines = ["Metadata", "Face_box", "Pixel_statistics", "Spectral_peak"]
     names += [name + end for name in baselines for end in ("", OWN)]
     ends = ("", "_imagenet", "_unit", "_resize", "_centre")
     names += [network.name + end for network in study.direct for end in ends]

@@ -56,7 +56,6 @@ def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):
     boxes = records[["path"]].assign(left=0.2, top=0.2, right=0.8, bottom=0.8)
     boxes = pd.concat([boxes.assign(squashed=True), boxes.assign(squashed=False)])
     monkeypatch.setattr(faces, "face_boxes", lambda *_: boxes)
-    monkeypatch.setattr(extended, "PROTOCOLS", ("controlled",))
     table = catalog.tasks(records, few)
     label = (table["label"] == "fake").astype(int)
     first = table.assign(label=label, score=0.25 + 0.5 * label)

@@ -36,7 +36,7 @@ def test_conditions_run_from_mild_to_severe(code):
     picture = apply(picture, ("blur:5",))
     for steps in families.values():
         harm = [np.abs(apply(picture, (step,)).astype(float) - picture).mean() for step in steps]
-        assert harm == sorted(harm) and len(set(harm)) == len(steps) >= 4
+        assert harm == sorted(harm) and len(set(harm)) == len(steps) >= 3
 
 
 class _Network:
@@ -175,14 +175,14 @@ def test_breaks_first_finds_the_mildest_level_below_halfway(code):
         table = pd.DataFrame({"metric": list(values), "value": list(values.values())})
         return table.assign(model=model, ci_low=low)
 
-    sharp = rows("sharp", 0.9, jpeg={"90": 0.88, "80": 0.69, "70": 0.75}, noise={"2": 0.9})
-    tough = rows("tough", 0.7, jpeg={"90": 0.7, "80": 0.65, "70": 0.59}, noise={"2": 0.61})
-    coin = rows("coin", 0.52, low=0.4, jpeg={"90": 0.4, "80": 0.4, "70": 0.4})
+    sharp = rows("sharp", 0.9, jpeg={"90": 0.88, "70": 0.69, "50": 0.75}, noise={"2": 0.9})
+    tough = rows("tough", 0.7, jpeg={"90": 0.7, "70": 0.65, "50": 0.59}, noise={"2": 0.61})
+    coin = rows("coin", 0.52, low=0.4, jpeg={"90": 0.4, "70": 0.4, "50": 0.4})
     other = sharp.head(2).assign(metric="fpr_at_threshold", value=0.1, ci_low=0.9)
     table = code.breaks_first(pd.concat([coin, tough, sharp, other], ignore_index=True))
     assert table[["family", "model", "breaks_at", "auc", "first"]].values.tolist() == [
-        ["jpeg", "sharp", "jpeg:80", 0.69, True],  # below 0.7
-        ["jpeg", "tough", "jpeg:70", 0.59, False],  # below 0.6
+        ["jpeg", "sharp", "jpeg:70", 0.69, True],  # below 0.7
+        ["jpeg", "tough", "jpeg:50", 0.59, False],  # below 0.6
         ["noise", "tough", "", 0.61, False],
         ["noise", "sharp", "", 0.9, False],
     ]

@@ -112,20 +112,6 @@ def test_scores_are_kept_while_model_and_pictures_stay(scored):
     assert set(read_scores(study, name)["group"]) <= set(shown.table["path"])
 
 
-def test_rescoring_repeats_the_rows_of_every_detector(scored):
-    network, model, shown, rows = scored
-    study = shown.study
-    scoring.score(model, network, shown)
-    (study.models / "unscored.json").write_text("{}")
-    (study.figures / "results.csv").unlink()
-    num_scored = sum("scored" in file.read_text() for file in study.models.glob("*.json"))
-    assert scoring.rescore(study) == num_scored >= 1
-    again = read_results(study).query("model == 'scored'")
-    keys = ["test_set", "real_source", "metric"]
-    both = [table.sort_values(keys, ignore_index=True) for table in (again, rows)]
-    pd.testing.assert_frame_equal(*both, check_dtype=False, atol=1e-6)
-
-
 def test_heat_in_altered_regions_is_scored_per_detector_and_test_set(study, pictures, scored):
     shown = pictures["report"]
     rows = explain.score_regions(shown, {"scored": scored[1]})

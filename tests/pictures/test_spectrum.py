@@ -6,7 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from src.pictures.spectrum import Spectrum, magnitude_spectrum, radial_profile, to_uint8
+from src.pictures.spectrum import (
+    Spectrum,
+    magnitude_spectrum,
+    radial_profile,
+    spectral_peaks,
+    to_uint8,
+)
 
 
 def slow_spectrum(image):
@@ -85,6 +91,23 @@ def test_radial_profile_averages_rings():
     slow = [spectrum[np.rint(spectrum) == radius].mean() for radius in range(17)]
     np.testing.assert_allclose(radial_profile(spectrum), slow)
     assert np.isfinite(radial_profile(np.ones((20, 50)))).all()
+
+
+def test_a_replica_stands_out_by_its_height_and_all_else_is_level():
+    flat = np.full((16, 16), 0.0)
+    expected = []
+    for places in ([], [(4, 4)], [(4, 4), (12, 12), (0, 0)], [(3, 4)]):
+        waves = flat.copy()
+        for row, column in places:  # of the centred spectrum
+            phases = np.add.outer((row - 8) * np.arange(16), (column - 8) * np.arange(16))
+            waves += 12 * np.cos(2 * np.pi * phases / 16)
+        grey = np.random.default_rng(0).normal(128, 4, (16, 16)) + waves
+        expected.append(np.clip(grey, 0, 255).astype("uint8"))
+    pictures = np.repeat(np.array(expected)[..., None], 3, axis=-1)
+    none, one, more, elsewhere = spectral_peaks(pictures)
+    assert none + 5 < one < more and abs(elsewhere - none) < 5
+    with pytest.raises(ValueError, match="multiple of 4"):
+        spectral_peaks(pictures[:, :15, :15])
 
 
 def test_layer_is_saved_and_takes_batches_of_any_size(tmp_path):
