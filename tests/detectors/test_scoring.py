@@ -17,7 +17,7 @@ from src.data import catalog, faces, sources
 from src.data.fetch import MIRROR
 from src.detectors import autoencoder, explain, models, probe, scoring, training
 from src.evaluation import audit, comparisons, pca
-from src.evaluation.results import RESULT_COLUMNS, read_results, read_scores, scores_file
+from src.evaluation.results import RESULT_COLUMNS, read_scores, scores_file
 from src.pictures.decoding import decode
 from src.pictures.steps import apply
 
