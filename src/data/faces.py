@@ -136,9 +136,20 @@ def _detector():
 def _detect(files: list[Path], steps: Sequence[str]) -> np.ndarray:
     """The best face of every file: `(num_files, 6)`, the columns of `_COLUMNS`."""
     with ThreadPoolExecutor(2) as pool:
-        pictures = list(pool.map(_shrunk, files, steps))
+        plans = [plan.split() for plan in steps]
+        small = pool.map(lambda file, plan: shrunk(run(read(file), plan, None)), files, plans)
+        found = find_all(list(small))
+    nowhere = np.full((1, len(_COLUMNS) - 1), np.nan)
+    return np.array([[*(faces if len(faces) else nowhere)[0], len(faces)] for faces in found])
+
+
+def find_all(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All faces of each `shrunk` picture, as `detect` orders them, the best first.
+
+    For each `(num_faces, 5)`: left, top, right, bottom as fractions, and the confidence.
+    """
     sides = np.array([-(-max(picture.shape) // _CANVAS) * _CANVAS for picture in pictures])
-    found = np.full((len(files), len(_COLUMNS)), np.nan)
+    found = [None] * len(pictures)
     for side in np.unique(sides):
         members = np.flatnonzero(sides == side)
         for rows in np.split(members, range(_BATCH_SIZE, len(members), _BATCH_SIZE)):
@@ -152,28 +163,25 @@ def _detect(files: list[Path], steps: Sequence[str]) -> np.ndarray:
                 list(canvases), box_format="xyxy", output_type="numpy", postprocess=False
             )
             for index, row in enumerate(rows):
-                found[row] = _best(faces[faces[:, 0] == index, 1:6], *pictures[row].shape[:2])
+                found[row] = _ordered(faces[faces[:, 0] == index, 1:6], *pictures[row].shape[:2])
     return found
 
 
-def _shrunk(file: Path, steps: str) -> np.ndarray:
-    """The picture after its steps, its longer side at most `_LONGER_SIDE`."""
-    image = run(read(file), steps.split(), None)
+def shrunk(image: Image.Image) -> np.ndarray:
+    """A picture as MTCNN looks at it: its longer side at most `_LONGER_SIDE`."""
     scale = min(_LONGER_SIDE / max(image.size), 1)
     size = [max(round(scale * side), 1) for side in image.size]
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR) if scale < 1 else image)
 
 
-def _best(faces: np.ndarray, height: int, width: int) -> np.ndarray:
-    """One row of `_COLUMNS` from all faces of a picture: `(N, 5)`, pixels and confidence."""
-    boxes = (faces[:, :4] / (width, height, width, height)).clip(0, 1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    inside = area > 0  # others lie off the picture
-    boxes, confidence, area = boxes[inside], faces[inside, 4], area[inside]
-    if not len(boxes):
-        return np.array([np.nan] * 5 + [0])
-    best = np.lexsort((area, confidence.round(2)))[-1]
-    return np.array([*boxes[best], confidence[best], len(boxes)])
+def _ordered(faces: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Faces `(N, 5)` from pixels to fractions, the best first; those off the picture go."""
+    faces = np.column_stack(
+        [(faces[:, :4] / (width, height, width, height)).clip(0, 1), faces[:, 4]]
+    )
+    area = (faces[:, 2:4] - faces[:, :2]).prod(axis=1)
+    order = np.lexsort((area, faces[:, 4].round(2)))[::-1]
+    return faces[order][area[order] > 0]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -156,17 +156,16 @@ def test_another_backend_is_told_how_to_get_boxes(monkeypatch):
 
 
 def test_the_surest_face_is_kept_then_the_largest():
-    def best(*rows):
-        return faces._best(np.array(rows, float).reshape(-1, 5), 100, 200)
+    def ordered(*rows):
+        return faces._ordered(np.array(rows, float).reshape(-1, 5), 100, 200).tolist()
 
     small, large, unsure = [0, 0, 20, 20, 0.999], [50, 10, 150, 90, 0.996], [0, 0, 200, 100, 0.9]
     for rows in ((small, large, unsure), (unsure, large, small)):
-        assert best(*rows).tolist() == [0.25, 0.1, 0.75, 0.9, 0.996, 3]
-    assert best(small, unsure).tolist() == [0, 0, 0.1, 0.2, 0.999, 2]
+        assert ordered(*rows)[0] == [0.25, 0.1, 0.75, 0.9, 0.996] and len(ordered(*rows)) == 3
+    assert ordered(small, unsure) == [[0, 0, 0.1, 0.2, 0.999], [0, 0, 1, 1, 0.9]]
     off, over = [210, 0, 250, 50, 0.99], [-20, -10, 100, 120, 0.95]
-    assert best(off, over).tolist() == [0, 0, 0.5, 1, 0.95, 1]
-    for rows in ((), (off,)):
-        assert np.isnan(best(*rows)[:5]).all() and best(*rows)[5] == 0
+    assert ordered(off, over) == [[0, 0, 0.5, 1, 0.95]]
+    assert ordered() == ordered(off) == []
 
 
 def test_iou_against_counted_cells():
