@@ -1,0 +1,170 @@
+"""Any folder of pictures → a table of its files, and the study `faces` of them."""
+
+import os
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pandas as pd
+
+from .config import LABELS, SPLITS, STUDIES, Study
+
+JOIN = "&"  # of several generators, or datasets of photographs, that stand for one
+_COLUMNS = ["path", "label", "generator", "dataset", "group"]
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_IN_SPLIT = r"(?i)/(train|valid|validation|val|test)(?=/)"  # a folder named after a split
+_IN_LABEL = r"(?i)/(real|fake)/(?:([^/]+)/)?"
+_HELP = (
+    "Expected a folder with a manifest.csv of the columns path,label,generator,dataset,group, or "
+    "with the folders real and fake/<generator>, as in: make reproduce STUDY=faces FACES=/pictures"
+)
+
+
+def study_of(study: Study, faces: str, train: str) -> Study:
+    """The study of the pictures that lie in folders.
+
+    The fakes of a generator are compared with the photographs of the same `dataset`; if it has
+    none, with those of all datasets. Its description says which.
+
+    Args:
+        study: Gives networks and sizes.
+        faces: Folders or manifests, as in `read`, joined as in `PATH` (by `:` on Linux).
+        train: The generator to train on; `"a+b"` takes the fakes of both as of one, `"a&b"`. Empty:
+            the generator with most fakes.
+
+    Raises:
+        FileNotFoundError: If `faces` is empty, or as in `read`.
+        ValueError: If `train` names an unknown generator, or as in `read`.
+    """
+    places = tuple(Path(place).expanduser().resolve() for place in faces.split(os.pathsep) if place)
+    if not places:
+        raise FileNotFoundError(f"The environment variable FACES is not set. {_HELP}")
+    table = read(places)
+    fakes = table[table["label"] == "fake"]
+    photographs = sorted(set(table.loc[table["label"] == "real", "dataset"]))
+    found = fakes["generator"].value_counts().sort_index().sort_values(kind="stable").index[::-1]
+    names = pd.Series(train.split("+") if train else found[:1])
+    if unknown := sorted(set(_generators(names)) - set(found)):
+        have = f"The generators in FACES are {', '.join(found)}; TRAIN names one, or some as a+b"
+        raise ValueError(f"TRAIN names {', '.join(unknown)}, of which there are no fakes. {have}.")
+    train_set, test_sets = JOIN.join(dict.fromkeys(_generators(names))), {}
+    for name in (train_set, *found.drop(train_set.split(JOIN))):
+        own = set(fakes.loc[fakes["generator"].isin(name.split(JOIN)), "dataset"])
+        test_sets[name] = JOIN.join(sorted(own & set(photographs)) or photographs)
+    home = test_sets[train_set]
+    others = JOIN.join(name for name in photographs if name not in home.split(JOIN))
+    against = "; ".join(f"{name} against photographs of {test_sets[name]}" for name in test_sets)
+    return replace(
+        study,
+        description=f"trained on {train_set}; {against}",
+        faces=places,
+        train_set=train_set,
+        test_sets=test_sets,
+        foreign_reals={train_set: others} if others else {},
+        autoencoder=replace(study.autoencoder, train_dataset=home),
+    )
+
+
+def root(places: tuple[Path, ...]) -> Path:
+    """The innermost folder that holds all places."""
+    return Path(os.path.commonpath([p if p.is_dir() else p.parent for p in places]))
+
+
+def read(places: tuple[Path, ...]) -> pd.DataFrame:
+    """The pictures of all places, a row each.
+
+    A place is a folder with a `manifest.csv`, a manifest of any name, or a folder whose pictures
+    lie, at any depth, below `real` (or `real/<dataset>`) and `fake/<generator>`. There, files of
+    one name share a group, whatever their suffix, unless a source has the name twice. A folder
+    named after a split gives the split, where no column does.
+
+    In names of generators and datasets, what is no letter, digit, `.`, `-` or `_` becomes `_`; a
+    generator named like one of DeepFakeFace's gets another `_`.
+
+    Returns:
+        Texts: `path` (relative to `root`), `label`, `generator` (`"real"` for photographs),
+        `dataset`, `group`, `split` (empty where it is not known), and what else manifests tell.
+
+    Raises:
+        FileNotFoundError: If a place holds no pictures, or none that its manifest names.
+        ValueError: If a manifest cannot be read, or if labels, splits, paths or groups are wrong.
+    """
+    table = pd.concat([_read(place, places[0]) for place in places], ignore_index=True)
+    table, base = table.fillna("").astype("str"), root(places)
+    table["path"] = [Path(path).relative_to(base).as_posix() for path in table["path"]]
+    table["label"], table["split"] = table["label"].str.lower(), table["split"].str.lower()
+    table["split"] = table["split"].replace({"val": "valid", "validation": "valid"})
+    table["dataset"] = _words(table["dataset"])
+    table["generator"] = _generators(table["generator"]).mask(table["label"] == "real", "real")
+    table["group"] = table["group"].mask(table["group"] == "", table["path"])
+    for column, known in (("label", LABELS), ("split", (*SPLITS, ""))):
+        if wrong := sorted(set(table[column]) - set(known)):
+            raise ValueError(f"A manifest's {column} must be one of {known}. Found: {wrong[:5]}.")
+    if twice := table.loc[table["path"].duplicated(), "path"].tolist():
+        raise ValueError(f"{len(twice)} paths stand in FACES twice, as {twice[:3]}.")
+    num_splits = table[table["split"] != ""].groupby("group")["split"].nunique()
+    if torn := num_splits.index[num_splits > 1].tolist():
+        raise ValueError(f"{len(torn)} groups lie in several splits, as {torn[:3]}. Use one each.")
+    if missing := [label for label in LABELS if label not in set(table["label"])]:
+        raise ValueError(f"All {len(table)} pictures are of one class: there is no {missing[0]}.")
+    return table
+
+
+def _words(names: pd.Series) -> pd.Series:
+    """Names that can stand in a file's name, in a table, and beside others."""
+    return names.str.strip().str.replace(r"[^\w.-]+", "_", regex=True).replace("", "unnamed")
+
+
+def _generators(names: pd.Series) -> pd.Series:
+    """The same, and none to which the studies of DeepFakeFace give a meaning."""
+    taken = ["real", *STUDIES["demo"].test_sets, *STUDIES["demo"].aligned]
+    return _words(names).mask(lambda words: words.isin(taken), lambda words: words + "_")
+
+
+def _read(place: Path, first: Path) -> pd.DataFrame:
+    """The pictures of one place, with whole paths."""
+    manifest = place / "manifest.csv" if place.is_dir() else place
+    table = _of_manifest(manifest, first) if manifest.is_file() else _of_folders(place)
+    if table.empty:
+        what = "holds no pictures" if place.exists() else "does not exist"
+        raise FileNotFoundError(f"FACES names {str(place)!r}, which {what}. {_HELP}")
+    return table
+
+
+def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
+    """What a manifest lists; paths are relative to its folder, or if not, to the first place."""
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read as CSV in UTF-8: {error}.") from error
+    if missing := [column for column in _COLUMNS if column not in table]:
+        have = f"it has {', '.join(table)}. Expected at least {', '.join(_COLUMNS)}"
+        raise ValueError(f"{file} lacks the columns {', '.join(missing)}; {have}.")
+    paths = [PurePosixPath(path.replace("\\", "/")) for path in table["path"]]
+    if outside := [p for p in paths if {"/", ".."} & set(p.parts) or PureWindowsPath(p).drive]:
+        what = f"{len(outside)} paths in {file} are absolute or have '..', as {outside[0]}"
+        raise ValueError(f"{what}. Expected paths below its folder.")
+    exist = {b: sum((b / path).is_file() for path in paths) for b in (file.parent, first)}
+    base = max(exist, key=exist.get)
+    if len(table) and not exist[base]:
+        what = f"None of the {len(table)} files that {file} names lies below its folder"
+        raise FileNotFoundError(f"{what}, as {paths[0]}.")
+    table["path"] = [(base / path).as_posix() for path in paths]
+    inside = table["path"].str[len(base.as_posix()) :]
+    return table if "split" in table else table.assign(split=inside.str.extract(_IN_SPLIT)[0])
+
+
+def _of_folders(folder: Path) -> pd.DataFrame:
+    """The pictures below folders named `real` and `fake`; others are none of the study's."""
+    tree = os.walk(folder, followlinks=True)
+    files = [Path(parent, name) for parent, _, names in tree for name in names if name[0] != "."]
+    paths = sorted(file.as_posix() for file in files if file.suffix.lower() in _SUFFIXES)
+    table = pd.DataFrame({"path": paths}, dtype="str")
+    inside = table["path"].str[len(folder.as_posix()) :]
+    table["split"] = inside.str.extract(_IN_SPLIT)[0]
+    kinds = inside.str.replace(_IN_SPLIT, "", regex=True).str.extract(_IN_LABEL)
+    table["label"], source = kinds[0], kinds[1].fillna(kinds[0])
+    table["generator"] = table["dataset"] = source
+    table["group"] = table["split"].fillna("") + inside.str.extract(r"([^/]*)\.\w+$")[0]
+    doubled = table.duplicated(["label", "generator", "group"], keep=False)
+    doubled = table["group"].isin(table.loc[doubled, "group"])
+    return table.assign(group=table["group"].mask(doubled, "")).dropna(subset="label")
