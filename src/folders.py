@@ -13,6 +13,8 @@ _COLUMNS = ["path", "label", "generator", "dataset", "group"]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _IN_SPLIT = r"(?i)/(train|valid|validation|val|test)(?=/)"  # a folder named after a split
 _IN_LABEL = r"(?i)/(real|fake)/(?:([^/]+)/)?"
+# Names of generators to which the studies of DeepFakeFace give a meaning, as how they were saved.
+_TAKEN = ("real", *STUDIES["demo"].test_sets, *STUDIES["demo"].aligned)
 _HELP = (
     "Expected a folder with a manifest.csv of the columns path,label,generator,dataset,group, or "
     "with the folders real and fake/<generator>, as in: make reproduce STUDY=faces FACES=/pictures"
@@ -20,20 +22,12 @@ _HELP = (
 
 
 def study_of(study: Study, faces: str, train: str) -> Study:
-    """The study of the pictures that lie in folders.
+    """Puts what lies in folders into a study of networks and sizes; errors as in `read`.
 
-    The fakes of a generator are compared with the photographs of the same `dataset`; if it has
-    none, with those of all datasets. Its description says which.
-
-    Args:
-        study: Gives networks and sizes.
-        faces: Folders or manifests, as in `read`, joined as in `PATH` (by `:` on Linux).
-        train: The generator to train on; `"a+b"` takes the fakes of both as of one, `"a&b"`. Empty:
-            the generator with most fakes.
-
-    Raises:
-        FileNotFoundError: If `faces` is empty, or as in `read`.
-        ValueError: If `train` names an unknown generator, or as in `read`.
+    `faces` joins places of `read` as in `PATH` (by `:` on Linux). `train` is the generator to train
+    on; `"a+b"` takes the fakes of both as those of one, and without it the one with most fakes is
+    taken. Fakes are compared with the photographs of their `dataset`; where it has none, with those
+    of all datasets. The description says which.
     """
     places = tuple(Path(place).expanduser().resolve() for place in faces.split(os.pathsep) if place)
     if not places:
@@ -42,12 +36,12 @@ def study_of(study: Study, faces: str, train: str) -> Study:
     fakes = table[table["label"] == "fake"]
     photographs = sorted(set(table.loc[table["label"] == "real", "dataset"]))
     found = fakes["generator"].value_counts().sort_index().sort_values(kind="stable").index[::-1]
-    names = pd.Series(train.split("+") if train else found[:1])
-    if unknown := sorted(set(_generators(names)) - set(found)):
+    chosen = [*dict.fromkeys(_words(pd.Series(train.split("+")), _TAKEN) if train else found[:1])]
+    if unknown := sorted(set(chosen) - set(found)):
         have = f"The generators in FACES are {', '.join(found)}; TRAIN names one, or some as a+b"
         raise ValueError(f"TRAIN names {', '.join(unknown)}, of which there are no fakes. {have}.")
-    train_set, test_sets = JOIN.join(dict.fromkeys(_generators(names))), {}
-    for name in (train_set, *found.drop(train_set.split(JOIN))):
+    train_set, test_sets = JOIN.join(chosen), {}
+    for name in (train_set, *found.drop(chosen)):
         own = set(fakes.loc[fakes["generator"].isin(name.split(JOIN)), "dataset"])
         test_sets[name] = JOIN.join(sorted(own & set(photographs)) or photographs)
     home = test_sets[train_set]
@@ -75,10 +69,8 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
     A place is a folder with a `manifest.csv`, a manifest of any name, or a folder whose pictures
     lie, at any depth, below `real` (or `real/<dataset>`) and `fake/<generator>`. There, files of
     one name share a group, whatever their suffix, unless a source has the name twice. A folder
-    named after a split gives the split, where no column does.
-
-    In names of generators and datasets, what is no letter, digit, `.`, `-` or `_` becomes `_`; a
-    generator named like one of DeepFakeFace's gets another `_`.
+    named after a split gives the split, where no column does. In names of generators and datasets,
+    what is no letter, digit, `.`, `-` or `_` becomes `_`.
 
     Returns:
         Texts: `path` (relative to `root`), `label`, `generator` (`"real"` for photographs),
@@ -93,8 +85,8 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
     table["path"] = [Path(path).relative_to(base).as_posix() for path in table["path"]]
     table["label"], table["split"] = table["label"].str.lower(), table["split"].str.lower()
     table["split"] = table["split"].replace({"val": "valid", "validation": "valid"})
-    table["dataset"] = _words(table["dataset"])
-    table["generator"] = _generators(table["generator"]).mask(table["label"] == "real", "real")
+    table["dataset"], generators = _words(table["dataset"]), _words(table["generator"], _TAKEN)
+    table["generator"] = generators.mask(table["label"] == "real", "real")
     table["group"] = table["group"].mask(table["group"] == "", table["path"])
     for column, known in (("label", LABELS), ("split", (*SPLITS, ""))):
         if wrong := sorted(set(table[column]) - set(known)):
@@ -109,15 +101,10 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
     return table
 
 
-def _words(names: pd.Series) -> pd.Series:
-    """Names that can stand in a file's name, in a table, and beside others."""
-    return names.str.strip().str.replace(r"[^\w.-]+", "_", regex=True).replace("", "unnamed")
-
-
-def _generators(names: pd.Series) -> pd.Series:
-    """The same, and none to which the studies of DeepFakeFace give a meaning."""
-    taken = ["real", *STUDIES["demo"].test_sets, *STUDIES["demo"].aligned]
-    return _words(names).mask(lambda words: words.isin(taken), lambda words: words + "_")
+def _words(names: pd.Series, taken: tuple[str, ...] = ()) -> pd.Series:
+    """Names that can stand in a file's name; those of `taken` get another `_`."""
+    words = names.str.strip().str.replace(r"[^\w.-]+", "_", regex=True).replace("", "unnamed")
+    return words.mask(words.isin(taken), words + "_")
 
 
 def _read(place: Path, first: Path) -> pd.DataFrame:
@@ -133,7 +120,7 @@ def _read(place: Path, first: Path) -> pd.DataFrame:
 def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
     """What a manifest lists; paths are relative to its folder, or if not, to the first place."""
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except ValueError as error:
         raise ValueError(f"{file} cannot be read as CSV in UTF-8: {error}.") from error
     if missing := [column for column in _COLUMNS if column not in table]:
@@ -148,23 +135,24 @@ def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
     if len(table) and not exist[base]:
         what = f"None of the {len(table)} files that {file} names lies below its folder"
         raise FileNotFoundError(f"{what}, as {paths[0]}.")
-    table["path"] = [(base / path).as_posix() for path in paths]
-    inside = table["path"].str[len(base.as_posix()) :]
-    return table if "split" in table else table.assign(split=inside.str.extract(_IN_SPLIT)[0])
+    if "split" not in table:
+        table["split"] = ("/" + table["path"].str.replace("\\", "/")).str.extract(_IN_SPLIT)[0]
+    return table.assign(path=[(base / path).as_posix() for path in paths])
 
 
 def _of_folders(folder: Path) -> pd.DataFrame:
-    """The pictures below folders named `real` and `fake`; others are none of the study's."""
+    """The pictures below folders named `real` and `fake`; others are ignored."""
     tree = os.walk(folder, followlinks=True)
     files = [Path(parent, name) for parent, _, names in tree for name in names if name[0] != "."]
     paths = sorted(file.as_posix() for file in files if file.suffix.lower() in _SUFFIXES)
     table = pd.DataFrame({"path": paths}, dtype="str")
     inside = table["path"].str[len(folder.as_posix()) :]
     table["split"] = inside.str.extract(_IN_SPLIT)[0]
-    kinds = inside.str.replace(_IN_SPLIT, "", regex=True).str.extract(_IN_LABEL)
-    table["label"], source = kinds[0], kinds[1].fillna(kinds[0])
-    table["generator"] = table["dataset"] = source
-    table["group"] = table["split"].fillna("") + inside.str.extract(r"([^/]*)\.\w+$")[0]
+    inside = inside.str.replace(_IN_SPLIT, "", regex=True)
+    table[["label", "generator"]] = inside.str.extract(_IN_LABEL)
+    table = table.dropna(subset="label")
+    table["dataset"] = table["generator"] = table["generator"].fillna(table["label"])
+    table["group"] = table["split"].fillna("") + inside.str.extract(r"(/[^/]*)\.\w+$")[0]
     doubled = table.duplicated(["label", "generator", "group"], keep=False)
     doubled = table["group"].isin(table.loc[doubled, "group"])
-    return table.assign(group=table["group"].mask(doubled, "")).dropna(subset="label")
+    return table.assign(group=table["group"].mask(doubled, ""))

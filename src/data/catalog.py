@@ -15,6 +15,7 @@ from filelock import FileLock
 from .. import folders
 from ..config import LABELS, SPLITS, STRENGTHS, Study
 from ..files import read_json, write_atomically, write_json
+from ..folders import JOIN
 from ..pictures.steps import protocol_steps
 from . import readers
 from .archives import MARKER, replacing
@@ -123,7 +124,11 @@ def save(study: Study, records: pd.DataFrame, rejected: pd.DataFrame) -> None:
     from datasets import Dataset, disable_progress_bars
 
     if study.faces:
-        _require_enough(study, records)
+        home = task(records, study.train_set, study.test_sets[study.train_set])
+        counts = pd.crosstab(home["split"], home["label"]).reindex(SPLITS, columns=LABELS)
+        if (counts := counts.fillna(0).astype(int)).min(axis=None) < _LEAST:
+            what = f"each split needs at least {_LEAST} of a class to train on {study.train_set}"
+            raise ValueError(f"Too few pictures: {what}. There are:\n{counts}")
     disable_progress_bars()
     study.data.mkdir(parents=True, exist_ok=True)
     folder = study.data / "records"
@@ -131,18 +136,6 @@ def save(study: Study, records: pd.DataFrame, rejected: pd.DataFrame) -> None:
         Dataset.from_pandas(records, preserve_index=False).save_to_disk(growing)
         write_json(growing / "origin.json", _origin(study))
     write_atomically(study.data / "rejected.csv", lambda file: rejected.to_csv(file, index=False))
-
-
-def _require_enough(study: Study, records: pd.DataFrame) -> None:
-    """Raises if a split holds too few pictures of a class to train on, or to test with."""
-    home = task(records, study.train_set, study.test_sets[study.train_set])
-    counts = pd.crosstab(home["split"], home["label"]).reindex(SPLITS, columns=LABELS, fill_value=0)
-    if counts.min(axis=None) < _LEAST:
-        raise ValueError(
-            f"Too few pictures to train on {study.train_set}: each split needs at least {_LEAST} "
-            f"of either class, and there are\n{counts}\nPictures without a split of their own are "
-            f"shared out as {study.shares}. Add pictures, or a column 'split' to the manifest."
-        )
 
 
 def load(study: Study) -> pd.DataFrame:
@@ -170,15 +163,10 @@ def _origin(study: Study) -> dict[str, str]:
     return {marker.parent.name: read_json(marker)["digest"] for marker in markers}
 
 
-def of_generator(records: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The fakes of a generator, or of several that stand for one (`folders.JOIN`)."""
-    return records[records["generator"].isin(name.split(folders.JOIN))]
-
-
 def photographs(records: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The real photographs of a dataset, or of several that stand for one (`folders.JOIN`)."""
+    """The real photographs of a dataset, or of several that stand for one (`JOIN`)."""
     is_real = records["label"] == "real"
-    return records[is_real & records["dataset"].isin(name.split(folders.JOIN))]
+    return records[is_real & records["dataset"].isin(name.split(JOIN))]
 
 
 def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFrame:
@@ -188,7 +176,8 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
         Their records with `test_set` (the generator), `real_source` and `num_jpeg`: how many JPEG
         saves the protocol `controlled` replays on each.
     """
-    fake, real = of_generator(records, generator), photographs(records, real_source)
+    fake = records[records["generator"].isin(generator.split(JOIN))]
+    real = photographs(records, real_source)
     if fake.empty or real.empty:
         raise ValueError(
             f"The task {generator!r} against real photographs of {real_source!r} has {len(fake)} "
@@ -212,14 +201,14 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         The rows of every `task`; the column `task` is the generator's name, `"<generator> /
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
-    own = {**study.test_sets, **study.aligned}
+    generators, own = set(records["generator"]), {**study.test_sets, **study.aligned}
     pairs = [(generator, source, generator) for generator, source in own.items()]
     pairs += [(*pair, " / ".join(pair)) for pair in study.foreign_reals.items()]
     tables, others = [], []
     for generator, source, name in pairs:
         if name in study.train_sets:
             tables.append(task(records, generator, source).assign(task=name))
-        elif len(of_generator(records, generator)) and len(photographs(records, source)):
+        elif generators & set(generator.split(JOIN)) and len(photographs(records, source)):
             others.append(task(records, generator, source).assign(task=name))
     seen = pd.concat([*tables, photographs(records, study.autoencoder.train_dataset)])
     seen = seen.loc[seen["split"] != "test", "group"]
@@ -247,5 +236,6 @@ def task_steps(
 
 def every_generator(study: Study, records: pd.DataFrame) -> Study:
     """The study as if it trained on every generator there is: `tasks` then gives all splits."""
-    found = [name for name in study.test_sets if len(of_generator(records, name))]
+    generators = set(records["generator"])
+    found = [name for name in study.test_sets if generators & set(name.split(JOIN))]
     return replace(study, train_set="+".join(found), foreign_reals={}, aligned={}, unseen_reals=())

@@ -140,21 +140,16 @@ def truth(study: Study) -> pd.DataFrame:
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
     """Where the generator changed each picture: `(N, 4)`, `BOX` in fractions of what is shown.
 
-    Known of simulated swaps, of inpainting with the background restored, and where a manifest tells
-    it; NaN for all others, and where the whole picture was drawn anew, as by the decoder of
-    `inpainting`. `table` has `path`, `generator`, `width`, `height` and `steps`, of which `square`
-    and `centre` show the middle alone.
+    Known of simulated swaps, of inpainting with the background restored, and from manifests; NaN
+    for all others, and where the whole picture is new, as of `inpainting`. `table` is that of
+    `catalog.task_steps`; after `square` and `centre` the middle alone is shown.
     """
-    if study.simulated:
-        partly = table["generator"].isin(["insight", "inpainting_local"])
-        known = truth(study).set_index("path")
-        boxes = known.reindex(index=table["path"].where(partly), columns=ALTERED).to_numpy(float)
-    else:
-        boxes = table.reindex(columns=ALTERED).to_numpy(float)
-        boxes[(boxes == (0, 0, 1, 1)).all(axis=1)] = np.nan
+    partly = table["generator"].isin(["insight", "inpainting_local"])
+    known = truth(study).set_index("path").reindex(table["path"].where(partly))
+    known = (known if study.simulated else table).reindex(columns=ALTERED).astype(float)
+    boxes = known.mask((known == (0, 0, 1, 1)).all(axis=1)).to_numpy()
     is_cut, sizes = table["steps"].str.startswith("square"), table[["width", "height"] * 2]
-    stretch = sizes.div(sizes.min(axis=1), axis=0).where(is_cut, 1).to_numpy(float)
-    boxes = (boxes - 0.5) * stretch + 0.5
+    boxes = (boxes - 0.5) * sizes.div(sizes.min(axis=1), axis=0).where(is_cut, 1).to_numpy() + 0.5
     side = table["steps"].str.extract(r"centre:(\d+)").fillna(study.square_size).to_numpy(float)
     return ((boxes - 0.5) * study.square_size / side + 0.5).clip(0, 1)
 
