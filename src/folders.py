@@ -80,11 +80,17 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
         FileNotFoundError: If a place holds no pictures, or none that its manifest names.
         ValueError: If a manifest cannot be read, or if labels, splits, paths or groups are wrong.
     """
-    table = pd.concat([_read(place, places[0]) for place in places], ignore_index=True)
-    table, base = table.fillna("").astype("str"), root(places)
+    tables, base = [], root(places)
+    for place in places:
+        manifest = place / "manifest.csv" if place.is_dir() else place
+        is_there = manifest.is_file()
+        tables.append(_of_manifest(manifest, places[0]) if is_there else _of_folders(place))
+        if tables[-1].empty:
+            raise FileNotFoundError(f"FACES names {str(place)!r}, which holds no pictures. {_HELP}")
+    table = pd.concat(tables, ignore_index=True).fillna("").astype("str")
     table["path"] = [Path(path).relative_to(base).as_posix() for path in table["path"]]
-    table["label"], table["split"] = table["label"].str.lower(), table["split"].str.lower()
-    table["split"] = table["split"].replace({"val": "valid", "validation": "valid"})
+    table["label"] = table["label"].str.lower()
+    table["split"] = table["split"].str.lower().replace(["val", "validation"], "valid")
     table["dataset"], generators = _words(table["dataset"]), _words(table["generator"], _TAKEN)
     table["generator"] = generators.mask(table["label"] == "real", "real")
     table["group"] = table["group"].mask(table["group"] == "", table["path"])
@@ -107,16 +113,6 @@ def _words(names: pd.Series, taken: tuple[str, ...] = ()) -> pd.Series:
     return words.mask(words.isin(taken), words + "_")
 
 
-def _read(place: Path, first: Path) -> pd.DataFrame:
-    """The pictures of one place, with whole paths."""
-    manifest = place / "manifest.csv" if place.is_dir() else place
-    table = _of_manifest(manifest, first) if manifest.is_file() else _of_folders(place)
-    if table.empty:
-        what = "holds no pictures" if place.exists() else "does not exist"
-        raise FileNotFoundError(f"FACES names {str(place)!r}, which {what}. {_HELP}")
-    return table
-
-
 def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
     """What a manifest lists; paths are relative to its folder, or if not, to the first place."""
     try:
@@ -132,9 +128,8 @@ def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
         raise ValueError(f"{what}. Expected paths below its folder.")
     exist = {b: sum((b / path).is_file() for path in paths) for b in (file.parent, first)}
     base = max(exist, key=exist.get)
-    if len(table) and not exist[base]:
-        what = f"None of the {len(table)} files that {file} names lies below its folder"
-        raise FileNotFoundError(f"{what}, as {paths[0]}.")
+    if paths and not exist[base]:
+        raise FileNotFoundError(f"None of the files in {file} lies below its folder: {paths[0]}.")
     if "split" not in table:
         table["split"] = ("/" + table["path"].str.replace("\\", "/")).str.extract(_IN_SPLIT)[0]
     return table.assign(path=[(base / path).as_posix() for path in paths])
@@ -153,6 +148,5 @@ def _of_folders(folder: Path) -> pd.DataFrame:
     table = table.dropna(subset="label")
     table["dataset"] = table["generator"] = table["generator"].fillna(table["label"])
     table["group"] = table["split"].fillna("") + inside.str.extract(r"(/[^/]*)\.\w+$")[0]
-    doubled = table.duplicated(["label", "generator", "group"], keep=False)
-    doubled = table["group"].isin(table.loc[doubled, "group"])
-    return table.assign(group=table["group"].mask(doubled, ""))
+    doubled = table.loc[table.duplicated(["label", "generator", "group"]), "group"]
+    return table.assign(group=table["group"].mask(table["group"].isin(doubled), ""))
