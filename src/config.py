@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,17 +145,22 @@ class Study:
 def get_study(name: str) -> Study:
     """The named configuration; a `ValueError` that lists the valid names if there is none.
 
-    That of `faces` is made of the folder in the environment variable `FACES`, and of `TRAIN`: see
+    That of `faces` is made of the environment variables `FACES` and `TRAIN`, once a process: see
     `folders.study_of`.
     """
     if name not in STUDIES:
         valid = ", ".join(STUDIES)
         raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {valid}.")
-    if name != "faces":
-        return STUDIES[name]
-    from .folders import study_of  # reads a table, which takes pandas a second
+    if name == "faces":
+        return _of_folder(os.environ.get("FACES", ""), os.environ.get("TRAIN", ""))
+    return STUDIES[name]
 
-    return study_of(STUDIES[name], *(os.environ.get(each, "") for each in ("FACES", "TRAIN")))
+
+@cache
+def _of_folder(faces: str, train: str) -> Study:
+    from .folders import study_of  # imports pandas, which takes a second
+
+    return study_of(STUDIES["faces"], faces, train)
 
 
 def _direct(changes: dict[str, dict] | None = None, **common) -> tuple[Network, ...]:
@@ -245,8 +251,8 @@ _DEMO = replace(
 )
 
 # On a few thousand real pictures and two cores; `folders.study_of` puts in what a folder holds. All
-# networks see 128 of the 256 pixels of GANs' pictures and of FFHQ, none resampled: the traces are
-# in the finest detail. Under `controlled`, pictures of 224 grow to 256 and those of 768 shrink.
+# networks on pixels see the middle 128 × 128, not resampled: the traces are in the finest detail.
+# `controlled` first makes all of them squares of 256: those of 256 stay, 224 grow, 768 shrink.
 _FACES = replace(
     _DEMO,
     name="faces",

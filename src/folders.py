@@ -2,7 +2,8 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
+from posixpath import normpath
 
 import pandas as pd
 
@@ -88,7 +89,7 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
         if tables[-1].empty:
             raise FileNotFoundError(f"FACES names {str(place)!r}, which holds no pictures. {_HELP}")
     table = pd.concat(tables, ignore_index=True).fillna("").astype("str")
-    table["path"] = [Path(path).relative_to(base).as_posix() for path in table["path"]]
+    table["path"] = table["path"].str.removeprefix(base.as_posix()).str.lstrip("/")
     table["label"] = table["label"].str.lower()
     table["split"] = table["split"].str.lower().replace(["val", "validation"], "valid")
     table["dataset"], generators = _words(table["dataset"]), _words(table["generator"], _TAKEN)
@@ -109,7 +110,7 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
 
 def _words(names: pd.Series, taken: tuple[str, ...] = ()) -> pd.Series:
     """Names that can stand in a file's name; those of `taken` get another `_`."""
-    words = names.str.strip().str.replace(r"[^\w.-]+", "_", regex=True).replace("", "unnamed")
+    words = names.str.replace(r"[^\w.-]+", "_", regex=True).str.strip("_").replace("", "unnamed")
     return words.mask(words.isin(taken), words + "_")
 
 
@@ -122,17 +123,17 @@ def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
     if missing := [column for column in _COLUMNS if column not in table]:
         have = f"it has {', '.join(table)}. Expected at least {', '.join(_COLUMNS)}"
         raise ValueError(f"{file} lacks the columns {', '.join(missing)}; {have}.")
-    paths = [PurePosixPath(path.replace("\\", "/")) for path in table["path"]]
-    if outside := [p for p in paths if {"/", ".."} & set(p.parts) or PureWindowsPath(p).drive]:
-        what = f"{len(outside)} paths in {file} are absolute or have '..', as {outside[0]}"
-        raise ValueError(f"{what}. Expected paths below its folder.")
-    exist = {b: sum((b / path).is_file() for path in paths) for b in (file.parent, first)}
-    base = max(exist, key=exist.get)
-    if paths and not exist[base]:
+    paths = [normpath(path) for path in table["path"].str.replace("\\", "/")]
+    if outside := [path for path in paths if path.startswith(("/", "../")) or path[1:2] == ":"]:
+        what = f"{len(outside)} paths in {file} lead out of its folder, as {outside[0]}"
+        raise ValueError(f"{what}. Expected paths that begin in it.")
+    wholes = {b: [f"{b.as_posix()}/{path}" for path in paths] for b in (file.parent, first)}
+    base = max(wholes, key=lambda base: sum(map(os.path.isfile, wholes[base])))
+    if paths and not any(map(os.path.isfile, wholes[base])):
         raise FileNotFoundError(f"None of the files in {file} lies below its folder: {paths[0]}.")
-    if "split" not in table:
-        table["split"] = ("/" + table["path"].str.replace("\\", "/")).str.extract(_IN_SPLIT)[0]
-    return table.assign(path=[(base / path).as_posix() for path in paths])
+    inside = pd.Series(paths, dtype="str").radd("/")
+    table = table if "split" in table else table.assign(split=inside.str.extract(_IN_SPLIT)[0])
+    return table.assign(path=wholes[base])
 
 
 def _of_folders(folder: Path) -> pd.DataFrame:

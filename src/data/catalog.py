@@ -128,7 +128,8 @@ def save(study: Study, records: pd.DataFrame, rejected: pd.DataFrame) -> None:
         counts = pd.crosstab(home["split"], home["label"]).reindex(SPLITS, columns=LABELS)
         if (counts := counts.fillna(0).astype(int)).min(axis=None) < _LEAST:
             what = f"each split needs at least {_LEAST} of a class to train on {study.train_set}"
-            raise ValueError(f"Too few pictures: {what}. There are:\n{counts}")
+            advice = "Some 80 pictures of each class, or a column 'split', are enough."
+            raise ValueError(f"Too few pictures: {what}. {advice} There are:\n{counts}")
     disable_progress_bars()
     study.data.mkdir(parents=True, exist_ok=True)
     folder = study.data / "records"
