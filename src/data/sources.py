@@ -15,7 +15,7 @@ from simulator.server import serve
 
 from ..config import LABELS, SPLITS, Study
 from ..files import read_json
-from .readers import BOX
+from .readers import ALTERED, BOX
 
 MIRROR = "TRUE_OR_FAKE_MIRROR"  # environment variable: address of a folder with all the archives
 
@@ -102,8 +102,8 @@ SOURCES = (
 
 
 def remote_files(study: Study) -> tuple[RemoteFile, ...]:
-    """The archives of a study, none if it reads a manifest; simulated ones are drawn if missing."""
-    if study.from_manifest:
+    """The archives of a study, none of a folder's; simulated ones are drawn if missing."""
+    if study.faces:
         return ()
     if not study.simulated:
         return SOURCES
@@ -140,14 +140,16 @@ def truth(study: Study) -> pd.DataFrame:
 def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
     """Where the generator changed each picture: `(N, 4)`, `BOX` in fractions of what is shown.
 
-    Known of simulated swaps, and of inpainting with the background restored; NaN for all others:
-    the decoder of `inpainting` draws the whole picture anew. `table` has `path`, `generator` and
-    `steps`, of which `centre` shows the middle alone.
+    Known of simulated swaps, of inpainting with the background restored, and from manifests; NaN
+    for all others, and where the whole picture is new, as of `inpainting`. `table` is that of
+    `catalog.task_steps`; after `square` and `centre` the middle alone is shown.
     """
-    columns = [f"altered_{side}" for side in BOX]
     partly = table["generator"].isin(["insight", "inpainting_local"])
-    known = truth(study).set_index("path")
-    boxes = known.reindex(index=table["path"].where(partly), columns=columns).to_numpy(float)
+    known = truth(study).set_index("path").reindex(table["path"].where(partly))
+    known = (known if study.simulated else table).reindex(columns=ALTERED).astype(float)
+    boxes = known.mask((known == (0, 0, 1, 1)).all(axis=1)).to_numpy()
+    is_cut, sizes = table["steps"].str.startswith("square"), table[["width", "height"] * 2]
+    boxes = (boxes - 0.5) * sizes.div(sizes.min(axis=1), axis=0).where(is_cut, 1).to_numpy() + 0.5
     side = table["steps"].str.extract(r"centre:(\d+)").fillna(study.square_size).to_numpy(float)
     return ((boxes - 0.5) * study.square_size / side + 0.5).clip(0, 1)
 

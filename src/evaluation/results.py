@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from ..config import SPLITS, STUDIES, Study
+from ..config import SPLITS, STUDIES, Study, get_study
 from ..files import write_atomically
 from .intervals import estimate, rate
 from .metrics import (
@@ -254,7 +254,8 @@ def _isin(rows: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -> np.nd
 
 def _has_scores(study: Study, rows: pd.DataFrame) -> np.ndarray:
     """Which rows are of a detector whose scores per image lie on this machine."""
-    study = STUDIES.get(study.name, study)  # the caller's may be that of another seed
+    if study.name in STUDIES:  # the caller's may be that of another seed
+        study = get_study(study.name)
     scored, found = set(_scored(study)), []
     for row in rows[DETECTOR_KEYS].itertuples():
         if row.seed == ALL_SEEDS or row.model.endswith(OWN):

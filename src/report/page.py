@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from ..config import PROTOCOLS, ROOT, Study, get_study
+from ..config import PROTOCOLS, ROOT, STUDIES, Study
 from ..data import catalog
 from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import read_results, read_scores
@@ -299,7 +299,7 @@ def update_readme(readme: Path = ROOT / "README.md") -> bool:
     """
 
     def block(found: re.Match) -> str:
-        study = get_study(found[2])
+        study = STUDIES[found[2]]
         page = study.figures / "summary.md"
         if not (study.figures / "results.csv").is_file() or not page.is_file():
             return found[0]

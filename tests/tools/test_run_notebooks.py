@@ -117,8 +117,8 @@ def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys, monkeypatch):
 
 
 WRONG = [
-    ("huge", [], "one of these: demo, sample, full, rehearsal, tiny"),
-    ("sample", [], "FACES, which is not set"),
+    ("huge", [], "one of these: demo, faces, full, rehearsal, tiny"),
+    ("faces", [], "FACES is not set"),
     ("tiny", ["07"], "No notebook matches 07"),
 ]
 
