@@ -1,0 +1,167 @@
+"""Verdicts on pictures: rules against counts, files of every kind, the command."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from src import predict as code
+from src.data import faces
+from src.detectors.autoencoder import build_embedding_classifier
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype="uint8")
+
+
+@pytest.fixture
+def detector():
+    """Its score is the mean of the pixels: bright is fake."""
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
+    head = build_embedding_classifier(192, ())
+    head.set_weights([np.full((192, 1), 12 / 192), np.array([-6.0])])
+    model = keras.Model(image, head(extractor(image)))
+    card = {"slope": 1.0, "intercept": 0.0}
+    return code.Detector(model, ("squash:8",), card, 0.5, (0.3, 0.7), "About.")
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """The faces that are found: everywhere one in the middle, until a test changes them."""
+    boxes = [[0.4, 0.3, 0.6, 0.7, 0.99]]
+    monkeypatch.setattr(faces, "find_all", lambda given: [np.reshape(boxes, (-1, 5))] * len(given))
+    return boxes
+
+
+def judged(files, detector):
+    tables, pixels = zip(*code.predict(files, detector))
+    return pd.concat(tables, ignore_index=True), np.concatenate(pixels)
+
+
+def test_a_band_holds_its_error_rate_on_new_pictures():
+    rng, wrong = np.random.default_rng(0), []
+    for _ in range(300):
+        labels = np.repeat([0, 1], 60)
+        low, high = code.conformal_band(labels, rng.normal(labels))
+        wrong.append(((rng.normal(1, 1, 50) < low).mean(), (rng.normal(0, 1, 50) > high).mean()))
+    assert (np.mean(wrong, axis=0) <= 0.055).all() and (np.mean(wrong, axis=0) > 0.03).all()
+    assert code.conformal_band(np.array([0, 1]), np.array([0.1, 0.9])) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "probabilities, expected",
+    [
+        ([0.9, 0.8, 0.9, 0.8], "fake"),
+        ([0.1, 0.2, 0.4, 0.2], "real"),
+        ([0.9, 0.8, 0.9, 0.4], "unsure"),  # another delivery crosses the threshold
+        ([0.1, 0.2, 0.6, 0.2], "unsure"),
+        ([0.6, 0.6, 0.6, 0.6], "unsure"),  # photographs have such probabilities, too
+        ([0.4, 0.4, 0.4, 0.4], "unsure"),
+    ],
+)
+def test_verdicts(probabilities, expected):
+    assert code.verdict(np.array(probabilities), 0.5, (0.3, 0.7)) == expected
+
+
+def test_of_separate_classes_what_lies_between_is_neither():
+    assert code.verdict(np.full(4, 0.5), 0.4, (0.6, 0.3)) == "unsure"
+    assert code.verdict(np.full(4, 0.7), 0.4, (0.6, 0.3)) == "fake"
+
+
+def test_files_of_every_kind_are_rows(tmp_path, detector, found):
+    bright = Image.fromarray(np.full((90, 120, 3), 250, "uint8"))
+    bright.save(tmp_path / "é bright.png")
+    Image.fromarray(np.full((90, 120), 5, "uint8")).save(tmp_path / "grey.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.png").touch()
+    files = code.expand([str(tmp_path)])
+    table, pixels = judged([*files, tmp_path / "none.jpg"], detector)
+    table.index = table["path"].str.rsplit("/", n=1).str[-1]
+    assert list(table) == code.COLUMNS and len(table) == 5 and pixels.shape == (2, 8, 8, 3)
+    assert table["error"].notna().to_dict() == {
+        "empty.png": True, "grey.jpg": False, "text.jpg": True, "é bright.png": False,
+        "none.jpg": True,
+    }  # fmt: skip
+    assert table.loc[["é bright.png", "grey.jpg"], "verdict"].tolist() == ["fake", "real"]
+    assert table.loc["é bright.png", "warnings"] == "a face of 24 pixels: small; grey"
+    assert "0 bytes" in table.loc["empty.png", "error"]
+    shown = table.loc["grey.jpg", ["probability", *code.DELIVERIES]].astype(float)
+    assert (shown < 0.01).all() and shown.iloc[0] == shown.iloc[1]
+
+
+def test_every_face_is_a_row_and_without_one_the_picture(tmp_path, detector, found):
+    Image.fromarray(PICTURE).save(tmp_path / "x.png")
+    found.append([0, 0, 0.1, 0.2, 0.9])
+    table, pixels = judged([tmp_path / "x.png"] * 20, detector)
+    assert table["face"].tolist() == [1, 2] * 20 and len(pixels) == 40
+    assert table.loc[1, faces.BOX].tolist() == [0, 0, 0.1, 0.2]
+    assert table["warnings"].str.startswith("2 faces").all()
+    found.clear()
+    table, pixels = judged([tmp_path / "x.png"], detector)
+    assert table["face"].tolist() == [1] and table.loc[0, faces.BOX].tolist() == [0, 0, 1, 1]
+    whole = np.asarray(Image.fromarray(PICTURE).resize((8, 8), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(pixels[0], whole)
+
+
+def test_a_picture_is_turned_as_its_exif_says(tmp_path, detector, found):
+    left_bright = np.zeros((64, 64, 3), "uint8")
+    left_bright[:, :32] = 255
+    tags = Image.Exif()
+    tags[0x0112] = 6  # turn clockwise: what is left comes on top
+    Image.fromarray(left_bright).save(tmp_path / "x.jpg", exif=tags)
+    found[0][:4] = 0.25, 0.25, 0.75, 0.75
+    _, pixels = judged([tmp_path / "x.jpg"], detector)
+    assert pixels[0, :3].mean() > 230 and pixels[0, 5:].mean() < 20
+
+
+def test_the_square_around_a_face_lies_in_the_picture():
+    picture = Image.fromarray(PICTURE)
+    for box in np.random.default_rng(1).uniform(0, 1, (50, 4)):
+        box = np.concatenate([np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])])
+        square = code._square_around(picture, box)
+        assert abs(square.width - square.height) <= 1 and max(square.size) <= 91
+    middle = code._square_around(picture, np.array([0.4, 0.4, 0.6, 0.6]))
+    np.testing.assert_array_equal(np.asarray(middle), PICTURE[21:69, 36:84])
+
+
+def test_names_mean_files_folders_and_patterns(tmp_path):
+    names = ["b.JPG", "a[1].png", "deep down/ü.webp", "note.txt", ".hidden.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in code.expand([str(tmp_path)])] == ["a[1].png", "b.JPG", "ü.webp"]
+    assert code.expand([f"{tmp_path}/*.JPG", f"{tmp_path}/b.JPG"]) == [tmp_path / "b.JPG"]
+    assert code.expand([f"{tmp_path}/a[1].png"]) == [tmp_path / "a[1].png"]
+    with pytest.raises(FileNotFoundError, match="no folder with pictures"):
+        code.expand([f"{tmp_path}/*.gif"])
+
+
+def test_the_command(tmp_path, detector, found, monkeypatch, capsys):
+    monkeypatch.setattr(code, "load", lambda study, name: detector)
+    Image.fromarray(PICTURE).save(tmp_path / "x.png")
+    assert code.main([str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "x.png" in printed
+        and "unsure" in printed
+        and "About." in printed
+        and code.ETHICS in printed
+    )
+    assert list(pd.read_csv(tmp_path / "t.csv")) == code.COLUMNS
+    (tmp_path / "y.jpg").write_text("no picture")
+    assert code.main([str(tmp_path), "--json", "--explain", str(tmp_path / "out")]) == 3
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+    assert [row["face"] for row in rows] == [1, None] and rows[0]["verdict"] == "unsure"
+    assert len(list((tmp_path / "out").glob("x-*.png"))) == 2
+
+
+@pytest.mark.parametrize("wrong", [["none.jpg"], [".", "--model", "nothing/x"]])
+def test_the_command_refuses(wrong, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PICTURE).save("x.png")
+    with pytest.raises(SystemExit) as stopped:
+        code.main(wrong)
+    assert stopped.value.code == 2
+    assert "none.jpg" in (said := capsys.readouterr().err) or "nothing" in said
