@@ -127,22 +127,13 @@ def traits_after_steps(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pixel_traits(pixels: np.ndarray) -> pd.DataFrame:
-    """Traits of what a network sees, from each picture as a whole.
+    """Traits of what a network sees, a row for each picture of `(N, H, W, 3)` RGB `uint8` pixels.
 
-    Args:
-        pixels: `(N, height, width, 3)`, `uint8`, RGB.
-
-    Returns:
-        One row a picture: `brightness` (mean grey level), `contrast` (its standard deviation),
-        `saturation` (mean, 0 to 1), `sharpness` (variance of the Laplacian), `noise` (standard
-        deviation of the noise in grey levels, from the median absolute value after the filter of J.
-        Immerkær, "Fast noise variance estimation", 1996, which removes constant and linear
-        structure).
+    `brightness` (mean grey level), `contrast` (its standard deviation), `saturation` (mean, 0 to
+    1), `sharpness` (variance of the Laplacian), `noise` (standard deviation of the noise in grey
+    levels, from the median absolute value after the filter of J. Immerkær, "Fast noise variance
+    estimation", 1996, which removes constant and linear structure).
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        raise ValueError(
-            f"Expected uint8 pixels (N, height, width, 3), received {pixels.dtype} {pixels.shape}."
-        )
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_picture_traits, pixels), columns=_PIXEL_TRAITS, dtype=float)
 
@@ -168,23 +159,20 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     return np.array(profiles)
 
 
-def trait_table(
-    traits: pd.DataFrame, labels, groups: Sequence, num_resamples: int = 1000
-) -> pd.DataFrame:
+def trait_table(traits: pd.DataFrame, labels, groups, num_resamples: int) -> pd.DataFrame:
     """How well each trait alone, and all together, tell fake from real.
 
     Args:
         traits: `(N, T)`; a missing value counts as smaller than any other.
-        labels: `(N,)`, 1 for fake, 0 for real.
+        labels: `(N,)`, 1 for fake.
         groups: `(N,)`; groups are resampled whole, and no fold of the joint model divides one.
-        num_resamples: Of the bootstrap behind the intervals.
 
     Returns:
         Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
-        itself with a 95 % interval. Above 0.5 fakes have the larger values, below 0.5 the smaller;
-        0.5 tells nothing (a direction chosen after the fact would lift every useless trait above
-        0.5). The last row, gradient boosting on all traits scored out of fold, also finds traits
-        that are large *and* small in one class. The other rows are sorted by distance from 0.5.
+        itself. Above 0.5 fakes have the larger values, below 0.5 the smaller (a direction chosen
+        after the fact would lift every useless trait above 0.5). The last row, gradient boosting on
+        all traits scored out of fold, also finds traits that are large *and* small in one class.
+        The other rows are sorted by distance from 0.5.
     """
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
@@ -198,9 +186,7 @@ def trait_table(
     return table[["trait", "auc", "ci_low", "ci_high"]]
 
 
-def traits_by_task(
-    table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int = 1000
-) -> pd.DataFrame:
+def traits_by_task(table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int) -> pd.DataFrame:
     """`trait_table` of every task (column `generator`), one under the other.
 
     `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
@@ -208,8 +194,7 @@ def traits_by_task(
     tables = []
     for generator, rows in table.reset_index(drop=True).groupby("task", sort=False):
         arrays = traits.iloc[rows.index], rows["label"] == "fake", rows["group"]
-        scored = trait_table(*arrays, num_resamples=num_resamples)
-        tables.append(scored.assign(generator=generator))
+        tables.append(trait_table(*arrays, num_resamples).assign(generator=generator))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -245,9 +230,7 @@ def score_traits(
 
     `name` is fitted on the training split of the training tasks, as a network is, and transferred.
     `<name>_own` is fitted on each test set itself, out of fold: what a network could exploit there,
-    had it seen that generator.
-
-    `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
+    had it seen that generator. `table` and `traits` are as for `traits_by_task`.
     """
     table, values = table.reset_index(drop=True), traits.to_numpy(float)
     labels = (table["label"] == "fake").to_numpy(int)

@@ -14,18 +14,13 @@ from ..pictures.decoding import read_grey
 _CHUNK = 512  # hashes compared with all others at once
 
 
-def perceptual_hash(image: np.ndarray) -> np.uint64:
+def perceptual_hash(grey: np.ndarray) -> np.uint64:
     """64 bits that survive resizing, squashing and JPEG compression ("pHash").
 
-    The picture, `(height, width[, 3])` RGB or grey `uint8`, is reduced to 32×32 grey levels; a bit
-    tells whether one of the 8×8 lowest coefficients of the cosine transform exceeds their median
-    (C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010).
+    The picture, `(height, width)` grey `uint8`, is reduced to 32×32; a bit tells whether one of the
+    8×8 lowest coefficients of the cosine transform exceeds their median (C. Zauner, "Implementation
+    and benchmarking of perceptual image hash functions", 2010).
     """
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 2 and image.shape[2:] != (3,):
-        received = f"{image.dtype} {image.shape}"
-        raise ValueError(f"Expected uint8 (height, width[, 3]), received {received}.")
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     low = cv2.dct(small)[:8, :8]
     return np.packbits(low > np.median(low)).view(">u8")[0].astype(np.uint64)
@@ -70,17 +65,11 @@ def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
-    """Share of the test records whose counterpart was trained on; 0 in a sound split.
+    """Share of the test records whose counterpart was trained on: `test_in_train` by its `kind`.
 
-    Args:
-        records: With columns `split`, `group` and `person` (empty where unknown).
-        hashes: `perceptual_hashes` of the records, to look for near-duplicates.
-
-    Returns:
-        A row for each `kind` of counterpart, with `test_in_train`.
+    Records need `split`, `group` and `person` (empty where unknown); `hashes` are their
+    `perceptual_hashes`, to look for near-duplicates. In a sound split all is 0.
     """
-    if not len(records) or len(hashes) != len(records):
-        raise ValueError(f"Expected a hash for each of {len(records)} records, not {len(hashes)}.")
     tested, trained = (records["split"].eq(split).to_numpy() for split in ("test", "train"))
     found = {}
     for kind in ("group", "person"):

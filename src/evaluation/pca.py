@@ -48,11 +48,6 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     than `N`.
     """
     flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
-    if not 0 < num_components <= min(num_rows - 1, flat.shape[1]):
-        raise ValueError(
-            f"Expected at most {min(num_rows - 1, flat.shape[1])} components, received "
-            f"{num_components}, of {num_rows} pictures of {flat.shape[1]} values."
-        )
     chosen = slice(None)
     if len(flat) > num_rows:
         chosen = np.random.default_rng(seed).choice(len(flat), num_rows, replace=False)
@@ -69,31 +64,26 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     largest = np.abs(components).argmax(axis=1)
     components *= np.sign(components[np.arange(num_components), largest])[:, None]
     ratio = squares / max(np.trace(products), 1e-12)
-    return PrincipalComponents(_coordinates(pixels, mean, components), components, mean, ratio)
+    return PrincipalComponents(project(pixels, mean, components), components, mean, ratio)
 
 
-def project(fitted: PrincipalComponents, pixels: np.ndarray) -> np.ndarray:
-    """Coordinates of other pictures `(N, ...)` on the components, `(N, num_components)`."""
-    return _coordinates(pixels, fitted.mean, fitted.components)
-
-
-def _coordinates(pixels, mean, components) -> np.ndarray:
+def project(pixels: np.ndarray, mean: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Coordinates `(N, num_components)` of pictures `(N, ...)` on the components of `joint_pca`."""
     flat = pixels.reshape(len(pixels), -1)
     slices = (flat[start : start + 64].astype(np.float32) for start in range(0, len(flat), 64))
     with threadpool_limits(1):
         return np.concatenate([(part - mean) @ components.T for part in slices])
 
 
-def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2) -> np.ndarray:
-    """Coordinates as the study drew them, for demonstration only: one PCA for each class.
+def separate_pca(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Coordinates `(N, 2)` as the study drew them, for demonstration only: one PCA for each class.
 
     Each cloud is centred on its own mean and turned to its own axes, so the two overlap whatever
     their difference.
     """
-    labels = check_labels(labels, pixels)
-    scores = np.empty((len(labels), num_components))
+    scores = np.empty((len(labels), 2))
     for label in (0, 1):
-        scores[labels == label] = joint_pca(pixels[labels == label], num_components).scores
+        scores[labels == label] = joint_pca(pixels[labels == label], 2).scores
     return scores
 
 
@@ -109,7 +99,7 @@ def separable_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_probe(
-    components: np.ndarray, labels: np.ndarray, groups: Sequence, ks: Sequence[int], twins=None
+    components: np.ndarray, labels: np.ndarray, groups: Sequence, ks: Sequence[int], twins: Sequence
 ) -> pd.DataFrame:
     """How well a line, a plane, … through the first k principal components divides fake from real.
 
@@ -123,19 +113,13 @@ def linear_probe(
         labels: `(N,)`, 1 for fake.
         groups: `(N,)`.
         ks: Numbers of components, up to `K`.
-        twins: `(N,)`, finer than the groups; `None`: the groups.
+        twins: `(N,)`, finer than the groups.
 
     Returns:
         A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high` (95th percentile of the
         shuffled AUCs) and `p_value`, the share of shufflings with as high an AUC.
     """
-    labels = check_labels(labels, components)
-    if not ks or min(ks) < 1 or max(ks) > components.shape[1]:
-        raise ValueError(
-            f"Expected each k from 1 to {components.shape[1]}, the components given; received {ks}."
-        )
-    random = np.random.default_rng(0)
-    twins = groups if twins is None else twins
+    labels, random = check_labels(labels, components), np.random.default_rng(0)
     sets = [labels, *(_shuffled(labels, twins, random) for _ in range(_NUM_PERMUTATIONS))]
     rows, options = [], {"num_resamples": _NUM_RESAMPLES, "names": ("auc",)}
     for k in ks:
