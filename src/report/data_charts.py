@@ -24,10 +24,8 @@ def image_grid(
 ) -> Figure:
     """Pictures in rows, as they are: square pixels, no smoothing.
 
-    Args:
-        images: Each `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ.
-        titles: Above each picture.
-        row_titles: Left of each row.
+    Each is `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ. `titles` stand
+    above the pictures, `row_titles` left of the rows.
     """
     size = (1.9, 2.05 if len(titles) else 1.85, 0.4 * bool(title))
     titles = titles if len(titles) else [""] * len(images)
@@ -133,9 +131,8 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
 def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
     """Mean radial profile of every source with its 95 % interval, and each fake minus its reals.
 
-    Args:
-        profiles: Generator → (dataset of its reals, profiles of the reals, profiles of the fakes),
-            each `(num_pictures, num_radii)` in the spectrum's units.
+    `profiles` gives, by generator, the dataset of its reals, their profiles and those of the fakes,
+    each `(num_pictures, num_radii)` in the spectrum's units.
     """
     titles = ("profile (pictures)", "fake − its own reals")
     figure, [[left, right]] = new_axes(titles, 5.8, 3.9, 0.9, title)
@@ -184,9 +181,8 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
 def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     """Sizes, compression, and what a classifier makes of the files' headers; a row a protocol.
 
-    Args:
-        rows: Name → (`width`, `height`, `luminance_table` of the training task's files; their
-            labels, fake = 1; AUC of the classifier: `generator`, `auc`, `ci_low`, `ci_high`).
+    `rows` gives, by name, `width`, `height`, `luminance_table` of the training task's files, their
+    labels (fake = 1), and the AUCs of the classifier: `generator`, `auc`, `ci_low`, `ci_high`.
     """
     titles = ("Size of the picture", "Compression", "Real or fake, without a pixel?")
     figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, num_rows=len(rows))
@@ -268,13 +264,10 @@ def probe_curves(panels: dict, *, title) -> Figure:
 
 @styled
 def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
-    """Two components of each picture, coloured by class or generator.
+    """Two components `(N, 2)` of each picture in a panel, coloured by class or generator.
 
-    Args:
-        panels: Title → points `(N, 2)`.
-        names: `(N,)`, `"real"`, `"fake"` or generators.
-        shares: Of the variance, for each component of the first panel: shown at its axes.
-        twins: `(N,)`; a line joins the points that have one value.
+    `names` are `(N,)`, `"real"`, `"fake"` or generators. The components of the first panel explain
+    `shares` of the variance; a line joins points of the same of `twins` `(N,)`.
     """
     figure, [axes] = new_axes(panels, 5.8, 5.2)
     for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
@@ -305,9 +298,9 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
             look = {"color": palette[name], "label": f"{name} ({(names == name).sum():,})"}
             own = points[piece[names[piece] == name]]
             axis.scatter(*own.T, s=size, alpha=alpha, marker=marker, linewidths=0, **look)
-    for letter, place in zip("xy", places):
+    for side, place in zip((axis.xaxis, axis.yaxis), places):
         share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""
-        axis.set(**{f"{letter}label": f"component {place + 1}{share}", f"{letter}ticks": []})
+        side.set(label_text=f"component {place + 1}{share}", ticks=[])
 
 
 @styled

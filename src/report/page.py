@@ -21,7 +21,7 @@ from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import read_results, read_scores
 from ..files import read_json
 from . import original, tables
-from .numbers import HEADERS, MARKS, number_tables, with_texts
+from .numbers import MARKS, number_tables, with_texts
 from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
 # Figures without people, by name. Of real people, the page has only these.
@@ -35,15 +35,11 @@ PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
     opencv-python-headless""".split()
 
 
-# The page ----------------------------------------------------------------------------------------
-
-
 def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Path]:
     """Writes `figures/<study>/summary.md` and `summary.html`, and returns their paths.
 
-    Args:
-        study: Whose results, cards, scores and figures to read.
-        changes: From `comparisons.protocol_differences`; without it the page lacks this table.
+    It reads the study's results, cards, scores and figures. Without `changes`, which is from
+    `comparisons.protocol_differences`, the page lacks this table.
 
     Raises:
         FileNotFoundError: If no results have been written.
@@ -215,8 +211,7 @@ def _cards(study: Study, cards: dict[str, dict]) -> str:
             row["training"] = f"{history['seconds'].sum():,.0f} s"
             row["images/s"] = f"{history['images_per_second'].median():,.0f}"
         rows.append(row)
-    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
-    return to_markdown(table, 3) if rows else ""
+    return to_markdown(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}), 3)
 
 
 def _report(study: Study, results: pd.DataFrame) -> str:
@@ -225,7 +220,7 @@ def _report(study: Study, results: pd.DataFrame) -> str:
     table = original.texts(both).drop(columns="train_set")
     last = "what cannot be in the report's row"
     table[last] = table.pop("contradiction").str.replace(r"^(?=.)", "⚠ ", regex=True)
-    return to_markdown(table.rename(columns=HEADERS)) if len(table) else ""
+    return to_markdown(table)
 
 
 def _figures(study: Study) -> str:
@@ -271,9 +266,6 @@ def _environment() -> str:
     return ", ".join(found) + "."
 
 
-# The README's tables -----------------------------------------------------------------------------
-
-
 def readme_table(study: Study) -> str:
     """AUC of all detectors and test sets, in Markdown: `report → controlled [the report's]`."""
     results = read_results(study)
@@ -286,10 +278,8 @@ def readme_table(study: Study) -> str:
     texts = texts.reindex(columns=[*study.test_sets]).fillna("– → –")
     given = original.beside_ours(study, results).dropna(subset=["auc_report"])
     shown = given["auc_report"].map(lambda percent: f" [{percent / 100:.2f}]")
-    given = (
-        tables.wide(given, "model", "test_set", shown).reindex_like(texts).astype(object).fillna("")
-    )
-    return to_markdown((texts + given).reset_index().rename(columns=HEADERS))
+    given = tables.wide(given, "model", "test_set", shown).reindex_like(texts).astype(object)
+    return to_markdown((texts + given.fillna("")).reset_index())
 
 
 def update_readme(readme: Path = ROOT / "README.md") -> bool:
