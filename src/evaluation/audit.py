@@ -41,18 +41,14 @@ _NUM_THREADS = 2
 
 
 def file_traits(files: Sequence[str | Path | bytes]) -> pd.DataFrame:
-    """Traits that a file shows before a pixel is decoded: only headers are read.
+    """Traits that a file (or its bytes) shows before a pixel is decoded: only headers are read.
 
-    Args:
-        files: Paths, or the bytes of encoded pictures (see `replay`).
-
-    Returns:
-        One row a file, in order. `width`, `height`, `aspect` (width / height), `bytes_per_pixel`,
-        `channels`, `exif` (1 if there is any); and of JPEGs, `NaN` for others: `luminance_table`
-        and `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
-        `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance:
-        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`. A file that is no picture is
-        an `UnreadableImage`.
+    A row a file: `width`, `height`, `aspect` (width / height), `bytes_per_pixel`, `channels`,
+    `exif` (1 if there is any); and of JPEGs, NaN for others: `luminance_table` and
+    `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
+    `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance: 0
+    none, 1 horizontal, 2 both ways, -1 other), `progressive`. A file that is no picture is an
+    `UnreadableImage`.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_header_traits, files), columns=_FILE_TRAITS, dtype=float)
@@ -107,10 +103,7 @@ def replay(file: str | Path, steps: Sequence[str]) -> bytes:
         width, height = image.size
     still = {"square", f"squash:{width}", f"resize:{width}"}
     if steps and not (width == height and still >= set(steps)):
-        raise ValueError(
-            f"The steps {tuple(steps)} change {file} ({width}×{height}) and end in pixels, not a "
-            "file. End them in a step like 'jpeg:75'."
-        )
+        raise ValueError(f"{file}: the steps {steps} end in pixels, not a file. Add a 'jpeg:75'.")
     return Path(file).read_bytes()
 
 
@@ -122,8 +115,8 @@ def traits_after_steps(study: Study, table: pd.DataFrame) -> pd.DataFrame:
         replay(file, steps.split()) if steps else file
         for file, steps in zip(catalog.files(study, once), once["steps"])
     ]
-    traits = file_traits(files).set_index(pd.MultiIndex.from_frame(once[keys]))
-    return traits.loc[pd.MultiIndex.from_frame(table[keys])].reset_index(drop=True)
+    traits = file_traits(files).assign(**once[keys].reset_index(drop=True))
+    return table[keys].merge(traits, on=keys, how="left").drop(columns=keys)
 
 
 def pixel_traits(pixels: np.ndarray) -> pd.DataFrame:
@@ -201,10 +194,7 @@ def traits_by_task(table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int
 def score_boxes(
     study: Study, table: pd.DataFrame, protocol: str, boxes: pd.DataFrame
 ) -> pd.DataFrame:
-    """Scores the baseline `Face_box`, place and shape of the face, with `score_traits`.
-
-    `table` is that of the crops (`Pictures.table`), `boxes` the table that they were cut by.
-    """
+    """Scores `Face_box`, place and shape of the face, by the `boxes` that crops were cut by."""
     left, top, right, bottom = boxes_of(table, boxes).T
     traits = {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     traits = pd.DataFrame(traits).assign(aspect=traits["width"] / traits["height"])
@@ -213,10 +203,7 @@ def score_boxes(
 
 
 def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Scores the baseline `Metadata`, what the headers of the files tell, with `score_traits`.
-
-    The size of the file is left out; it depends on what the picture shows.
-    """
+    """Scores `Metadata`, what headers tell without the file's size: that is also of the content."""
     table = catalog.task_steps(study, records, protocol)
     traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
     who = {"approach": "metadata", "name": "Metadata", "protocol": protocol}

@@ -130,10 +130,9 @@ def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
 def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     """How many images with a score around x are fake, before and after calibration.
 
-    Returns:
-        One row for each of `NUM_BINS` bins of equal width that holds images: `test_set,
-        real_source, in_domain, calibrated` (after the card's calibration?), `bin` from 0,
-        `mean_score, share_fake, num_images`. Tasks without fakes are left out.
+    A row for each of `NUM_BINS` bins of equal width that holds images: `test_set, real_source,
+    in_domain, calibrated` (after the card's calibration?), `bin` from 0, `mean_score, share_fake,
+    num_images`. Tasks without fakes are left out.
     """
     tested, tables = scores[scores["split"] == "test"], []
     for task, rows in tested.groupby(TASK, sort=False):
@@ -178,11 +177,9 @@ def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
 
     Few are 1 % and 5 % of the reals of all sources together. A rate needs so many reals that two
     decide, 200 for 1 %; else it is left out. The scores need `label, generator, group, score`.
-
-    Returns:
-        One row a rule (`"threshold 0.5"`, `"1% false positives"`, …) and generator: `rule,
-        threshold, false_positive_rate` (of these reals), `generator, num_fake` and the columns of
-        `intervals.rate`, which do not hold the doubt of the threshold.
+    Returns a row a `rule` (`"threshold 0.5"`, `"1% false positives"`, …) and `generator`, with
+    `threshold, false_positive_rate` (of these reals), `num_fake` and the columns of
+    `intervals.rate`, which do not hold the doubt of the threshold.
     """
     reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
     fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
@@ -279,11 +276,10 @@ def _attributes_of(scores: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFra
 def attributes(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
     """What is known of the validation and test photographs beside their label, for `subgroups`.
 
-    Returns:
-        Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour`
-        (`"grey"`, `"colour"`: of the file), `face_size` (share of the picture, by `boxes` from
-        `faces.face_boxes`, or where they hold no face what the source says), `jpeg_quality`
-        (estimated from its table); NaN where unknown.
+    Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour` (`"grey"`,
+    `"colour"`: of the file), `face_size` (share of the picture, by `boxes` from `faces.face_boxes`,
+    or where they hold no face what the source says), `jpeg_quality` (estimated from its table); NaN
+    where unknown.
     """
     table = catalog.tasks(records, study)
     wanted = table.loc[(table["label"] == "real") & (table["split"] != "train"), "path"]

@@ -36,16 +36,12 @@ class PrincipalComponents(NamedTuple):
 
 
 def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> PrincipalComponents:
-    """The leading principal components of all pictures together, from their inner products.
+    """The leading principal components of pictures `(N, ...)`, fewer than N, together.
 
     Fitted on all pictures, or on `MAX_FITTED` drawn at random where there are more; the coordinates
     are those of all. Pictures have far more values than there are pictures, so the eigenvectors of
     the small matrix of inner products give the components. Only what is fitted is held in floating
-    point; `pixels` may be a memory map. Signs are scikit-learn's: the largest value of each
-    component is positive.
-
-    `pixels` are `(N, ...)`, any numbers; all but the first axis are flattened. Components are fewer
-    than `N`.
+    point; `pixels` may be a memory map. The largest value of each component is positive.
     """
     flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
     chosen = slice(None)
@@ -108,16 +104,10 @@ def linear_probe(
     spread. What chance alone would give is found by shuffling labels: within twins (a photograph
     and what was made from it), and between sets of twins of one size.
 
-    Args:
-        components: `(N, K)`, the scores of `joint_pca`.
-        labels: `(N,)`, 1 for fake.
-        groups: `(N,)`.
-        ks: Numbers of components, up to `K`.
-        twins: `(N,)`, finer than the groups.
-
-    Returns:
-        A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high` (95th percentile of the
-        shuffled AUCs) and `p_value`, the share of shufflings with as high an AUC.
+    `components` are `(N, K)`, the scores of `joint_pca`; `labels` (1 for fake), `groups` and the
+    finer `twins` are `(N,)`; `ks` are up to `K`. Returns a row a k: `k`, `auc`, `ci_low`,
+    `ci_high`, `null_mean`, `null_high` (95th percentile of the shuffled AUCs) and `p_value`, the
+    share of shufflings with as high an AUC.
     """
     labels, random = check_labels(labels, components), np.random.default_rng(0)
     sets = [labels, *(_shuffled(labels, twins, random) for _ in range(_NUM_PERMUTATIONS))]
