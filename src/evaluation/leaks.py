@@ -6,12 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from sklearn.metrics import pairwise_distances_argmin_min
 
 from ..config import SPLITS
 from ..files import map_files
 from ..pictures.decoding import read_grey
-
-_CHUNK = 512  # hashes compared with all others at once
 
 
 def perceptual_hash(grey: np.ndarray) -> np.uint64:
@@ -38,15 +37,14 @@ def near_duplicates(hashes: np.ndarray, others: np.ndarray, max_distance: int = 
     Faces aligned to one template resemble each other: of 2,200, 2 pairs differ in up to 4 bits, 66
     in up to 8.
     """
-    signs, other_signs = (  # their inner product: equal bits less those that differ
-        2 * np.unpackbits(part.view(np.uint8)).reshape(-1, 64).astype(np.float32) - 1
-        for part in (np.ascontiguousarray(hashes), np.ascontiguousarray(others))
+    if not len(hashes) or not len(others):
+        return np.zeros(len(hashes), bool)
+    bits = (
+        np.unpackbits(np.ascontiguousarray(part).view(np.uint8)).reshape(-1, 64).astype(np.float32)
+        for part in (hashes, others)
     )
-    found = np.zeros(len(hashes), bool)
-    for start in range(0, len(hashes), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        found[part] = (signs[part] @ other_signs.T >= 64 - 2 * max_distance).any(axis=1)
-    return found
+    _, num_different = pairwise_distances_argmin_min(*bits, metric="sqeuclidean")
+    return num_different < max_distance + 0.5
 
 
 def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -76,5 +74,5 @@ def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
         known = set(records.loc[trained, kind].dropna()) - {""}
         found[kind] = records.loc[tested, kind].isin(known)
     found["near-duplicate"] = near_duplicates(hashes[tested], hashes[trained])
-    shares = [part.mean() if len(part) else 0.0 for part in found.values()]
+    shares = [part.mean() for part in found.values()]
     return pd.DataFrame({"kind": list(found), "test_in_train": shares})

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.linalg import eigh
 from scipy.stats import rankdata
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -125,11 +125,10 @@ def linear_probe(
 
 def _out_of_fold(values: np.ndarray, targets: np.ndarray, groups: Sequence) -> np.ndarray:
     """Least-squares predictions of each column of `targets`, no fold dividing a group."""
-    codes, scores = pd.factorize(np.asarray(groups))[0], np.empty(targets.shape)
+    codes = pd.factorize(np.asarray(groups))[0]
     model = make_pipeline(StandardScaler(), LinearRegression())
-    for train, test in GroupKFold(min(NUM_FOLDS, codes.max() + 1)).split(values, groups=codes):
-        scores[test] = model.fit(values[train], targets[train]).predict(values[test])
-    return scores
+    folds = GroupKFold(min(NUM_FOLDS, codes.max() + 1))
+    return cross_val_predict(model, values, targets, groups=codes, cv=folds)
 
 
 def _shuffled(labels: np.ndarray, groups: Sequence, random: np.random.Generator) -> np.ndarray:

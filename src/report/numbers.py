@@ -30,8 +30,7 @@ def number_tables(
     alarms = with_texts(tables.false_alarms(study, results), chance=None)
     of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
     if changes is not None:
-        lost = tables.difference_table(changes, "model", "test_set").map(escape)
-        lost = to_markdown(lost.reset_index())
+        lost = to_markdown(tables.difference_table(changes, "model", "test_set").map(escape))
     return {
         "AUC under `controlled`": _table(auc.query("protocol == 'controlled'"), ["model"]),
         "AUC under `report`": _table(auc.query("protocol == 'report'"), ["model"]),
@@ -52,7 +51,7 @@ def number_tables(
 def _table(rows: pd.DataFrame, index: list[str], column: str = "test_set") -> str:
     """A wide table of the column `text`."""
     names = rows[[*index, column]].astype(str).map(escape)
-    return to_markdown(tables.wide(names, index, column, rows["text"]).fillna("–").reset_index())
+    return to_markdown(tables.wide(names, index, column, rows["text"]).fillna("–"))
 
 
 def _pairs(rows: pd.DataFrame, names: list[str], index: list[str], column: str = "test_set") -> str:

@@ -15,13 +15,13 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     """Writes `summary.md`, `summary.html` and their figures from what the command has read."""
     auc = results[results["metric"] == "auc"]
     auc = auc.sort_values("value", ascending=False, kind="stable")
-    table = tables.interval_table(auc, "model", "test_set").reset_index()
+    table = tables.interval_table(auc, "model", "test_set").rename(index=escape)
     text = TEMPLATES.get_template("scores.md.jinja").render(
         scores=scores,
         images=scores.drop_duplicates(["test_set", "path"]),
         num_above=(auc["ci_low"] > 0.5).sum(),
         num_intervals=len(auc),
-        auc=to_markdown(table.assign(model=table["model"].map(escape))),
+        auc=to_markdown(table),
         min_fakes=MIN_FAKES,
         figures=_figures(folder, scores, recalls),
     )

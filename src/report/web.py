@@ -27,19 +27,20 @@ TEMPLATES = jinja2.Environment(
 
 
 def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
-    """The table in Markdown, no index: floats with so many decimals, missing values empty.
+    """The table in Markdown: floats with so many decimals, missing values empty.
 
-    Columns have names for readers; without rows it is empty.
+    An index with names becomes columns, named for readers. Empty without rows.
     """
     if frame.empty:
         return ""
+    if frame.index.names != [None]:
+        frame = frame.rename_axis(index=_HEADERS).reset_index()
 
     def text(value) -> str:
         shown = f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
         return "" if pd.isna(value) else shown.replace("|", "\\|").replace("\n", " ")
 
-    header = frame.rename(columns=_HEADERS).columns
-    rows = [header, ["---"] * len(header), *frame.astype(object).to_numpy()]
+    rows = [frame.columns, ["---"] * frame.shape[1], *frame.astype(object).to_numpy()]
     return "\n".join("| " + " | ".join(map(text, row)) + " |" for row in rows)
 
 

@@ -68,13 +68,12 @@ def test_unreadable_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("max_distance", [0, 3, 64])
-def test_near_duplicates_against_a_plain_loop(max_distance, monkeypatch):
+def test_near_duplicates_against_a_plain_loop(max_distance):
     random = np.random.default_rng(0)
     hashes = random.integers(0, 2**64, 60, dtype=np.uint64)
     flipped = np.uint64(1) << random.integers(0, 64, 20, dtype=np.uint64)
     others = np.concatenate([hashes[20:40] ^ flipped, hashes[:10]])
     expected = [min(bits_apart(one, other) for other in others) for one in hashes]
-    monkeypatch.setattr(leaks, "_CHUNK", 7)
     found = leaks.near_duplicates(hashes, others, max_distance)
     assert found.tolist() == [least <= max_distance for least in expected]
     assert not leaks.near_duplicates(hashes, others[:0], max_distance).any()
