@@ -156,9 +156,9 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
     """The expected calibration error of every test set of `reliability`, before and after.
 
     Returns `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`. Of
-    few images the error is never 0: each bin's share of fakes is a draw. By chance it is what a
-    detector with the calibrated scores would have if they were perfect probabilities (for a bin of
-    n images with mean score p, √(2 p (1 − p) / (π n)) of the normal approximation).
+    few images the error is never 0: each bin's share of fakes is a draw. The last would be that of
+    the calibrated scores if they were perfect probabilities (for a bin of n images with mean score
+    p, √(2 p (1 − p) / (π n)) of the normal approximation).
     """
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
     spread = bins["mean_score"] * (1 - bins["mean_score"]) * bins["num_images"]

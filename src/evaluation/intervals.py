@@ -38,11 +38,7 @@ def estimate(
     Returns:
         One row a metric: `metric, value, ci_low, ci_high, num_real, num_fake, num_groups`. Left
         out: `auc_within_group` without pairs, and a true positive rate with fewer reals than
-        `MIN_REALS`.
-
-    Raises:
-        ValueError: If the arrays are empty, of other shapes or values, or hold one class only; or
-            if the groups are too few to draw from.
+        `MIN_REALS`. Other arrays, or too few groups to draw from, are a `ValueError`.
     """
     drawn = _drawn(labels, scores, groups, threshold, num_resamples, seed, names)
     value, error, df = drawn.spread()

@@ -38,12 +38,8 @@ PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
 def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Path]:
     """Writes `figures/<study>/summary.md` and `summary.html`, and returns their paths.
 
-    It reads the study's results, cards, scores and figures. Without `changes`, which is from
-    `comparisons.protocol_differences`, the page lacks this table.
-
-    Raises:
-        FileNotFoundError: If no results have been written.
-        ValueError: If scores per image contradict themselves (`results.read_scores`).
+    It reads the study's results (or raises FileNotFoundError), cards, scores and figures. Without
+    `changes`, which is from `comparisons.protocol_differences`, the page lacks this table.
     """
     text = summary(study, read_results(study), changes)
     web = to_html(text, f"True or Fake: {study.name}", study.figures)

@@ -150,20 +150,6 @@ def test_same_seed_same_interval_however_the_work_is_divided(code, monkeypatch):
     pd.testing.assert_frame_equal(first, again)  # a training repeated adds nothing
 
 
-def test_paired_difference_is_narrower_than_the_detectors_own_intervals(code):
-    labels, (first, second), groups = _drawn(num_trainings=2)
-    better, options = special.expit(special.logit(second) + 0.8 * labels), {"num_resamples": 500}
-    row = code.compare(labels, better, first, groups, **options).iloc[0]
-    single = code.estimate(labels, first, groups, names=["auc"], **options).iloc[0]
-    areas = [metrics.auc(labels, scores, groups) for scores in (better, first)]
-    assert [row["value_first"], row["value_second"]] == pytest.approx(areas)
-    assert row["value"] == pytest.approx(areas[0] - areas[1])
-    assert np.diff(row[BOUNDS])[0] < 0.8 * np.diff(single[BOUNDS])[0]
-    back = code.compare(labels, first, better, groups, **options).iloc[0]
-    assert back[["value", *BOUNDS]].tolist() == [-row[name] for name in ("value", *BOUNDS[::-1])]
-    assert back["p_value"] == row["p_value"]
-
-
 def test_the_interval_excludes_zero_exactly_when_p_is_below_005(code):
     found = []
     for num_groups in (3, 5, 6, 9, 12, 13):
