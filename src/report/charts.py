@@ -38,7 +38,7 @@ def training_curves(
     """
     names = [name for name in ("loss", "auc") if any(name in table for table in histories.values())]
     titles = ["Loss (log axis)", "AUC"][: len(names)]
-    figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, num_rows=len(histories))
+    figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, rows=histories)
     for row, (model, history) in zip(axes, histories.items()):
         kept = history.loc[[history["val_loss"].idxmin()]]
         reported = (reference or {}).get(model, {})
@@ -55,7 +55,7 @@ def training_curves(
             axis.xaxis.get_major_locator().set_params(integer=True)
         if mean_face is not None:
             row[0].axhline(mean_face, color=FAKE, linewidth=1.2, label="the mean face")
-        row[0].set(yscale="log", ylabel=words(model, "\n"))
+        row[0].set_yscale("log")
         row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
         row[0].minorticks_off()
         for axis in row[1:]:

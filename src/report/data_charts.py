@@ -46,12 +46,11 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
     """
     difference = reconstructed - originals / 255
     maps, errors = np.abs(difference).mean(axis=-1), (difference**2).mean(axis=(1, 2, 3))
-    figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, num_rows=3)
     rows = {"original": originals, "reconstruction": reconstructed, "error": maps}
-    for row, (name, images) in zip(axes, rows.items()):
+    figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, rows=rows)
+    for row, images in zip(axes, rows.values()):
         for axis, image in zip(row, images):
             shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
-        row[0].set_ylabel(name)
     for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
     figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
@@ -71,11 +70,10 @@ def heat_overlays(
         boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
     size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
-    figure, axes = new_axes([""] * len(pictures), *size, title, num_rows=1 + len(heats))
+    figure, axes = new_axes([""] * len(pictures), *size, title, rows=["picture", *heats])
     for axis, picture in zip(axes[0], pictures):
         show_picture(axis, picture)
-    axes[0, 0].set_ylabel("picture")
-    for row, (name, heat) in zip(axes[1:], heats.items()):
+    for row, heat in zip(axes[1:], heats.values()):
         cmap, lowest, labels = "magma", 0, ["0", "highest"]
         if heat.min() < 0:
             cmap, lowest, labels = "PuOr_r", -1, ["for real", "0", "for fake"]
@@ -87,7 +85,6 @@ def heat_overlays(
             else:
                 center = {"transform": axis.transAxes, "ha": "center", "va": "center"}
                 axis.text(0.5, 0.5, "no heat", color="white", **center)
-        row[0].set_ylabel(words(name, "\n"))
         scale = plt.cm.ScalarMappable(plt.Normalize(lowest, 1), cmap)
         bar = figure.colorbar(scale, ax=row, shrink=0.9, aspect=12, pad=0.01)
         bar.set_ticks(range(lowest, 2), labels=labels)
@@ -185,12 +182,13 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     labels (fake = 1), and the AUCs of the classifier: `generator`, `auc`, `ci_low`, `ci_high`.
     """
     titles = ("Size of the picture", "Compression", "Real or fake, without a pixel?")
-    figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, num_rows=len(rows))
+    names = [f"{words(name)}\n\nheight in pixels" for name in rows]
+    figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, rows=names)
     files = pd.concat(traits for traits, *_ in rows.values())
     bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
     limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
     looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
-    for (sizes, compression, joint), (name, (traits, labels, auc)) in zip(axes, rows.items()):
+    for (sizes, compression, joint), (traits, labels, auc) in zip(axes, rows.values()):
         for label, look in looks.items():
             own = traits[np.asarray(labels) == LABELS.index(label)]
             color = style.LABEL_COLORS[label]
@@ -200,7 +198,6 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
             weights = np.full(len(known), 100 / len(own))
             compression.hist(known, bins, weights=weights, color=color, alpha=0.6)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
-        sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
         auc = auc.set_index("generator")
         palette = [style.colors(auc.index)[generator] for generator in auc.index]

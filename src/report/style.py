@@ -69,21 +69,23 @@ def span(counts: Sequence[int]) -> str:
 
 
 def new_axes(
-    titles, width, height, margin=0.0, title="", *, num_columns=None, num_rows=None, sharey=False
+    titles, width, height, margin=0.0, title="", *, num_columns=None, rows=(), sharey=False
 ) -> tuple[Figure, np.ndarray]:
     """A closed figure and its axes `(num_rows, num_columns)`; by default all stand in one row.
 
-    Each panel has one of `titles`; with `num_rows`, only those of the first row. A panel is `width`
-    by `height` inches; `margin` is for titles and a legend.
+    Each panel has one of `titles`; with `rows`, the names of these, only those of the first. A
+    panel is `width` by `height` inches; `margin` is for titles and a legend.
     """
     num_columns = min(num_columns or len(titles), len(titles))
-    shape = (num_rows or -(-len(titles) // num_columns), num_columns)
+    shape = (len(rows) or -(-len(titles) // num_columns), num_columns)
     size = (width * shape[1], height * shape[0] + margin)
     figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, sharey=sharey)
     plt.close(figure)  # else notebooks would show it twice
     for axis, name in zip(axes.flat, titles):
         axis.set_title(words(name))
-    for axis in () if num_rows else axes.flat[len(titles) :]:
+    for axis, name in zip(axes[:, 0], rows):
+        axis.set_ylabel(words(name, "\n"))
+    for axis in () if len(rows) else axes.flat[len(titles) :]:
         axis.set_visible(False)
     figure.suptitle(title or None)
     return figure, axes
