@@ -12,6 +12,10 @@ from ..config import SPLITS
 from ..files import map_files
 from ..pictures.decoding import read_grey
 
+# Faces aligned to one template resemble each other: of 2,200, 2 pairs differ in up to 4 bits, 66 in
+# up to 8.
+MAX_DISTANCE = 4
+
 
 def perceptual_hash(grey: np.ndarray) -> np.uint64:
     """64 bits that survive resizing, squashing and JPEG compression ("pHash").
@@ -31,12 +35,8 @@ def perceptual_hashes(files: Sequence[str | Path]) -> np.ndarray:
     return np.array(hashes, dtype=np.uint64)
 
 
-def near_duplicates(hashes: np.ndarray, others: np.ndarray, max_distance: int = 4) -> np.ndarray:
-    """Which of the `uint64` hashes `(N,)` differ in few bits from one of the others, `(N,)` `bool`.
-
-    Faces aligned to one template resemble each other: of 2,200, 2 pairs differ in up to 4 bits, 66
-    in up to 8.
-    """
+def near_duplicates(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which `uint64` hashes `(N,)` differ in at most `MAX_DISTANCE` bits from one of the others."""
     if not len(hashes) or not len(others):
         return np.zeros(len(hashes), bool)
     bits = (
@@ -44,7 +44,7 @@ def near_duplicates(hashes: np.ndarray, others: np.ndarray, max_distance: int = 
         for part in (hashes, others)
     )
     _, num_different = pairwise_distances_argmin_min(*bits, metric="sqeuclidean")
-    return num_different < max_distance + 0.5
+    return num_different < MAX_DISTANCE + 0.5
 
 
 def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def test_perceptual_hash_against_scipy():
     assert value.dtype == np.uint64 and int(value) == int(bits, 2)
 
 
-def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path):
+def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path, monkeypatch):
     originals, copies = [], []
     for seed in range(20):
         originals.append(save(photograph(seed, 200 + seed, 260), tmp_path / f"{seed}.jpg", 95))
@@ -52,8 +52,9 @@ def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path):
         for file in originals + copies
     ]
     assert max(map(bits_apart, hashes, exact)) <= 4  # reduced decoding costs little
+    monkeypatch.setattr(leaks, "MAX_DISTANCE", 6)
     for place in range(20):
-        found = leaks.near_duplicates(hashes[:20], hashes[20 + place :][:1], 6)
+        found = leaks.near_duplicates(hashes[:20], hashes[20 + place :][:1])
         assert np.flatnonzero(found).tolist() == [place]
 
 
@@ -68,15 +69,16 @@ def test_unreadable_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("max_distance", [0, 3, 64])
-def test_near_duplicates_against_a_plain_loop(max_distance):
+def test_near_duplicates_against_a_plain_loop(max_distance, monkeypatch):
     random = np.random.default_rng(0)
     hashes = random.integers(0, 2**64, 60, dtype=np.uint64)
     flipped = np.uint64(1) << random.integers(0, 64, 20, dtype=np.uint64)
     others = np.concatenate([hashes[20:40] ^ flipped, hashes[:10]])
     expected = [min(bits_apart(one, other) for other in others) for one in hashes]
-    found = leaks.near_duplicates(hashes, others, max_distance)
+    monkeypatch.setattr(leaks, "MAX_DISTANCE", max_distance)
+    found = leaks.near_duplicates(hashes, others)
     assert found.tolist() == [least <= max_distance for least in expected]
-    assert not leaks.near_duplicates(hashes, others[:0], max_distance).any()
+    assert not leaks.near_duplicates(hashes, others[:0]).any()
 
 
 @pytest.fixture
