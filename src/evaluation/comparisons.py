@@ -226,7 +226,7 @@ def subgroups(
         attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
             the table lacks has the attributes of the photograph it was made from: the real one of
             its group with its file name.
-        bounds: Column of numbers → where to cut it in two.
+        bounds: Column of numbers → where to cut it in two; NaN: nothing of it is known.
 
     Returns:
         Rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
@@ -241,7 +241,8 @@ def subgroups(
         if name in bounds:
             cut = f"{bounds[name]:.3g}"  # holds as it is written
             sides = np.where(column < float(cut), f"<{cut}", f">={cut}")
-            column = pd.Series(sides, column.index).where(column.notna())
+            known = column.notna() & np.isfinite(bounds[name])
+            column = pd.Series(sides, column.index).where(known)
         column = column.astype("object").fillna("unknown").astype(str)
         for (*task, value), rows in scores.assign(value=column).groupby([*TASK, "value"]):
             classes = [rows[rows["label"] == label] for label in (0, 1)]

@@ -269,6 +269,8 @@ def test_subgroups_are_the_rows_of_their_pictures(code, study):
     assert skip.loc[("gan140k", "gan140k", "grey:True")].tolist() == [8, 8]
     assert "auc@grey:False" in own.index and not rows["metric"].str.contains("True|unknown").any()
     write_results(study, rows)
+    uncut, _ = code.subgroups(study, scores, attributes, made_results.CARD, {"face_size": np.nan})
+    assert not uncut["metric"].str.contains("face_size").any() and len(uncut) < len(rows)
     study, card = replace(study, aligned={"insight": "wiki"}), made_results.CARD
     fewer, _ = code.subgroups(study, scores, attributes, card, bounds)
     kept = rows[rows["test_set"] != "insight"].reset_index(drop=True)
