@@ -182,11 +182,8 @@ def in_order(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Dat
 def in_domain_and_elsewhere(study: Study, auc: pd.DataFrame) -> pd.DataFrame:
     """AUC of each detector on the generator it was trained on, and its mean over the others."""
     places = np.where(auc["test_set"] == study.train_set, "in-domain", "elsewhere, on average")
-    return _means(auc.assign(place=places), ["protocol", "model"], "place")
-
-
-def _means(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
-    return rows.groupby([*index, columns], sort=False)["value"].mean().unstack(sort=False)
+    groups = auc.assign(place=places).groupby(["protocol", "model", "place"], sort=False)
+    return groups["value"].mean().unstack(sort=False)
 
 
 def significant(differences: pd.DataFrame) -> pd.DataFrame:
@@ -257,7 +254,8 @@ def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
         trained_on=several.map({False: "one generator", True: "several"}),
         tested_on=rows["seen"].map({True: "generators it saw", False: "others"}),
     )
-    return _means(rows, ["model", "trained_on"], "tested_on")
+    groups = rows.groupby(["model", "trained_on", "tested_on"], sort=False)
+    return groups["value"].mean().unstack(sort=False)
 
 
 def values_and_bounds(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
