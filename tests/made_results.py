@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from src.evaluation import metrics
 from src.evaluation.results import RESULT_COLUMNS
 
 
@@ -76,3 +77,11 @@ def scores(shift=1.0, seed=0, num_groups=90):
 
 def tested(scores, test_set="inpainting", source="wiki"):
     return scores.query("split == 'test' and test_set == @test_set and real_source == @source")
+
+
+def compute(labels, scores, threshold=0.5, groups=None, code=metrics):
+    """All metrics of one detector, each image alone or in its group: name → value."""
+    arrays = code.check_arrays(labels, scores)
+    index = code.group_index(range(len(labels)) if groups is None else groups, len(labels))
+    weighted = code.weighted_metrics(*arrays, index, threshold, code.METRICS)
+    return dict(zip(code.METRICS, weighted(np.ones((1, index.max() + 1)))[0].tolist()))

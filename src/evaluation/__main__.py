@@ -4,6 +4,7 @@ Reads scores per image, writes `results.csv`, `recall.csv`, and a page with figu
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -53,20 +54,18 @@ def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFra
     The columns are `model, test_set` and those of `intervals.estimate`, and of
     `comparisons.recall_by_generator`. A test set of one class is left out.
     """
-    results, recalls = [], []
+    results, recalls = {}, {}
     parts = list(table.dropna(subset="score").groupby(["detector", "test_set"], sort=False))
     for (model, test_set), rows in progress(parts, "Evaluating", len(parts), "set"):
         if rows["label"].nunique() < 2:
             continue
         arrays = rows["label"], rows["score"], rows["group"]
-        tables = estimate(*arrays, num_resamples=num_resamples), recall_by_generator(rows)
-        for collected, found in zip((results, recalls), tables):
-            found.insert(0, "model", model)
-            found.insert(1, "test_set", test_set)
-            collected.append(found)
+        results[model, test_set] = estimate(*arrays, num_resamples=num_resamples)
+        recalls[model, test_set] = recall_by_generator(rows)
     if not results:
         raise ValueError("Expected a detector and test set with real and fake images, found none.")
-    return pd.concat(results, ignore_index=True), pd.concat(recalls, ignore_index=True)
+    tables = (pd.concat(found, names=["model", "test_set"]) for found in (results, recalls))
+    return tuple(table.droplevel(-1).reset_index() for table in tables)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,10 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     for name, rows in {"results": results, "recall": recalls}.items():
-        file = options.out / f"{name}.csv"
-        write_atomically(
-            file, lambda to, rows=rows: rows.to_csv(to, index=False, float_format="%.6f")
-        )
+        write = partial(rows.to_csv, index=False, float_format="%.6f")
+        write_atomically(options.out / f"{name}.csv", write)
     scores_page.write(options.out, table, results, recalls)
     print(f"Written: {', '.join(sorted(file.name for file in options.out.iterdir()))}")
 

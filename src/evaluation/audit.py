@@ -41,18 +41,14 @@ _NUM_THREADS = 2
 
 
 def file_traits(files: Sequence[str | Path | bytes]) -> pd.DataFrame:
-    """Traits that a file shows before a pixel is decoded: only headers are read.
+    """Traits that a file (or its bytes) shows before a pixel is decoded: only headers are read.
 
-    Args:
-        files: Paths, or the bytes of encoded pictures (see `replay`).
-
-    Returns:
-        One row a file, in order. `width`, `height`, `aspect` (width / height), `bytes_per_pixel`,
-        `channels`, `exif` (1 if there is any); and of JPEGs, `NaN` for others: `luminance_table`
-        and `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
-        `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance:
-        0 none, 1 horizontal, 2 both ways, -1 other), `progressive`. A file that is no picture is
-        an `UnreadableImage`.
+    A row a file: `width`, `height`, `aspect` (width / height), `bytes_per_pixel`, `channels`,
+    `exif` (1 if there is any); and of JPEGs, NaN for others: `luminance_table` and
+    `chrominance_table` (means of the quantisation tables; no chrominance in grey pictures),
+    `quality` (of libjpeg's scale, the nearest luminance table), `subsampling` (of chrominance: 0
+    none, 1 horizontal, 2 both ways, -1 other), `progressive`. A file that is no picture is an
+    `UnreadableImage`.
     """
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_header_traits, files), columns=_FILE_TRAITS, dtype=float)
@@ -107,10 +103,7 @@ def replay(file: str | Path, steps: Sequence[str]) -> bytes:
         width, height = image.size
     still = {"square", f"squash:{width}", f"resize:{width}"}
     if steps and not (width == height and still >= set(steps)):
-        raise ValueError(
-            f"The steps {tuple(steps)} change {file} ({width}×{height}) and end in pixels, not a "
-            "file. End them in a step like 'jpeg:75'."
-        )
+        raise ValueError(f"{file}: the steps {steps} end in pixels, not a file. Add a 'jpeg:75'.")
     return Path(file).read_bytes()
 
 
@@ -122,27 +115,18 @@ def traits_after_steps(study: Study, table: pd.DataFrame) -> pd.DataFrame:
         replay(file, steps.split()) if steps else file
         for file, steps in zip(catalog.files(study, once), once["steps"])
     ]
-    traits = file_traits(files).set_index(pd.MultiIndex.from_frame(once[keys]))
-    return traits.loc[pd.MultiIndex.from_frame(table[keys])].reset_index(drop=True)
+    traits = file_traits(files).assign(**once[keys].reset_index(drop=True))
+    return table[keys].merge(traits, on=keys, how="left").drop(columns=keys)
 
 
 def pixel_traits(pixels: np.ndarray) -> pd.DataFrame:
-    """Traits of what a network sees, from each picture as a whole.
+    """Traits of what a network sees, a row for each picture of `(N, H, W, 3)` RGB `uint8` pixels.
 
-    Args:
-        pixels: `(N, height, width, 3)`, `uint8`, RGB.
-
-    Returns:
-        One row a picture: `brightness` (mean grey level), `contrast` (its standard deviation),
-        `saturation` (mean, 0 to 1), `sharpness` (variance of the Laplacian), `noise` (standard
-        deviation of the noise in grey levels, from the median absolute value after the filter of J.
-        Immerkær, "Fast noise variance estimation", 1996, which removes constant and linear
-        structure).
+    `brightness` (mean grey level), `contrast` (its standard deviation), `saturation` (mean, 0 to
+    1), `sharpness` (variance of the Laplacian), `noise` (standard deviation of the noise in grey
+    levels, from the median absolute value after the filter of J. Immerkær, "Fast noise variance
+    estimation", 1996, which removes constant and linear structure).
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        raise ValueError(
-            f"Expected uint8 pixels (N, height, width, 3), received {pixels.dtype} {pixels.shape}."
-        )
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return pd.DataFrame(pool.map(_picture_traits, pixels), columns=_PIXEL_TRAITS, dtype=float)
 
@@ -168,23 +152,20 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
     return np.array(profiles)
 
 
-def trait_table(
-    traits: pd.DataFrame, labels, groups: Sequence, num_resamples: int = 1000
-) -> pd.DataFrame:
+def trait_table(traits: pd.DataFrame, labels, groups, num_resamples: int) -> pd.DataFrame:
     """How well each trait alone, and all together, tell fake from real.
 
     Args:
         traits: `(N, T)`; a missing value counts as smaller than any other.
-        labels: `(N,)`, 1 for fake, 0 for real.
+        labels: `(N,)`, 1 for fake.
         groups: `(N,)`; groups are resampled whole, and no fold of the joint model divides one.
-        num_resamples: Of the bootstrap behind the intervals.
 
     Returns:
         Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
-        itself with a 95 % interval. Above 0.5 fakes have the larger values, below 0.5 the smaller;
-        0.5 tells nothing (a direction chosen after the fact would lift every useless trait above
-        0.5). The last row, gradient boosting on all traits scored out of fold, also finds traits
-        that are large *and* small in one class. The other rows are sorted by distance from 0.5.
+        itself. Above 0.5 fakes have the larger values, below 0.5 the smaller (a direction chosen
+        after the fact would lift every useless trait above 0.5). The last row, gradient boosting on
+        all traits scored out of fold, also finds traits that are large *and* small in one class.
+        The other rows are sorted by distance from 0.5.
     """
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}
@@ -198,9 +179,7 @@ def trait_table(
     return table[["trait", "auc", "ci_low", "ci_high"]]
 
 
-def traits_by_task(
-    table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int = 1000
-) -> pd.DataFrame:
+def traits_by_task(table: pd.DataFrame, traits: pd.DataFrame, num_resamples: int) -> pd.DataFrame:
     """`trait_table` of every task (column `generator`), one under the other.
 
     `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
@@ -208,18 +187,14 @@ def traits_by_task(
     tables = []
     for generator, rows in table.reset_index(drop=True).groupby("task", sort=False):
         arrays = traits.iloc[rows.index], rows["label"] == "fake", rows["group"]
-        scored = trait_table(*arrays, num_resamples=num_resamples)
-        tables.append(scored.assign(generator=generator))
+        tables.append(trait_table(*arrays, num_resamples).assign(generator=generator))
     return pd.concat(tables, ignore_index=True)
 
 
 def score_boxes(
     study: Study, table: pd.DataFrame, protocol: str, boxes: pd.DataFrame
 ) -> pd.DataFrame:
-    """Scores the baseline `Face_box`, place and shape of the face, with `score_traits`.
-
-    `table` is that of the crops (`Pictures.table`), `boxes` the table that they were cut by.
-    """
+    """Scores `Face_box`, place and shape of the face, by the `boxes` that crops were cut by."""
     left, top, right, bottom = boxes_of(table, boxes).T
     traits = {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     traits = pd.DataFrame(traits).assign(aspect=traits["width"] / traits["height"])
@@ -228,10 +203,7 @@ def score_boxes(
 
 
 def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Scores the baseline `Metadata`, what the headers of the files tell, with `score_traits`.
-
-    The size of the file is left out; it depends on what the picture shows.
-    """
+    """Scores `Metadata`, what headers tell without the file's size: that is also of the content."""
     table = catalog.task_steps(study, records, protocol)
     traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
     who = {"approach": "metadata", "name": "Metadata", "protocol": protocol}
@@ -245,9 +217,7 @@ def score_traits(
 
     `name` is fitted on the training split of the training tasks, as a network is, and transferred.
     `<name>_own` is fitted on each test set itself, out of fold: what a network could exploit there,
-    had it seen that generator.
-
-    `table` is from `catalog.task_steps` or `Pictures.table`; `traits` has a row for each of its.
+    had it seen that generator. `table` and `traits` are as for `traits_by_task`.
     """
     table, values = table.reset_index(drop=True), traits.to_numpy(float)
     labels = (table["label"] == "fake").to_numpy(int)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy import stats
 
 from ..config import Study
@@ -59,12 +58,9 @@ def rank_agreement(values: pd.DataFrame) -> dict[str, float]:
     (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith (1939), "The
     problem of m rankings".
 
-    Args:
-        values: Detectors × test sets, for example of AUC; detectors with a NaN are left out.
-
-    Returns:
-        `w, p_value, num_detectors, num_test_sets`; `w` and `p_value` are NaN with fewer than three
-        detectors or two test sets, or where no test set tells two detectors apart.
+    `values` are detectors × test sets, for example AUCs; detectors with a NaN are left out. Returns
+    `w, p_value, num_detectors, num_test_sets`; the first two are NaN with fewer than three
+    detectors or two test sets, or where no test set tells two detectors apart.
     """
     values = values.dropna()
     num_detectors, num_sets = values.shape
@@ -86,16 +82,13 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     Args:
         study: Whose scores; gives the test sets, `num_resamples` and the seed.
         pairs: Model ids, `(first, second)`. Where one detector has not scored some images (no face
-            was found), both are compared on those that they have in common.
+            was found), both are compared on those that they have in common; if there are none,
+            this is a `ValueError`.
 
     Returns:
-        One row a pair and test set: `first, second, test_set, real_source, auc_first, auc_second,
-        difference` (first − second) with `ci_low, ci_high` and `p_value` of `intervals.compare`,
-        `p_adjusted` (Holm), `significant` (the adjusted p-value is below 0.05), `num_real,
-        num_fake, num_groups` and `num_left_out`: images that only one of the two has scored.
-
-    Raises:
-        ValueError: If there are no pairs, or two detectors share no images of a test set.
+        One row a pair and test set: `first, second, test_set, real_source`, the columns of
+        `intervals.compare`, its values as `auc_first, auc_second, difference`, `p_adjusted` (Holm)
+        and `significant` (the adjusted p-value is below 0.05).
     """
     pairs, rows = list(pairs), []
     scores = {name: read_scores(study, name) for pair in pairs for name in pair}
@@ -114,7 +107,6 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
                 )
             arrays = [paired[name] for name in ("label", "score_first", "score_second", "group")]
             row = {"first": first, "second": second, **dict(zip(TASK, task))}
-            row["num_left_out"] = sum(map(len, frames)) - 2 * len(paired)
             rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
         raise ValueError(
@@ -123,10 +115,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     names = {"value": "difference", "value_first": "auc_first", "value_second": "auc_second"}
     table = pd.DataFrame(rows).rename(columns=names)
     table["p_adjusted"] = holm(table["p_value"])
-    table["significant"] = table["p_adjusted"] < SIGNIFICANCE
-    columns = ["first", "second", *TASK, "auc_first", "auc_second", "difference", "ci_low"]
-    columns += ["ci_high", "p_value", "p_adjusted", "significant"]
-    return table[[*columns, "num_real", "num_fake", "num_groups", "num_left_out"]]
+    return table.assign(significant=table["p_adjusted"] < SIGNIFICANCE)
 
 
 def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
@@ -141,10 +130,9 @@ def protocol_differences(study: Study, models: Iterable[str]) -> pd.DataFrame:
 def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     """How many images with a score around x are fake, before and after calibration.
 
-    Returns:
-        One row for each of `NUM_BINS` bins of equal width that holds images: `test_set,
-        real_source, in_domain, calibrated` (after the card's calibration?), `bin` from 0,
-        `mean_score, share_fake, num_images`. Photographs without fakes are left out.
+    A row for each of `NUM_BINS` bins of equal width that holds images: `test_set, real_source,
+    in_domain, calibrated` (after the card's calibration?), `bin` from 0, `mean_score, share_fake,
+    num_images`. Tasks without fakes are left out.
     """
     tested, tables = scores[scores["split"] == "test"], []
     for task, rows in tested.groupby(TASK, sort=False):
@@ -161,19 +149,16 @@ def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
                 num_images=("label", "size"),
             )
             tables.append(table.assign(**where, calibrated=is_calibrated))
-    columns = [*TASK, "in_domain", "calibrated", "bin", "mean_score", "share_fake", "num_images"]
-    return pd.concat(tables, ignore_index=True)[columns]
+    return pd.concat(tables, ignore_index=True)
 
 
 def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
     """The expected calibration error of every test set of `reliability`, before and after.
 
-    Of few images the error is never 0: each bin's share of fakes is a draw. `ece_by_chance` is what
-    a detector with the calibrated scores would have if they were perfect probabilities (for a bin
-    of n images with mean score p, √(2 p (1 − p) / (π n)) of the normal approximation).
-
-    Returns:
-        `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`.
+    Returns `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`. Of
+    few images the error is never 0: each bin's share of fakes is a draw. The last would be that of
+    the calibrated scores if they were perfect probabilities (for a bin of n images with mean score
+    p, √(2 p (1 − p) / (π n)) of the normal approximation).
     """
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
     spread = bins["mean_score"] * (1 - bins["mean_score"]) * bins["num_images"]
@@ -192,11 +177,9 @@ def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
 
     Few are 1 % and 5 % of the reals of all sources together. A rate needs so many reals that two
     decide, 200 for 1 %; else it is left out. The scores need `label, generator, group, score`.
-
-    Returns:
-        One row a rule (`"threshold 0.5"`, `"1% false positives"`, …) and generator: `rule,
-        threshold, false_positive_rate` (of these reals), `generator, value, ci_low, ci_high,
-        num_fake`; the intervals of `intervals.rate` do not hold the doubt of the threshold.
+    Returns a row a `rule` (`"threshold 0.5"`, `"1% false positives"`, …) and `generator`, with
+    `threshold, false_positive_rate` (of these reals), `num_fake` and the columns of
+    `intervals.rate`, which do not hold the doubt of the threshold.
     """
     reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
     fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
@@ -217,11 +200,9 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     """How often photographs of each source are called fake at the validation threshold.
 
     Each photograph counts once: as it was prepared for the training set, where it was, else as in
-    the first test set that holds it.
-
-    Returns:
-        `split, real_source, value, ci_low, ci_high, num_real`: first the validation photographs by
-        which the threshold was chosen, then the test photographs of every source.
+    the first test set that holds it. Returns `split, real_source, value, ci_low, ci_high,
+    num_real`: first the validation photographs by which the threshold was chosen, then the test
+    photographs of every source.
     """
     away = ~scores["test_set"].isin(card["train_set"].split("+"))
     tested = scores[scores["split"] == "test"].assign(away=away).sort_values("away", kind="stable")
@@ -235,17 +216,17 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 
 
 def subgroups(
-    study: Study, scores: pd.DataFrame, attributes: pd.DataFrame, card: dict, bounds=None
+    study: Study, scores: pd.DataFrame, attributes: pd.DataFrame, card: dict, bounds: dict
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
     Args:
-        study: Gives `num_resamples` and the seed.
+        study: Gives `num_resamples` and the seed; of its aligned fakes there are no subgroups.
         scores: Of the detector, like `card`.
         attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
             the table lacks has the attributes of the photograph it was made from: the real one of
-            its group with its file name. Columns of numbers are cut in two.
-        bounds: Column → where to cut it; else the median of the validation photographs.
+            its group with its file name.
+        bounds: Column of numbers → where to cut it in two; NaN: nothing of it is known.
 
     Returns:
         Rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
@@ -253,23 +234,17 @@ def subgroups(
         num_real, num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer
         than `MIN_IMAGES` of a class, or fewer than three groups with it.
     """
-    twice = attributes.index[attributes.index.duplicated()]
-    if len(twice):
-        raise ValueError(
-            f"Expected each path once in attributes; {len(twice)} occur twice: {twice[0]}, …"
-        )
-    scores = scores.reset_index(drop=True)
+    scores = scores[(scores["split"] == "test") & ~scores["test_set"].isin(study.aligned)]
     values = _attributes_of(scores, attributes)
-    valid = validation_rows(scores, card["train_set"]).query("label == 0").index
-    found, skipped = [], []
-    for name in attributes:
-        column = values[name]
-        if is_numeric_dtype(attributes[name]) and not is_bool_dtype(attributes[name]):
-            column = column.astype(float)
-            column = _cut(column, (bounds or {}).get(name, column[valid].median()))
+    found, skipped = [pd.DataFrame(columns=list(RESULT_COLUMNS))], []
+    for name, column in values.items():
+        if name in bounds:
+            cut = f"{bounds[name]:.3g}"  # holds as it is written
+            sides = np.where(column < float(cut), f"<{cut}", f">={cut}")
+            known = column.notna() & np.isfinite(bounds[name])
+            column = pd.Series(sides, column.index).where(known)
         column = column.astype("object").fillna("unknown").astype(str)
-        tested = scores.assign(value=column)[scores["split"] == "test"]
-        for (*task, value), rows in tested.groupby([*TASK, "value"]):
+        for (*task, value), rows in scores.assign(value=column).groupby([*TASK, "value"]):
             classes = [rows[rows["label"] == label] for label in (0, 1)]
             counts = [len(part) for part in classes]
             num_groups = min(part["group"].nunique() for part in classes)
@@ -279,8 +254,7 @@ def subgroups(
             else:
                 found.append(result_rows(study, rows, card, ("auc", FALSE_ALARMS), subgroup))
     skipped = pd.DataFrame(skipped, columns=[*TASK, "subgroup", "num_real", "num_fake"])
-    empty = pd.DataFrame(columns=list(RESULT_COLUMNS))
-    return pd.concat(found, ignore_index=True) if found else empty, skipped
+    return pd.concat(found[1:] or found, ignore_index=True), skipped
 
 
 def is_tested(table: pd.DataFrame, test_set: str, real_source: str) -> pd.Series:
@@ -300,38 +274,21 @@ def _attributes_of(scores: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFra
     return attributes.reindex(path.where(own | is_fake)).set_index(scores.index)
 
 
-def _cut(values: pd.Series, bound: float) -> pd.Series:
-    """`"<0.31"` or `">=0.31"` for each number; the bound holds as it is written."""
-    if np.isnan(bound):
-        raise ValueError(
-            f"No validation photograph has a {values.name!r}. Say in `bounds` where to cut it."
-        )
-    text = f"{bound:.3g}"
-    sides = np.where(values < float(text), f"<{text}", f">={text}")
-    return pd.Series(sides, values.index).where(values.notna())
-
-
-def attributes(
-    study: Study, records: pd.DataFrame, boxes: pd.DataFrame | None = None
-) -> pd.DataFrame:
+def attributes(study: Study, records: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
     """What is known of the validation and test photographs beside their label, for `subgroups`.
 
-    The size of a face is that of `boxes` (from `faces.face_boxes`); without them, or where they
-    hold no face, what the source says.
-
-    Returns:
-        Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour`
-        (`"grey"`, `"colour"`: of the file), `face_size` (share of the picture), `jpeg_quality`
-        (estimated from its table); NaN where unknown.
+    Indexed by `path`, real photographs only: `gender` (`"male"`, `"female"`), `colour` (`"grey"`,
+    `"colour"`: of the file), `face_size` (share of the picture, by `boxes` from `faces.face_boxes`,
+    or where they hold no face what the source says), `jpeg_quality` (estimated from its table); NaN
+    where unknown.
     """
     table = catalog.tasks(records, study)
     wanted = table.loc[(table["label"] == "real") & (table["split"] != "train"), "path"]
     photographs = records[records["path"].isin(wanted)].set_index("path", drop=False)
     traits = file_traits(catalog.files(study, photographs))
-    found = photographs[readers.BOX].astype(float)
-    if boxes is not None:
-        detected = boxes.drop_duplicates("path").set_index("path")[readers.BOX]
-        found = detected.reindex(found.index).combine_first(found)
+    known = photographs[readers.BOX].astype(float)
+    detected = boxes.drop_duplicates("path").set_index("path")[readers.BOX]
+    found = detected.reindex(known.index).combine_first(known)
     columns = {
         "gender": photographs["gender"].replace("", np.nan),
         "colour": np.where(traits["channels"] == 1, "grey", "colour"),

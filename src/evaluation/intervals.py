@@ -7,7 +7,7 @@ cannot leave [0, 1]: percentiles of so few groups are too narrow.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -32,19 +32,16 @@ def estimate(
         labels: `(N,)`, 0 or 1, both present.
         scores: `(N,)` in `[0, 1]`; or `(S, N)`, of S trainings.
         groups: `(N,)`, the group of each image; they are drawn `num_resamples` times.
-        threshold: Scores of at least this are called fake; or one for each training.
-        names: The metrics wanted.
+        threshold: Scores of at least this are called fake.
+        names: Some of `metrics.METRICS`.
 
     Returns:
         One row a metric: `metric, value, ci_low, ci_high, num_real, num_fake, num_groups`. Left
         out: `auc_within_group` without pairs, and a true positive rate with fewer reals than
-        `MIN_REALS`.
-
-    Raises:
-        ValueError: As `compute`; or if the groups are too few to draw from.
+        `MIN_REALS`. Other arrays, or too few groups to draw from, are a `ValueError`.
     """
     drawn = _drawn(labels, scores, groups, threshold, num_resamples, seed, names)
-    value, error, df = _spread([drawn])
+    value, error, df = drawn.spread()
     return drawn.table(value, *_interval(drawn.names, value, error, df, drawn.df + 1))
 
 
@@ -55,22 +52,19 @@ def compare(
 
     Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
     Interval and p-value are of the same t-test and agree: the interval excludes 0 where the p-value
-    is below 0.05. Thresholds are 0.5. Arguments are as for `estimate`.
-
-    Args:
-        first: `(N,)`, or `(S, N)` of S trainings; `second` may be of another number of trainings.
+    is below 0.05. Thresholds are 0.5; arguments are as for `estimate`, of one training each.
 
     Returns:
         As `estimate`, `value` and interval being those of the difference, with `value_first`,
         `value_second` and `p_value`.
     """
-    both = [
-        _drawn(labels, part, groups, 0.5, num_resamples, seed, names) for part in (first, second)
-    ]
-    value, error, df = _spread(both)
+    options = (groups, 0.5, num_resamples, seed, names)
+    first, second = (_drawn(labels, scores, *options) for scores in (first, second))
+    both = replace(first, values=first.values - second.values, draws=first.draws - second.draws)
+    value, error, df = both.spread()
     # Where no resample differs, each value of 0 or 1 may be off by the bound of `_interval`.
-    num_groups = both[0].df + 1
-    edges = sum(np.isin(part.values.mean(axis=0), (0, 1)).astype(int) for part in both)
+    num_groups = both.df + 1
+    edges = sum(np.isin(part.values[0], (0, 1)).astype(int) for part in (first, second))
     edges = np.where(edges == 0, 2, edges)  # two groups
     unseen = edges * (1 - 0.025 ** (1 / num_groups))
     reach = np.where((error == 0) & (value != 0), unseen, stats.t.ppf(0.975, df) * error)
@@ -78,8 +72,8 @@ def compare(
         p_value = 2 * stats.t.sf(np.abs(value) / error, df)
     # Then p is where this bound would reach 0; of values of 1 and 0 it is a sign test's.
     certain = np.minimum(2 * np.clip(1 - np.abs(value) / edges, 0, 1) ** num_groups, 1)
-    table = both[0].table(value, value - reach, value + reach)
-    table["value_first"], table["value_second"] = (part.values.mean(axis=0) for part in both)
+    table = both.table(value, value - reach, value + reach)
+    table = table.assign(value_first=first.values[0], value_second=second.values[0])
     return table.assign(p_value=np.where(error == 0, certain, p_value))
 
 
@@ -113,14 +107,8 @@ def rate(events, groups) -> dict[str, float]:
     variance over groups (Korn and Graubard, 1998, "Confidence intervals for proportions with small
     expected number of positive counts estimated from survey data"). Where something happens always
     or never there is no variance to see, and images of one group count as copies.
-
-    Raises:
-        ValueError: If there are no images, or not a group for each.
     """
     events = np.asarray(events)
-    if events.dtype != bool or events.ndim != 1 or not len(events):
-        received = f"{events.dtype}, {events.shape}"
-        raise ValueError(f"Expected events bool, (N,), N > 0; received {received}.")
     index = group_index(groups, len(events))
     value, size, z = events.mean(), np.bincount(index), stats.norm.ppf(0.975)
     num = len(events) ** 2 / np.sum(size**2)
@@ -148,13 +136,21 @@ class _Drawn:
         columns = {"metric": self.names, "value": value, "ci_low": low, "ci_high": high}
         return pd.DataFrame(columns).assign(**self.counts)
 
+    def spread(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean over the trainings, its standard error and degrees of freedom."""
+        num_trainings, num_groups = len(self.values), self.counts["num_groups"]
+        # Draws vary less than samples do, by the factor (groups − 1) / groups.
+        total = np.nanvar(self.draws, axis=0, ddof=1) * num_groups / (num_groups - 1)
+        shares = total**2 / self.df
+        if num_trainings > 1:
+            of_trainings = self.values.var(axis=0, ddof=1) / num_trainings
+            total = total + of_trainings
+            shares = shares + of_trainings**2 / (num_trainings - 1)
+        df = np.divide(total**2, shares, out=np.full_like(total, self.df), where=shares > 0)
+        return self.values.mean(axis=0), np.sqrt(total), df
+
 
 def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Drawn:
-    unknown = sorted(set(names) - set(METRICS))
-    if unknown or not len(names):
-        raise ValueError(
-            f"There are no metrics named {unknown}; received {list(names)}, valid: {list(METRICS)}."
-        )
     trainings = np.atleast_2d(np.asarray(scores, "float64"))
     labels = check_arrays(labels, trainings[0])[0]
     index = group_index(groups, len(labels))
@@ -164,8 +160,8 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
         left_out.add("auc_within_group")
     names = [name for name in names if name not in left_out]
     functions = [
-        weighted_metrics(labels, check_arrays(labels, one)[1], index, at, names)
-        for one, at in zip(trainings, np.broadcast_to(threshold, len(trainings)))
+        weighted_metrics(labels, check_arrays(labels, one)[1], index, threshold, names)
+        for one in trainings
     ]
     chunks = _group_counts(labels, index, num_resamples, seed)
     draws = [np.mean([function(chunk) for function in functions], axis=0) for chunk in chunks]
@@ -173,22 +169,6 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
     scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
     counts = {"num_real": num_real, "num_fake": len(labels) - num_real, "num_groups": num_groups}
     return _Drawn(names, values, np.concatenate(draws), counts, max(scarcer - 1, 1))
-
-
-def _spread(parts: list[_Drawn]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, standard error and degrees of freedom of one detector, or of first − second."""
-    value = parts[0].values.mean(axis=0) - sum(part.values.mean(axis=0) for part in parts[1:])
-    draws = parts[0].draws - sum(part.draws for part in parts[1:])
-    num_groups, df = parts[0].counts["num_groups"], parts[0].df
-    # Draws vary less than samples do, by the factor (groups − 1) / groups.
-    variances = [(np.nanvar(draws, axis=0, ddof=1) * num_groups / (num_groups - 1), df)]
-    for part in parts:
-        if (size := len(part.values)) > 1:
-            variances.append((part.values.var(axis=0, ddof=1) / size, size - 1))
-    total = sum(variance for variance, _ in variances)
-    shares = sum(variance**2 / df for variance, df in variances)
-    df = np.divide(total**2, shares, out=np.full_like(total, df), where=shares > 0)
-    return value, np.sqrt(total), df
 
 
 def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:

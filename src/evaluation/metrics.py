@@ -21,39 +21,8 @@ NUM_BINS = 15  # of the expected calibration error, as in Guo et al. (2017)
 CLIP = 1e-7  # Keras' epsilon: float32 probabilities reach 0 and 1, where the log loss is infinite
 
 
-def compute(labels, scores, threshold: float = 0.5, groups=None) -> dict[str, float]:
-    """All metrics of one detector on one set of images, name → value for each of `METRICS`.
-
-    `auc` compares fakes with the reals of *other* groups: beside the photograph that it was made
-    from, a fake that is a hair off always wins or always loses. `auc_within_group` is the share of
-    fakes that are above a real image of their own group (NaN where no group has both). `eer` is the
-    error rate where the straight-line ROC curve has equal rates of false positives and false
-    negatives; `tpr_at_fpr1` and `tpr_at_fpr05` are the highest true positive rates with at most 1 %
-    and 0.5 % false positives; `ece` is the expected calibration error over bins of equal width (Guo
-    et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of
-    fake, `…_real` those of real; nothing called, precision 0.
-
-    Args:
-        labels: `(N,)`, 0 (real) or 1 (fake), both present.
-        scores: `(N,)`, in `[0, 1]`.
-        threshold: Scores of at least this are called fake.
-        groups: `(N,)`, the group of each image; `None`: each is its own.
-
-    Raises:
-        ValueError: If the arrays are empty, of other shapes or values, or hold one class only.
-
-    Example:
-        >>> round(compute([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9])["auc"], 2)
-        0.75
-    """
-    labels, scores = check_arrays(labels, scores)
-    index = group_index(range(len(labels)) if groups is None else groups, len(labels))
-    weighted = weighted_metrics(labels, scores, index, threshold, METRICS)
-    return dict(zip(METRICS, weighted(np.ones((1, index.max() + 1)))[0].tolist()))
-
-
 def auc(labels, scores, groups) -> float:
-    """The area under the ROC curve, as `compute` defines it; scores may be any numbers."""
+    """The area under the ROC curve, as in `weighted_metrics`; scores may be any numbers."""
     labels, ranks = check_labels(labels, scores), stats.rankdata(scores)
     wins, pairs = pairs_within_groups(labels, ranks, group_index(groups, len(labels)))
     num_fake, num_real = labels.sum(), len(labels) - labels.sum()
@@ -114,6 +83,19 @@ def _logits(scores) -> np.ndarray:
 
 def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
     """The metrics for many weightings of the groups at once, the scores sorted once.
+
+    `auc` compares fakes with the reals of *other* groups: beside the photograph that it was made
+    from, a fake that is a hair off always wins or always loses. `auc_within_group` is the share of
+    fakes that are above a real image of their own group (NaN where no group has both). `eer` is the
+    error rate where the straight-line ROC curve has equal rates of false positives and false
+    negatives; `tpr_at_fpr1` and `tpr_at_fpr05` are the highest true positive rates with at most 1 %
+    and 0.5 % false positives; `ece` is the expected calibration error over bins of equal width (Guo
+    et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of
+    fake, `…_real` those of real; nothing called, precision 0.
+
+    Args:
+        labels: `(N,)`, with `scores` from `check_arrays`; `index` from `group_index`.
+        names: Some of `METRICS`.
 
     Returns:
         A function from `counts` `(R, num_groups)`, how often each group was drawn, to values `(R,
@@ -198,7 +180,7 @@ def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
 
 
 def group_index(groups, num_images: int) -> np.ndarray:
-    """The groups as numbers from 0, `(num_images,)`."""
+    """The groups as numbers from 0, `(num_images,)`; raises unless there is one for each image."""
     index = pd.factorize(np.asarray(groups))[0]
     if len(index) != num_images or (index < 0).any():
         received = f"{len(index)}, {(index < 0).sum()} missing"
@@ -208,16 +190,10 @@ def group_index(groups, num_images: int) -> np.ndarray:
 
 def check_labels(labels, values) -> np.ndarray:
     """Labels `(N,)` as integers; raises unless there are N values, and both classes."""
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or len(values) != len(labels):
-        raise ValueError(f"Expected labels (N,), N = {len(values)}; received {labels.shape}.")
-    if not np.isin(labels, (0, 1)).all():
-        received = pd.unique(labels)[:5].tolist()
-        raise ValueError(f"Expected labels 0 (real) and 1 (fake), received {received}.")
-    num_fake = int(labels.sum())
-    if not 0 < num_fake < len(labels):
-        received = f"{len(labels) - num_fake} real and {num_fake} fake"
-        raise ValueError(f"Both classes are needed; received {received}.")
+    labels, shape = np.asarray(labels), (len(values),)
+    if labels.shape != shape or set(pd.unique(labels)) != {0, 1}:
+        received = f"{labels.shape} of {pd.unique(labels.ravel())[:5].tolist()}"
+        raise ValueError(f"Expected labels {shape}, 0 (real) and 1 (fake), received {received}.")
     return labels.astype(int)
 
 
@@ -226,8 +202,6 @@ def check_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     scores = np.asarray(scores, dtype="float64")
     wrong = ~((scores >= 0) & (scores <= 1))
     if scores.ndim != 1 or wrong.any():
-        raise ValueError(
-            f"Expected scores (N,) in [0, 1], received {scores.shape}, {wrong.sum()} of them "
-            f"others, {np.isnan(scores).sum()} NaN. Apply the sigmoid first."
-        )
+        received = f"{scores.shape}, {wrong.sum()} of them others"
+        raise ValueError(f"Expected scores (N,) in [0, 1], received {received}.")
     return check_labels(labels, scores), scores

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.linalg import eigh
 from scipy.stats import rankdata
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -36,23 +36,14 @@ class PrincipalComponents(NamedTuple):
 
 
 def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> PrincipalComponents:
-    """The leading principal components of all pictures together, from their inner products.
+    """The leading principal components of pictures `(N, ...)`, fewer than N, together.
 
     Fitted on all pictures, or on `MAX_FITTED` drawn at random where there are more; the coordinates
     are those of all. Pictures have far more values than there are pictures, so the eigenvectors of
     the small matrix of inner products give the components. Only what is fitted is held in floating
-    point; `pixels` may be a memory map. Signs are scikit-learn's: the largest value of each
-    component is positive.
-
-    `pixels` are `(N, ...)`, any numbers; all but the first axis are flattened. Components are fewer
-    than `N`.
+    point; `pixels` may be a memory map. The largest value of each component is positive.
     """
     flat, num_rows = pixels.reshape(len(pixels), -1), min(len(pixels), MAX_FITTED)
-    if not 0 < num_components <= min(num_rows - 1, flat.shape[1]):
-        raise ValueError(
-            f"Expected at most {min(num_rows - 1, flat.shape[1])} components, received "
-            f"{num_components}, of {num_rows} pictures of {flat.shape[1]} values."
-        )
     chosen = slice(None)
     if len(flat) > num_rows:
         chosen = np.random.default_rng(seed).choice(len(flat), num_rows, replace=False)
@@ -69,31 +60,26 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     largest = np.abs(components).argmax(axis=1)
     components *= np.sign(components[np.arange(num_components), largest])[:, None]
     ratio = squares / max(np.trace(products), 1e-12)
-    return PrincipalComponents(_coordinates(pixels, mean, components), components, mean, ratio)
+    return PrincipalComponents(project(pixels, mean, components), components, mean, ratio)
 
 
-def project(fitted: PrincipalComponents, pixels: np.ndarray) -> np.ndarray:
-    """Coordinates of other pictures `(N, ...)` on the components, `(N, num_components)`."""
-    return _coordinates(pixels, fitted.mean, fitted.components)
-
-
-def _coordinates(pixels, mean, components) -> np.ndarray:
+def project(pixels: np.ndarray, mean: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Coordinates `(N, num_components)` of pictures `(N, ...)` on the components of `joint_pca`."""
     flat = pixels.reshape(len(pixels), -1)
     slices = (flat[start : start + 64].astype(np.float32) for start in range(0, len(flat), 64))
     with threadpool_limits(1):
         return np.concatenate([(part - mean) @ components.T for part in slices])
 
 
-def separate_pca(pixels: np.ndarray, labels: np.ndarray, num_components: int = 2) -> np.ndarray:
-    """Coordinates as the study drew them, for demonstration only: one PCA for each class.
+def separate_pca(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Coordinates `(N, 2)` as the study drew them, for demonstration only: one PCA for each class.
 
     Each cloud is centred on its own mean and turned to its own axes, so the two overlap whatever
     their difference.
     """
-    labels = check_labels(labels, pixels)
-    scores = np.empty((len(labels), num_components))
+    scores = np.empty((len(labels), 2))
     for label in (0, 1):
-        scores[labels == label] = joint_pca(pixels[labels == label], num_components).scores
+        scores[labels == label] = joint_pca(pixels[labels == label], 2).scores
     return scores
 
 
@@ -109,7 +95,7 @@ def separable_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_probe(
-    components: np.ndarray, labels: np.ndarray, groups: Sequence, ks: Sequence[int], twins=None
+    components: np.ndarray, labels: np.ndarray, groups: Sequence, ks: Sequence[int], twins: Sequence
 ) -> pd.DataFrame:
     """How well a line, a plane, … through the first k principal components divides fake from real.
 
@@ -118,24 +104,12 @@ def linear_probe(
     spread. What chance alone would give is found by shuffling labels: within twins (a photograph
     and what was made from it), and between sets of twins of one size.
 
-    Args:
-        components: `(N, K)`, the scores of `joint_pca`.
-        labels: `(N,)`, 1 for fake.
-        groups: `(N,)`.
-        ks: Numbers of components, up to `K`.
-        twins: `(N,)`, finer than the groups; `None`: the groups.
-
-    Returns:
-        A row a k: `k`, `auc`, `ci_low`, `ci_high`, `null_mean`, `null_high` (95th percentile of the
-        shuffled AUCs) and `p_value`, the share of shufflings with as high an AUC.
+    `components` are `(N, K)`, the scores of `joint_pca`; `labels` (1 for fake), `groups` and the
+    finer `twins` are `(N,)`; `ks` are up to `K`. Returns a row a k: `k`, `auc`, `ci_low`,
+    `ci_high`, `null_mean`, `null_high` (95th percentile of the shuffled AUCs) and `p_value`, the
+    share of shufflings with as high an AUC.
     """
-    labels = check_labels(labels, components)
-    if not ks or min(ks) < 1 or max(ks) > components.shape[1]:
-        raise ValueError(
-            f"Expected each k from 1 to {components.shape[1]}, the components given; received {ks}."
-        )
-    random = np.random.default_rng(0)
-    twins = groups if twins is None else twins
+    labels, random = check_labels(labels, components), np.random.default_rng(0)
     sets = [labels, *(_shuffled(labels, twins, random) for _ in range(_NUM_PERMUTATIONS))]
     rows, options = [], {"num_resamples": _NUM_RESAMPLES, "names": ("auc",)}
     for k in ks:
@@ -151,11 +125,10 @@ def linear_probe(
 
 def _out_of_fold(values: np.ndarray, targets: np.ndarray, groups: Sequence) -> np.ndarray:
     """Least-squares predictions of each column of `targets`, no fold dividing a group."""
-    codes, scores = pd.factorize(np.asarray(groups))[0], np.empty(targets.shape)
+    codes = pd.factorize(np.asarray(groups))[0]
     model = make_pipeline(StandardScaler(), LinearRegression())
-    for train, test in GroupKFold(min(NUM_FOLDS, codes.max() + 1)).split(values, groups=codes):
-        scores[test] = model.fit(values[train], targets[train]).predict(values[test])
-    return scores
+    folds = GroupKFold(min(NUM_FOLDS, codes.max() + 1))
+    return cross_val_predict(model, values, targets, groups=codes, cv=folds)
 
 
 def _shuffled(labels: np.ndarray, groups: Sequence, random: np.random.Generator) -> np.ndarray:

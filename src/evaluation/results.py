@@ -46,10 +46,8 @@ def write_scores(study: Study, model_id: str, frame: pd.DataFrame) -> Path:
     """Writes a detector's scores per image, from which every metric is computed.
 
     The frame holds `SCORE_COLUMNS` (further ones are dropped), a row for each image of each test
-    set: `label` 0 (real) or 1 (fake), `score` in `[0, 1]`.
-
-    Raises:
-        ValueError: If a column, row or value is missing or contradicts another.
+    set: `label` 0 (real) or 1 (fake), `score` in `[0, 1]`. A column, row or value that is missing
+    or contradicts another is a `ValueError`.
     """
     frame = _checked_scores(frame, f"The scores of {model_id!r}")
     path = scores_file(study, model_id)
@@ -65,11 +63,10 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
             f"There are no scores of {model_id or 'any detector'!r} in {study.data / 'scores'} "
             f"(found: {', '.join(found) or 'none'}). Run the notebook that trains it first."
         )
-    frames = []
-    for name in wanted:
-        file = scores_file(study, name)
-        frames.append(_checked_scores(pd.read_parquet(file), str(file)).assign(model_id=name))
-    return pd.concat(frames, ignore_index=True)[["model_id", *SCORE_COLUMNS]]
+    files = [scores_file(study, name) for name in wanted]
+    frames = [_checked_scores(pd.read_parquet(file), str(file)) for file in files]
+    table = pd.concat(dict(zip(wanted, frames)), names=["model_id"])
+    return table.reset_index("model_id").reset_index(drop=True)
 
 
 def _scored(study: Study) -> list[str]:
@@ -90,10 +87,8 @@ def test_scores(
 def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """The score columns in the agreed types; raises on the first thing that is wrong with them."""
     missing = [column for column in SCORE_COLUMNS if column not in frame]
-    if missing:
-        raise ValueError(f"{what} lack the columns {missing}; received {list(frame)}.")
-    if frame.empty:
-        raise ValueError(f"{what} hold no rows. Score at least one real and one fake image.")
+    if missing or frame.empty:
+        raise ValueError(f"{what}: {len(frame)} rows of {list(frame)}, without {missing}.")
     frame = frame[list(SCORE_COLUMNS)].astype({"score": "float64"})
     score, label, is_real = frame["score"], frame["label"], frame["generator"] == "real"
     problems = {
@@ -123,8 +118,7 @@ def refuse_rows(what: str, frame: pd.DataFrame, problems: dict[str, pd.Series]) 
 def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
     """The validation rows of what a detector was trained on, without tasks that have no fakes.
 
-    Raises:
-        ValueError: If there are none, or a training set meets photographs of several sources.
+    If there are none, or a training set meets photographs of several sources: `ValueError`.
     """
     valid = scores[scores["split"] == "valid"]
     rows = valid[valid["test_set"].isin(train_set.split("+"))]
@@ -153,29 +147,23 @@ def result_rows(
     Metrics at a threshold are given at 0.5, as in the report, and at the card's
     (`accuracy_at_threshold`, …); calibration metrics also after the card's slope and intercept
     (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake; of
-    photographs without fakes it is all there is.
+    photographs without fakes it is all there is, as of aligned fakes the AUC.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.
-        scores: As written by `write_scores`, of one detector.
+        scores: As written by `write_scores`, of one detector; a `ValueError` without test rows.
         card: Its `approach, model, protocol, train_set, seed, threshold, slope, intercept`.
         names: The metrics wanted, with their endings.
         condition: What the pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
-
-    Raises:
-        ValueError: If the card lacks a key, or no scores are of the test split.
     """
-    keys = [*DETECTOR_KEYS[1:], "threshold", "slope", "intercept"]
-    if missing := [key for key in keys if card.get(key) is None]:
-        raise ValueError(f"The card of a detector lacks {missing}: run `calibrate`. It is {card}.")
-    tested = _checked_scores(scores, f"The scores of {card['model']!r}")
+    what = f"The scores of {card['model']!r}"
+    tested = _checked_scores(scores, what)
     tested = tested[tested["split"] == "test"]
     if tested.empty:
-        raise ValueError(f"The scores of {card['model']!r} hold no rows of the test split.")
+        raise ValueError(f"{what} hold no rows of the test split.")
     tables, options = [], {"num_resamples": study.num_resamples, "seed": study.seed}
     for task, rows in tested.groupby(TASK, sort=False):
         task, reals = dict(zip(TASK, task)), rows[rows["label"] == 0]
-        # Of aligned fakes, one number a strength.
         asked = {"auc"} & set(names) if task["test_set"] in study.aligned else set(names)
         for ending, of_variant in _VARIANTS.items():
             options["names"] = [name for name in of_variant if name + ending in asked]
@@ -204,18 +192,13 @@ def _of_detector(study: Study, card: dict, tables: list, num_seeds: int) -> pd.D
 
 
 def write_results(study: Study, frame: pd.DataFrame) -> Path:
-    """Merges rows into `figures/<study>/results.csv`.
+    """Merges rows of `RESULT_COLUMNS` into `figures/<study>/results.csv`.
 
     Rows of one kind replace each other on a test set: a detector's metrics, those under one family
     of conditions (all `…@jpeg:…`), or a measurement of its own name. Earlier rows stay only if
-    their scores per image lie on this machine and their detector was not trained anew.
-
-    Raises:
-        ValueError: If columns are missing or more, a value is not a finite number, a row occurs
-            twice, or a row belongs to another study.
+    their scores per image lie on this machine and their detector was not trained anew. Values that
+    are no finite numbers, copies, and rows of another study are a `ValueError`.
     """
-    if set(frame) != set(RESULT_COLUMNS):
-        raise ValueError(f"Expected the columns {list(RESULT_COLUMNS)}, received {list(frame)}.")
     numbers, order = ["value", "ci_low", "ci_high"], [*RESULT_KEYS, "kind"]
     problems = {
         "no finite value or interval": ~np.isfinite(frame[numbers].astype(float)).all(axis=1),
@@ -319,10 +302,8 @@ def write_seed_means(study: Study, approach: str, model: str, protocol: str) -> 
     """Writes the rows of a detector's mean over its trainings with `study.seed` and extra seeds.
 
     Their `seed` is `ALL_SEEDS`; metrics are those at 0.5, with intervals over groups and seeds
-    (`intervals.estimate`). Images that not all trainings have scored are left out.
-
-    Returns:
-        The rows; empty where there is one training.
+    (`intervals.estimate`). Images that not all trainings have scored are left out. Returns the
+    rows; none where there is one training.
     """
     others = [f"-seed{seed}" for seed in study.extra_seeds if seed != study.seed]
     names = [model_id(model, protocol, variant) for variant in others]

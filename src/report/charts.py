@@ -33,14 +33,12 @@ def training_curves(
 ) -> Figure:
     """Loss, on a log axis, and AUC over the epochs; a row for each model, with axes of its own.
 
-    Args:
-        histories: Model → columns `epoch`, `loss`, `val_loss` and `auc`, `val_auc`.
-        reference: Model → the report's history; it may lack models.
-        mean_face: Loss of the answer that is always the mean face.
+    `histories` have `epoch`, `loss`, `val_loss` and perhaps `auc`, `val_auc` by model, `reference`
+    the report's of some; `mean_face` is the loss of the answer that is always the mean face.
     """
     names = [name for name in ("loss", "auc") if any(name in table for table in histories.values())]
     titles = ["Loss (log axis)", "AUC"][: len(names)]
-    figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, num_rows=len(histories))
+    figure, axes = new_axes(titles, 4.2, 2.0, 1.2, title, rows=histories)
     for row, (model, history) in zip(axes, histories.items()):
         kept = history.loc[[history["val_loss"].idxmin()]]
         reported = (reference or {}).get(model, {})
@@ -57,7 +55,7 @@ def training_curves(
             axis.xaxis.get_major_locator().set_params(integer=True)
         if mean_face is not None:
             row[0].axhline(mean_face, color=FAKE, linewidth=1.2, label="the mean face")
-        row[0].set(yscale="log", ylabel=words(model, "\n"))
+        row[0].set_yscale("log")
         row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
         row[0].minorticks_off()
         for axis in row[1:]:
@@ -150,10 +148,8 @@ def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
 def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC") -> Figure:
     """AUC in a matrix: teal is better than chance, brown worse. Or other shares, by their `label`.
 
-    Args:
-        matrix: Rows × columns, for example detectors × test sets; NaN becomes a dash.
-        text: A second line in each cell, for example the interval; same rows and columns.
-        outline: `(row, column)` names of cells to frame, for example those of the training set.
+    `text`, of the same rows and columns, is a second line in each cell; `outline` names the
+    `(row, column)` of cells to frame, for example those of the training set. NaN becomes a dash.
     """
     width = 1.9 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
     figure, [[axis]] = new_axes([""], width, 1.5 + 0.68 * len(matrix), 0, title)
@@ -197,9 +193,8 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
 def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
     """Share of fakes among the pictures with a calibrated score around x; a panel a test set.
 
-    Args:
-        bins: Detector → table of `comparisons.reliability`; a dot grows with its pictures.
-        test_sets: Test set → the source of its photographs.
+    `bins` are tables of `comparisons.reliability` by detector; a dot grows with its pictures.
+    `test_sets` gives the source of the photographs of each.
     """
     figure, [axes] = new_axes(test_sets, 3.1, 2.7, 1.7, title, sharey=True)
     palette = style.detector_colors(bins)

@@ -24,10 +24,8 @@ def image_grid(
 ) -> Figure:
     """Pictures in rows, as they are: square pixels, no smoothing.
 
-    Args:
-        images: Each `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ.
-        titles: Above each picture.
-        row_titles: Left of each row.
+    Each is `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ. `titles` stand
+    above the pictures, `row_titles` left of the rows.
     """
     size = (1.9, 2.05 if len(titles) else 1.85, 0.4 * bool(title))
     titles = titles if len(titles) else [""] * len(images)
@@ -48,12 +46,11 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
     """
     difference = reconstructed - originals / 255
     maps, errors = np.abs(difference).mean(axis=-1), (difference**2).mean(axis=(1, 2, 3))
-    figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, num_rows=3)
     rows = {"original": originals, "reconstruction": reconstructed, "error": maps}
-    for row, (name, images) in zip(axes, rows.items()):
+    figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, rows=rows)
+    for row, images in zip(axes, rows.values()):
         for axis, image in zip(row, images):
             shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
-        row[0].set_ylabel(name)
     for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
     figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
@@ -73,11 +70,10 @@ def heat_overlays(
         boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
     size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
-    figure, axes = new_axes([""] * len(pictures), *size, title, num_rows=1 + len(heats))
+    figure, axes = new_axes([""] * len(pictures), *size, title, rows=["picture", *heats])
     for axis, picture in zip(axes[0], pictures):
         show_picture(axis, picture)
-    axes[0, 0].set_ylabel("picture")
-    for row, (name, heat) in zip(axes[1:], heats.items()):
+    for row, heat in zip(axes[1:], heats.values()):
         cmap, lowest, labels = "magma", 0, ["0", "highest"]
         if heat.min() < 0:
             cmap, lowest, labels = "PuOr_r", -1, ["for real", "0", "for fake"]
@@ -89,7 +85,6 @@ def heat_overlays(
             else:
                 center = {"transform": axis.transAxes, "ha": "center", "va": "center"}
                 axis.text(0.5, 0.5, "no heat", color="white", **center)
-        row[0].set_ylabel(words(name, "\n"))
         scale = plt.cm.ScalarMappable(plt.Normalize(lowest, 1), cmap)
         bar = figure.colorbar(scale, ax=row, shrink=0.9, aspect=12, pad=0.01)
         bar.set_ticks(range(lowest, 2), labels=labels)
@@ -133,9 +128,8 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
 def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
     """Mean radial profile of every source with its 95 % interval, and each fake minus its reals.
 
-    Args:
-        profiles: Generator → (dataset of its reals, profiles of the reals, profiles of the fakes),
-            each `(num_pictures, num_radii)` in the spectrum's units.
+    `profiles` gives, by generator, the dataset of its reals, their profiles and those of the fakes,
+    each `(num_pictures, num_radii)` in the spectrum's units.
     """
     titles = ("profile (pictures)", "fake − its own reals")
     figure, [[left, right]] = new_axes(titles, 5.8, 3.9, 0.9, title)
@@ -184,17 +178,17 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
 def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     """Sizes, compression, and what a classifier makes of the files' headers; a row a protocol.
 
-    Args:
-        rows: Name → (`width`, `height`, `luminance_table` of the training task's files; their
-            labels, fake = 1; AUC of the classifier: `generator`, `auc`, `ci_low`, `ci_high`).
+    `rows` gives, by name, `width`, `height`, `luminance_table` of the training task's files, their
+    labels (fake = 1), and the AUCs of the classifier: `generator`, `auc`, `ci_low`, `ci_high`.
     """
     titles = ("Size of the picture", "Compression", "Real or fake, without a pixel?")
-    figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, num_rows=len(rows))
+    names = [f"{words(name)}\n\nheight in pixels" for name in rows]
+    figure, axes = new_axes(titles, 4.3, 3.1, 0.8, title, rows=names)
     files = pd.concat(traits for traits, *_ in rows.values())
     bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
     limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
     looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
-    for (sizes, compression, joint), (name, (traits, labels, auc)) in zip(axes, rows.items()):
+    for (sizes, compression, joint), (traits, labels, auc) in zip(axes, rows.values()):
         for label, look in looks.items():
             own = traits[np.asarray(labels) == LABELS.index(label)]
             color = style.LABEL_COLORS[label]
@@ -204,7 +198,6 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
             weights = np.full(len(known), 100 / len(own))
             compression.hist(known, bins, weights=weights, color=color, alpha=0.6)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
-        sizes.set_ylabel(f"{words(name)}\n\nheight in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
         auc = auc.set_index("generator")
         palette = [style.colors(auc.index)[generator] for generator in auc.index]
@@ -268,13 +261,10 @@ def probe_curves(panels: dict, *, title) -> Figure:
 
 @styled
 def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
-    """Two components of each picture, coloured by class or generator.
+    """Two components `(N, 2)` of each picture in a panel, coloured by class or generator.
 
-    Args:
-        panels: Title → points `(N, 2)`.
-        names: `(N,)`, `"real"`, `"fake"` or generators.
-        shares: Of the variance, for each component of the first panel: shown at its axes.
-        twins: `(N,)`; a line joins the points that have one value.
+    `names` are `(N,)`, `"real"`, `"fake"` or generators. The components of the first panel explain
+    `shares` of the variance; a line joins points of the same of `twins` `(N,)`.
     """
     figure, [axes] = new_axes(panels, 5.8, 5.2)
     for axis, points, known in zip(axes, panels.values(), (shares, *[()] * len(panels))):
@@ -305,9 +295,9 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
             look = {"color": palette[name], "label": f"{name} ({(names == name).sum():,})"}
             own = points[piece[names[piece] == name]]
             axis.scatter(*own.T, s=size, alpha=alpha, marker=marker, linewidths=0, **look)
-    for letter, place in zip("xy", places):
+    for side, place in zip((axis.xaxis, axis.yaxis), places):
         share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""
-        axis.set(**{f"{letter}label": f"component {place + 1}{share}", f"{letter}ticks": []})
+        side.set(label_text=f"component {place + 1}{share}", ticks=[])
 
 
 @styled

@@ -9,7 +9,6 @@ from . import tables
 from .web import escape, to_markdown
 
 MARKS = {"better than chance": "{}", "not better than chance": "*{}*", "worse than chance": "▼ {}"}
-HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
 _DETECTOR = ["protocol", "model"]
 
 
@@ -19,11 +18,10 @@ def number_tables(
     """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
     rows = tables.headline(study, results)
     of_auc = rows[rows["metric"] == "auc"]
-    conditions = tables.with_daggers(tables.conditions(study, results), of_auc)
-    foreign = _marked(tables.with_daggers(tables.foreign(study, results), of_auc))
-    strengths = _marked(tables.with_daggers(tables.strengths(study, results), of_auc))
-    rows, auc = (tables.with_daggers(part, of_auc) for part in (rows, of_auc))
-    auc = _marked(auc)
+    parts = (rows, tables.conditions(study, results), of_auc)
+    parts += (tables.foreign(study, results), tables.strengths(study, results))
+    rows, conditions, *others = (tables.with_daggers(part, of_auc) for part in parts)
+    auc, foreign, strengths = map(_marked, others)
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     matrix = _marked(tables.matrix(study, results))
     failed = ~matrix["learned"].astype(bool)
@@ -31,9 +29,8 @@ def number_tables(
     matrix = _bold(matrix, matrix["seen"])
     alarms = with_texts(tables.false_alarms(study, results), chance=None)
     of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
-    if changes is not None and len(changes):
-        lost = tables.difference_table(changes, "model", "test_set").map(escape)
-        lost = to_markdown(lost.reset_index().rename(columns=HEADERS))
+    if changes is not None:
+        lost = to_markdown(tables.difference_table(changes, "model", "test_set").map(escape))
     return {
         "AUC under `controlled`": _table(auc.query("protocol == 'controlled'"), ["model"]),
         "AUC under `report`": _table(auc.query("protocol == 'report'"), ["model"]),
@@ -52,12 +49,9 @@ def number_tables(
 
 
 def _table(rows: pd.DataFrame, index: list[str], column: str = "test_set") -> str:
-    """A wide table of the column `text`; empty if there are no rows."""
-    if rows.empty:
-        return ""
+    """A wide table of the column `text`."""
     names = rows[[*index, column]].astype(str).map(escape)
-    table = tables.wide(names, index, column, rows["text"]).fillna("–")
-    return to_markdown(table.reset_index().rename(columns=HEADERS))
+    return to_markdown(tables.wide(names, index, column, rows["text"]).fillna("–"))
 
 
 def _pairs(rows: pd.DataFrame, names: list[str], index: list[str], column: str = "test_set") -> str:

@@ -18,10 +18,10 @@ import pandas as pd
 from ..config import PROTOCOLS, ROOT, STUDIES, Study
 from ..data import catalog
 from ..evaluation.metrics import choose_threshold
-from ..evaluation.results import read_results, read_scores
+from ..evaluation.results import SCORE_COLUMNS, read_results, read_scores
 from ..files import read_json
 from . import original, tables
-from .numbers import HEADERS, MARKS, number_tables, with_texts
+from .numbers import MARKS, number_tables, with_texts
 from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
 # Figures without people, by name. Of real people, the page has only these.
@@ -35,19 +35,11 @@ PACKAGES = """keras tensorflow jax numpy scipy scikit-learn pandas pillow
     opencv-python-headless""".split()
 
 
-# The page ----------------------------------------------------------------------------------------
-
-
 def write_summary(study: Study, changes: pd.DataFrame | None = None) -> list[Path]:
     """Writes `figures/<study>/summary.md` and `summary.html`, and returns their paths.
 
-    Args:
-        study: Whose results, cards, scores and figures to read.
-        changes: From `comparisons.protocol_differences`; without it the page lacks this table.
-
-    Raises:
-        FileNotFoundError: If no results have been written.
-        ValueError: If scores per image contradict themselves (`results.read_scores`).
+    It reads the study's results (or raises FileNotFoundError), cards, scores and figures. Without
+    `changes`, which is from `comparisons.protocol_differences`, the page lacks this table.
     """
     text = summary(study, read_results(study), changes)
     web = to_html(text, f"True or Fake: {study.name}", study.figures)
@@ -63,9 +55,10 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     auc = with_texts(tables.headline(study, results).query("metric == 'auc'"))
     names = [f"Autoencoder-{protocol}" for protocol in PROTOCOLS]
     names += (auc["model"] + "-" + auc["protocol"]).unique().tolist()
-    cards = {name: read_json(study.models / f"{name}.json") for name in names}
-    cards = {name: card for name, card in cards.items() if card}
-    records = scores = sizes = against = None
+    files = {name: study.models / f"{name}.json" for name in names}
+    cards = {name: card for name, file in files.items() if (card := read_json(file))}
+    records = sizes = against = None
+    scores = pd.DataFrame(columns=["model_id", *SCORE_COLUMNS])
     with suppress(FileNotFoundError):
         records = catalog.load(study)
         task = catalog.tasks(records, study).query("test_set == @study.train_set")
@@ -76,7 +69,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
     best = chosen_by_validation(study, pixels)
     pair = [f"{name}-controlled" for name in (study.fourier.name, best)]
-    if best and scores is not None and set(pair) <= set(scores["model_id"]):
+    if best and set(pair) <= set(scores["model_id"]):
         from ..evaluation.comparisons import differences  # imports Keras, which takes seconds
 
         against = differences(study, [pair]).set_index("test_set")
@@ -148,9 +141,9 @@ def _split(study: Study, auc: pd.DataFrame) -> dict[str, list]:
     return {name: list(part.itertuples()) for name, part in parts.items()}
 
 
-def _leak(study: Study, scores: pd.DataFrame | None, records: pd.DataFrame | None) -> dict | None:
+def _leak(study: Study, scores: pd.DataFrame, records: pd.DataFrame | None) -> dict | None:
     """Tested groups, those of them in other splits, and persons; `None` where it is not known."""
-    if scores is None or scores.empty or records is None:
+    if scores.empty or records is None:
         return None
     tested, validated = (
         set(scores["group"][scores["split"] == name]) for name in ("test", "valid")
@@ -175,7 +168,7 @@ def _verdicts(study: Study, auc: pd.DataFrame) -> str:
     in_domain = (rows["test_set"] == study.train_set).rename("tested on")
     in_domain = in_domain.map({True: "what they were trained on", False: "other generators"})
     counts = pd.crosstab([rows["protocol"], in_domain], rows["verdict"])
-    return to_markdown(counts.reindex(columns=[*MARKS], fill_value=0).reset_index())
+    return to_markdown(counts.reindex(columns=[*MARKS], fill_value=0))
 
 
 def _tested(study: Study, auc: pd.DataFrame) -> str:
@@ -187,12 +180,8 @@ def _tested(study: Study, auc: pd.DataFrame) -> str:
     return to_markdown(rows[[*names]].map(escape).rename(columns=names))
 
 
-def _thresholds_found_again(
-    study: Study, scores: pd.DataFrame | None, cards: dict[str, dict]
-) -> list[bool]:
+def _thresholds_found_again(study: Study, scores: pd.DataFrame, cards: dict) -> list[bool]:
     """For each card whose scores are there, whether they give its threshold."""
-    if scores is None:
-        return []
     scores = scores[(scores["split"] == "valid") & (scores["test_set"] == study.train_set)]
     return [
         bool(np.isclose(stored, choose_threshold(rows["label"], rows["score"])))
@@ -215,17 +204,16 @@ def _cards(study: Study, cards: dict[str, dict]) -> str:
             row["training"] = f"{history['seconds'].sum():,.0f} s"
             row["images/s"] = f"{history['images_per_second'].median():,.0f}"
         rows.append(row)
-    table = pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
-    return to_markdown(table, 3) if rows else ""
+    return to_markdown(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}), 3)
 
 
 def _report(study: Study, results: pd.DataFrame) -> str:
     """The report's rows of which there is one of ours under `report`."""
     both = original.beside_ours(study, results).dropna(subset=["accuracy_report", "accuracy_ours"])
-    table = original.texts(both).drop(columns="train_set")
+    table = original.texts(both).drop(columns="train_set").set_index(["model", "test_set"])
     last = "what cannot be in the report's row"
     table[last] = table.pop("contradiction").str.replace(r"^(?=.)", "⚠ ", regex=True)
-    return to_markdown(table.rename(columns=HEADERS)) if len(table) else ""
+    return to_markdown(table)
 
 
 def _figures(study: Study) -> str:
@@ -271,9 +259,6 @@ def _environment() -> str:
     return ", ".join(found) + "."
 
 
-# The README's tables -----------------------------------------------------------------------------
-
-
 def readme_table(study: Study) -> str:
     """AUC of all detectors and test sets, in Markdown: `report → controlled [the report's]`."""
     results = read_results(study)
@@ -286,10 +271,8 @@ def readme_table(study: Study) -> str:
     texts = texts.reindex(columns=[*study.test_sets]).fillna("– → –")
     given = original.beside_ours(study, results).dropna(subset=["auc_report"])
     shown = given["auc_report"].map(lambda percent: f" [{percent / 100:.2f}]")
-    given = (
-        tables.wide(given, "model", "test_set", shown).reindex_like(texts).astype(object).fillna("")
-    )
-    return to_markdown((texts + given).reset_index().rename(columns=HEADERS))
+    given = tables.wide(given, "model", "test_set", shown).reindex_like(texts).astype(object)
+    return to_markdown(texts + given.fillna(""))
 
 
 def update_readme(readme: Path = ROOT / "README.md") -> bool:

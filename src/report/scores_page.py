@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from . import charts, style, tables
-from .numbers import HEADERS
 from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
 NUM_HARDEST = 25  # generators in the figure; the table in `recall.csv` has all
@@ -13,22 +12,16 @@ MIN_FAKES = 30  # of a generator in the figure
 
 
 def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd.DataFrame) -> None:
-    """Writes `summary.md`, `summary.html` and their figures.
-
-    Args:
-        folder: Where to.
-        scores: From `evaluation.__main__.read`.
-        results: From `evaluation.__main__.evaluate`, as `recalls`.
-    """
+    """Writes `summary.md`, `summary.html` and their figures from what the command has read."""
     auc = results[results["metric"] == "auc"]
     auc = auc.sort_values("value", ascending=False, kind="stable")
-    table = tables.interval_table(auc, "model", "test_set").reset_index()
+    table = tables.interval_table(auc, "model", "test_set").rename(index=escape)
     text = TEMPLATES.get_template("scores.md.jinja").render(
         scores=scores,
         images=scores.drop_duplicates(["test_set", "path"]),
         num_above=(auc["ci_low"] > 0.5).sum(),
         num_intervals=len(auc),
-        auc=to_markdown(table.assign(model=table["model"].map(escape)).rename(columns=HEADERS)),
+        auc=to_markdown(table),
         min_fakes=MIN_FAKES,
         figures=_figures(folder, scores, recalls),
     )

@@ -69,24 +69,23 @@ def span(counts: Sequence[int]) -> str:
 
 
 def new_axes(
-    titles, width, height, margin=0.0, title="", *, num_columns=None, num_rows=None, sharey=False
+    titles, width, height, margin=0.0, title="", *, num_columns=None, rows=(), sharey=False
 ) -> tuple[Figure, np.ndarray]:
     """A closed figure and its axes `(num_rows, num_columns)`; by default all stand in one row.
 
-    Args:
-        titles: One for each panel; with `num_rows`, one for each panel of the first row.
-        width: Of a panel in inches, as `height`; `margin` is for titles and a legend.
-        title: Of the figure.
-        num_rows: Rows of panels, all of them used.
+    Each panel has one of `titles`; with `rows`, the names of these, only those of the first. A
+    panel is `width` by `height` inches; `margin` is for titles and a legend.
     """
     num_columns = min(num_columns or len(titles), len(titles))
-    shape = (num_rows or -(-len(titles) // num_columns), num_columns)
+    shape = (len(rows) or -(-len(titles) // num_columns), num_columns)
     size = (width * shape[1], height * shape[0] + margin)
     figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, sharey=sharey)
     plt.close(figure)  # else notebooks would show it twice
     for axis, name in zip(axes.flat, titles):
         axis.set_title(words(name))
-    for axis in () if num_rows else axes.flat[len(titles) :]:
+    for axis, name in zip(axes[:, 0], rows):
+        axis.set_ylabel(words(name, "\n"))
+    for axis in () if len(rows) else axes.flat[len(titles) :]:
         axis.set_visible(False)
     figure.suptitle(title or None)
     return figure, axes
@@ -128,13 +127,10 @@ def show_picture(axis, picture, **look) -> AxesImage:
 def draw_matrix(
     axis, matrix: pd.DataFrame, below=None, *, text="{:.2f}", cmap="BrBG", highest=1, fontsize=14
 ) -> AxesImage:
-    """An annotated heat map: each value as a colour and as text, NaN as a dash on white.
+    """An annotated heat map of values from 0 to `highest`, NaN as a dash on white.
 
-    Args:
-        matrix: Values from 0 to `highest`. Its labels and their names are drawn as well.
-        below: A second line of text for each cell, of the same shape.
-        text: How a value is written.
-        cmap: Colours; by default teal above the middle, brown below it.
+    `text` is how a value is written, `below` a second line for each cell, of the same shape. By
+    default colours are teal above the middle, brown below it.
     """
     values, shades = matrix.to_numpy(float), plt.get_cmap(cmap).with_extremes(bad="white")
     image = axis.imshow(values, cmap=shades, vmin=0, vmax=highest, aspect="auto")

@@ -12,12 +12,9 @@ import pandas as pd
 from ..config import PROTOCOLS, STRENGTHS, Study
 from ..evaluation.intervals import difference
 from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
-from ..pictures.steps import parse
+from ..pictures.steps import STEPS
 
 NETWORKS = ("direct", "probe", "fourier", "autoencoder")
-
-
-# Texts, and tables of them -----------------------------------------------------------------------
 
 
 def interval(value: float, low: float, high: float, decimals: int = 3) -> str:
@@ -41,7 +38,7 @@ def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
     """A wide table, its rows and columns in the order in which they first occur; else NaN.
 
     `index` and `columns` are columns of `rows`, or lists of them; `values` is a column or one value
-    for each of `rows`. Raises ValueError if two of `rows` belong in one cell.
+    for each of `rows`. Two of `rows` in one cell are a `ValueError`.
     """
     values = rows[values] if isinstance(values, str) else list(values)
     table = rows.assign(_shown=values).pivot(index=index, columns=columns, values="_shown")
@@ -76,9 +73,6 @@ def metric_table(rows: pd.DataFrame, index) -> pd.DataFrame:
     return table.reindex(columns=["accuracy", "precision", "recall", "f1", "auc"])
 
 
-# Which rows of results.csv -----------------------------------------------------------------------
-
-
 def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """The rows with four more columns, by which `query` chooses among them.
 
@@ -99,8 +93,8 @@ def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """The rows that stand for the study: means over seeds, where there are several trainings."""
-    rows = marked(study, results).query("own_training and own_reals and unconditional")
-    rows = rows[rows["own_seed"] | (rows["seed"] == ALL_SEEDS)][[*results]]
+    chosen = "own_training and own_reals and unconditional and (own_seed or seed == @ALL_SEEDS)"
+    rows = marked(study, results).query(chosen)[[*results]]
     keys = [*DETECTOR_KEYS[:-1], "test_set", "metric"]
     return rows[rows["num_seeds"] == rows.groupby(keys)["num_seeds"].transform("max")]
 
@@ -148,21 +142,12 @@ def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     They have `name` (the metric), `kind`, `level` and `is_step`: whether the condition is a step of
     `pictures.steps`, done to the pictures; otherwise it is a part of the test set.
     """
-    rows = marked(study, results).query("own_training and own_seed and own_reals")
-    rows = rows.loc[~rows["unconditional"], [*results]]
+    chosen = "own_training and own_seed and own_reals and not unconditional"
+    rows = marked(study, results).query(chosen)[[*results]]
     in_domain = rows["test_set"] == study.train_set
     rows = rows[in_domain | (not in_domain.any())]
-    pattern = r"^(?P<name>[^@]*)@(?P<condition>(?P<kind>[^:]*):?(?P<level>.*))$"
-    parts = rows["metric"].str.extract(pattern)
-    is_step = [_is_step(condition) for condition in parts.pop("condition")]
-    return rows.assign(**parts, is_step=np.array(is_step, bool))
-
-
-def _is_step(condition: str) -> bool:
-    try:
-        return bool(parse(condition))
-    except ValueError:
-        return False
+    parts = rows["metric"].str.extract("^(?P<name>[^@]*)@(?P<kind>[^:]*):?(?P<level>.*)$")
+    return rows.assign(**parts, is_step=parts["kind"].isin(STEPS))
 
 
 def auc_by_condition(study: Study, results: pd.DataFrame, *, steps: bool) -> pd.DataFrame:
@@ -194,18 +179,11 @@ def in_order(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Dat
     )
 
 
-# One question each -------------------------------------------------------------------------------
-
-
 def in_domain_and_elsewhere(study: Study, auc: pd.DataFrame) -> pd.DataFrame:
     """AUC of each detector on the generator it was trained on, and its mean over the others."""
     places = np.where(auc["test_set"] == study.train_set, "in-domain", "elsewhere, on average")
-    return _means(auc.assign(place=places), ["protocol", "model"], "place")
-
-
-def _means(rows: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
-    means = rows.groupby([*index, columns], sort=False)["value"].mean().reset_index()
-    return wide(means, index, columns, "value")
+    groups = auc.assign(place=places).groupby(["protocol", "model", "place"], sort=False)
+    return groups["value"].mean().unstack(sort=False)
 
 
 def significant(differences: pd.DataFrame) -> pd.DataFrame:
@@ -216,9 +194,10 @@ def significant(differences: pd.DataFrame) -> pd.DataFrame:
     names = first + np.where(differences["difference"] > 0, " > ", " < ") + second
     names = names.where(differences["significant"])
     by_set = names.groupby(differences["test_set"].rename("tested on"), sort=False)
-    columns = {"significant": lambda names: f"{names.count()} of {names.size}"}
-    columns["which"] = lambda names: ", ".join(names.dropna())
-    return by_set.agg(**columns).reset_index()
+    return by_set.agg(
+        significant=lambda names: f"{names.count()} of {names.size}",
+        which=lambda names: ", ".join(names.dropna()),
+    ).reset_index()
 
 
 def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
@@ -275,7 +254,8 @@ def matrix_means(rows: pd.DataFrame) -> pd.DataFrame:
         trained_on=several.map({False: "one generator", True: "several"}),
         tested_on=rows["seen"].map({True: "generators it saw", False: "others"}),
     )
-    return _means(rows, ["model", "trained_on"], "tested_on")
+    groups = rows.groupby(["model", "trained_on", "tested_on"], sort=False)
+    return groups["value"].mean().unstack(sort=False)
 
 
 def values_and_bounds(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -292,10 +272,8 @@ def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) 
     auc = headline(study, results).query("metric == 'auc' and protocol == @protocol")
     auc = auc[_is_trained(auc) & ~unlearned(auc)]
     found = rank_agreement(wide(auc, "model", "test_set", "value"))
-    where = (
-        f"{found['num_detectors']} networks that learned at home and {found['num_test_sets']} "
-        f"test sets under {protocol}"
-    )
+    where = "{num_detectors} networks that learned at home and {num_test_sets} test sets"
+    where = f"{where.format(**found)} under {protocol}"
     if np.isnan(found["w"]):
         return f"With {where} there are too few ranks to compare."
     alike = "more alike than by chance" if found["p_value"] < 0.05 else "not shown to agree"
@@ -306,10 +284,7 @@ def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) 
 
 
 def leak_worth(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """AUC under `report` with a split by group and with one by picture.
-
-    The rows of `extended.leak_worth`, of every seed and of their mean, in the study's order.
-    """
+    """AUC under `report`, split by group and by picture (`extended.leak_worth`), of every seed."""
     rows = marked(study, results[results["model"].str.startswith("Matrix_by_")])
     rows = rows.query("own_reals and metric == 'auc'")
     return in_order(rows, ["test_set", "model"], [*study.test_sets])
@@ -341,9 +316,8 @@ def foreign(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 def false_alarms(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Share of real photographs called fake at the validation threshold: own ones, and others."""
-    rows = marked(study, results).query(
-        "own_training and own_seed and metric == 'fpr_at_threshold' and num_fake == 0"
-    )
+    chosen = "own_training and own_seed and metric == 'fpr_at_threshold' and num_fake == 0"
+    rows = marked(study, results).query(chosen)
     own = headline(study, results).query("metric == 'recall_real_at_threshold'")
     own = own[own["model"].isin(rows["model"]) & (own["test_set"] == study.train_set)]
     own = own.assign(value=1 - own["value"], ci_low=1 - own["ci_high"], ci_high=1 - own["ci_low"])

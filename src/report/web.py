@@ -16,6 +16,7 @@ from ..files import write_atomically
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
+_HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=lambda name: name == "page.html.jinja",
@@ -26,7 +27,14 @@ TEMPLATES = jinja2.Environment(
 
 
 def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
-    """The table in Markdown: floats with so many decimals, missing values empty, no index."""
+    """The table in Markdown: floats with so many decimals, missing values empty.
+
+    An index with names becomes columns, named for readers. Empty without rows.
+    """
+    if frame.empty:
+        return ""
+    if frame.index.names != [None]:
+        frame = frame.rename_axis(index=_HEADERS).reset_index()
 
     def text(value) -> str:
         shown = f"{value:.{decimals}f}" if isinstance(value, float) else str(value)

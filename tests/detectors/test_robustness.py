@@ -6,10 +6,10 @@ import made_results
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import compute
 
 from src import config
 from src.detectors import robustness
-from src.evaluation.metrics import compute
 from src.evaluation.results import SCORE_COLUMNS, read_results, write_results
 from src.pictures.decoding import decode
 from src.pictures.steps import apply

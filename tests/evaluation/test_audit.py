@@ -122,9 +122,6 @@ def test_pixel_traits_measure_what_they_say():
     assert traits["noise"][3] == pytest.approx(6, rel=0.1)
     assert (traits["noise"][[0, 1, 2, 4]] < 0.01).all()  # neither a slope nor an edge is noise
     assert traits["sharpness"][0] == 0 and traits["sharpness"][4] > 100
-    for wrong in (grey, np.zeros((2, 8, 8, 3), np.float32)):
-        with pytest.raises(ValueError, match="uint8"):
-            audit.pixel_traits(wrong)
 
 
 @pytest.fixture
@@ -242,5 +239,5 @@ def test_own_scores_are_of_models_that_did_not_see_the_picture(tasks):
     own = rows[(rows["metric"] == "auc") & (rows["model"] == "Traits_own")]
     assert len(own) == 2 and (own["value"].sub(0.5).abs() < 0.2).all()
     real = (table["label"] == "real").to_numpy()
-    with pytest.raises(ValueError, match="Both classes"):
+    with pytest.raises(ValueError, match="received .* of .0."):
         audit.score_traits(study, table[real], names[real], **WHO)

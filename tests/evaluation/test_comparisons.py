@@ -4,12 +4,13 @@ import made_results
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import compute
 from scipy import stats
 
 from src import config
 from src.evaluation import comparisons
 from src.evaluation.intervals import compare, rate
-from src.evaluation.metrics import auc, calibrated, compute
+from src.evaluation.metrics import auc, calibrated
 from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
 
 BOUNDS = ["ci_low", "ci_high"]
@@ -244,8 +245,8 @@ def _attributes(scores):
 
 def test_subgroups_are_the_rows_of_their_pictures(code, study):
     scores = made_results.scores()
-    attributes = _attributes(scores)
-    rows, skipped = code.subgroups(study, scores, attributes, made_results.CARD)
+    attributes, bounds = _attributes(scores), {"face_size": 0.4351}
+    rows, skipped = code.subgroups(study, scores, attributes, made_results.CARD, bounds)
     assert tuple(rows) == RESULT_COLUMNS
     name = scores["path"].str.split("/").str[1]
     female = scores[name.str.endswith("_0.jpg")]
@@ -258,34 +259,22 @@ def test_subgroups_are_the_rows_of_their_pictures(code, study):
         assert found == oracle.loc[metric, columns].tolist()
     assert own.loc["auc@gender:male", ["num_real", "num_fake"]].tolist() == [60, 60]
     sizes = {metric for metric in own.index if metric.startswith("auc@face_size")}
-    # The median of the validation photographs.
     assert sizes == {"auc@face_size:<0.435", "auc@face_size:>=0.435"}
+    reals = made_results.tested(scores, "insight").query("label == 0")["path"]
+    num_small = (attributes.loc[reals, "face_size"] < 0.435).sum()
+    assert own.loc["auc@face_size:<0.435", "num_real"] == num_small
     skip = skipped.set_index(["test_set", "real_source", "subgroup"])[["num_real", "num_fake"]]
     assert skip.loc[("inpainting", "wiki", "grey:True")].tolist() == [8, 8]
     assert skip.loc[("inpainting", "celeba", "gender:female")].tolist() == [60, 0]
     assert skip.loc[("gan140k", "gan140k", "grey:True")].tolist() == [8, 8]
     assert "auc@grey:False" in own.index and not rows["metric"].str.contains("True|unknown").any()
     write_results(study, rows)
-
-
-def test_the_cut_comes_from_validation_photographs_or_from_the_caller(code, study):
-    scores = made_results.scores()
-    attributes = _attributes(scores)
-    tested = attributes.index.isin(made_results.tested(scores)["path"])
-    moved = attributes.assign(face_size=attributes["face_size"] + 0.5 * tested)
-    cases = (moved, None, "0.435"), (attributes, {"face_size": 0.12345}, "0.123")
-    for table, bounds, cut in cases:
-        rows, skipped = code.subgroups(study, scores, table, made_results.CARD, bounds=bounds)
-        found = [*rows["metric"], *("auc@" + skipped["subgroup"])]
-        sizes = {name.split(":")[1] for name in found if "@face_size" in name}
-        assert sizes <= {f"<{cut}", f">={cut}"} and sizes
-    row = rows[rows["metric"] == "auc@face_size:<0.123"].iloc[0]
-    lot = made_results.tested(scores, row["test_set"], row["real_source"])
-    numbers = lot["path"].str.split("/").str[1].str[:3].astype(int)
-    assert row["num_real"] == ((numbers / 150 < 0.123) & (lot["label"] == 0)).sum()
-    unknown = attributes.assign(face_size=attributes["face_size"].where(tested))
-    with pytest.raises(ValueError, match="No validation photograph has a 'face_size'"):
-        code.subgroups(study, scores, unknown, made_results.CARD)
+    uncut, _ = code.subgroups(study, scores, attributes, made_results.CARD, {"face_size": np.nan})
+    assert not uncut["metric"].str.contains("face_size").any() and len(uncut) < len(rows)
+    study, card = replace(study, aligned={"insight": "wiki"}), made_results.CARD
+    fewer, _ = code.subgroups(study, scores, attributes, card, bounds)
+    kept = rows[rows["test_set"] != "insight"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(fewer, kept)
 
 
 def test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph(code, study):
@@ -293,14 +282,15 @@ def test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph(code, study
     photographs = _attributes(scores).filter(like="wiki/", axis=0)[["gender"]]
     fakes = scores.loc[scores["label"] == 1, "path"].drop_duplicates()
     other = pd.DataFrame({"gender": "other"}, index=fakes[fakes.str.startswith("fake-insight/")])
-    _, skipped = code.subgroups(study, scores, pd.concat([photographs, other]), made_results.CARD)
+    _, skipped = code.subgroups(
+        study, scores, pd.concat([photographs, other]), made_results.CARD, {}
+    )
     skip = skipped.set_index(["test_set", "subgroup"])[["num_real", "num_fake"]]
     assert skip.loc[("insight", "gender:other")].tolist() == [0, 120]
     # A photograph of the same name in another group is another photograph.
     apart = scores["group"].where(scores["label"] == 0, "fake/" + scores["group"])
-    _, skipped = code.subgroups(study, scores.assign(group=apart), photographs, made_results.CARD)
+    _, skipped = code.subgroups(
+        study, scores.assign(group=apart), photographs, made_results.CARD, {}
+    )
     skip = skipped.set_index(["test_set", "subgroup"])["num_fake"]
     assert skip["insight", "gender:unknown"] == 120
-    twice = pd.concat([photographs, photographs.iloc[:1]])
-    with pytest.raises(ValueError, match="each path once in attributes; 1 occur twice: "):
-        code.subgroups(study, scores, twice, made_results.CARD)

@@ -4,7 +4,7 @@ import pytest
 from scipy import special, stats
 
 from src.evaluation import intervals, metrics
-from src.evaluation.intervals import compare, estimate
+from src.evaluation.intervals import estimate
 
 BOUNDS = ["ci_low", "ci_high"]
 
@@ -97,15 +97,14 @@ def test_two_groups_tell_nothing(code):
 
 def test_several_trainings_have_the_mean_and_the_df_of_satterthwaite(code):
     labels, scores, groups = _drawn(20, num_trainings=3, spread=0.4)
-    thresholds, options = (0.4, 0.5, 0.7), {"num_resamples": 300, "seed": 4}
+    options = {"num_resamples": 300, "seed": 4, "threshold": 0.4, "names": ["accuracy"]}
     counts = np.concatenate(list(code._group_counts(labels, groups, 300, 4)))
-    right = np.array([(one >= at) == labels for one, at in zip(scores, thresholds)])
+    right = (scores >= 0.4) == labels
     draws = [right.mean(axis=0) @ count[groups] / count[groups].sum() for count in counts]
     values = right.mean(axis=1)
     of_groups, of_seeds = np.var(draws, ddof=1) * 20 / 19, np.var(values, ddof=1) / 3
     error = np.sqrt(of_groups + of_seeds)
     df = (of_groups + of_seeds) ** 2 / (of_groups**2 / 19 + of_seeds**2 / 2)
-    options |= {"threshold": thresholds, "names": ["accuracy"]}
     row = code.estimate(labels, scores, groups, **options).iloc[0]
     expected = [values.mean(), *_on_logit(values.mean(), error, df)]
     assert row[["value", *BOUNDS]].tolist() == pytest.approx(expected, abs=1e-12)
@@ -149,38 +148,6 @@ def test_same_seed_same_interval_however_the_work_is_divided(code, monkeypatch):
     names = [f"group {number}" for number in groups]
     again = code.estimate(labels, [scores] * 3, names, num_resamples=50, seed=1)
     pd.testing.assert_frame_equal(first, again)  # a training repeated adds nothing
-
-
-def test_paired_difference_is_narrower_than_the_detectors_own_intervals(code):
-    labels, (first, second), groups = _drawn(num_trainings=2)
-    better, options = special.expit(special.logit(second) + 0.8 * labels), {"num_resamples": 500}
-    row = code.compare(labels, better, first, groups, **options).iloc[0]
-    single = code.estimate(labels, first, groups, names=["auc"], **options).iloc[0]
-    areas = [metrics.auc(labels, scores, groups) for scores in (better, first)]
-    assert [row["value_first"], row["value_second"]] == pytest.approx(areas)
-    assert row["value"] == pytest.approx(areas[0] - areas[1])
-    assert np.diff(row[BOUNDS])[0] < 0.8 * np.diff(single[BOUNDS])[0]
-    back = code.compare(labels, first, better, groups, **options).iloc[0]
-    assert back[["value", *BOUNDS]].tolist() == [-row[name] for name in ("value", *BOUNDS[::-1])]
-    assert back["p_value"] == row["p_value"]
-
-
-def test_a_difference_of_trainings_has_the_variance_of_both(code):
-    labels, scores, groups = _drawn(20, num_trainings=5, spread=0.4)
-    first, second = scores[:3], scores[3:]
-    counts = np.concatenate(list(code._group_counts(labels, groups, 200, 0)))
-    right = [(part >= 0.5) == labels for part in (first, second)]
-    pull = right[0].mean(axis=0) - right[1].mean(axis=0)
-    draws = [pull @ count[groups] / count[groups].sum() for count in counts]
-    parts = [np.var(draws, ddof=1) * 20 / 19]
-    parts += [np.var(part.mean(axis=1), ddof=1) / len(part) for part in right]
-    df = sum(parts) ** 2 / sum(part**2 / own for part, own in zip(parts, (19, 2, 1)))
-    options = {"num_resamples": 200, "names": ["accuracy"]}
-    row = code.compare(labels, first, second, groups, **options).iloc[0]
-    error = np.sqrt(sum(parts))
-    assert row["p_value"] == pytest.approx(2 * stats.t.sf(abs(pull.mean()) / error, df))
-    reach = stats.t.ppf(0.975, df) * error
-    assert row[BOUNDS].tolist() == pytest.approx([pull.mean() - reach, pull.mean() + reach])
 
 
 def test_the_interval_excludes_zero_exactly_when_p_is_below_005(code):
@@ -276,30 +243,13 @@ def test_nineteen_in_twenty_intervals_of_a_rate_hold_the_truth(code):
         assert 0.91 <= np.mean(holds) <= 0.99
 
 
-def test_says_what_is_wrong_with_events(code):
-    for events, groups, message in (
-        ([], [], "N > 0"),
-        ([0.2, 0.7], [1, 2], "Expected events bool"),
-        ([True, False], [1], "received 1, 0 missing"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            code.rate(events, groups)
-
-
-def test_says_what_is_wrong_with_arrays_groups_or_names():
+def test_says_what_is_wrong_with_arrays_or_groups():
     labels, scores, groups = _drawn()
     for arrays, message in (
-        ((labels, scores[1:], groups), r"N = 79; received \(80,\)"),
-        ((labels, [scores, scores + 1], groups), "Apply the sigmoid"),
+        ((labels, [scores, scores + 1], groups), r"scores \(N,\) in \[0, 1\]"),
         ((labels, scores, groups[1:]), "received 79, 0 missing"),
         ((labels, scores, np.zeros(80)), "at least 2 groups with the same classes, of 1"),
-        ((np.zeros(80), scores, groups), "80 real and 0 fake"),
+        ((np.zeros(80), scores, groups), r"of \[0.0\]"),
     ):
         with pytest.raises(ValueError, match=message):
             estimate(*arrays)
-        with pytest.raises(ValueError, match=message):
-            compare(arrays[0], arrays[1], arrays[1], arrays[2])
-    with pytest.raises(ValueError, match="no metrics named .'roc'"):
-        estimate(labels, scores, groups, names=["roc"])
-    with pytest.raises(ValueError, match="received .., valid"):
-        estimate(labels, scores, groups, names=[])

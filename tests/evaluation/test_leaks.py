@@ -32,30 +32,29 @@ def bits_apart(first, second):
 
 
 def test_perceptual_hash_against_scipy():
-    image = photograph(0)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(photograph(0), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA)
     low = dctn(small.astype(float), norm="ortho")[:8, :8]
     bits = "".join("1" if value > np.median(low) else "0" for value in low.ravel())
-    value = leaks.perceptual_hash(image)
+    value = leaks.perceptual_hash(grey)
     assert value.dtype == np.uint64 and int(value) == int(bits, 2)
-    assert value == leaks.perceptual_hash(grey)
-    for wrong in (np.zeros((8, 8), float), np.zeros((8, 8, 4), np.uint8), np.zeros(8, np.uint8)):
-        with pytest.raises(ValueError, match="uint8"):
-            leaks.perceptual_hash(wrong)
 
 
-def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path):
+def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path, monkeypatch):
     originals, copies = [], []
     for seed in range(20):
         originals.append(save(photograph(seed, 200 + seed, 260), tmp_path / f"{seed}.jpg", 95))
         squashed = Image.open(originals[-1]).resize((128, 128), Image.Resampling.BICUBIC)
         copies.append(save(np.asarray(squashed), tmp_path / f"{seed}_copy.jpg", 75))
     hashes = leaks.perceptual_hashes(originals + copies)
-    exact = [leaks.perceptual_hash(np.asarray(Image.open(file))) for file in originals + copies]
+    exact = [
+        leaks.perceptual_hash(np.asarray(Image.open(file).convert("L")))
+        for file in originals + copies
+    ]
     assert max(map(bits_apart, hashes, exact)) <= 4  # reduced decoding costs little
+    monkeypatch.setattr(leaks, "MAX_DISTANCE", 6)
     for place in range(20):
-        found = leaks.near_duplicates(hashes[:20], hashes[20 + place :][:1], 6)
+        found = leaks.near_duplicates(hashes[:20], hashes[20 + place :][:1])
         assert np.flatnonzero(found).tolist() == [place]
 
 
@@ -76,10 +75,10 @@ def test_near_duplicates_against_a_plain_loop(max_distance, monkeypatch):
     flipped = np.uint64(1) << random.integers(0, 64, 20, dtype=np.uint64)
     others = np.concatenate([hashes[20:40] ^ flipped, hashes[:10]])
     expected = [min(bits_apart(one, other) for other in others) for one in hashes]
-    monkeypatch.setattr(leaks, "_CHUNK", 7)
-    found = leaks.near_duplicates(hashes, others, max_distance)
+    monkeypatch.setattr(leaks, "MAX_DISTANCE", max_distance)
+    found = leaks.near_duplicates(hashes, others)
     assert found.tolist() == [least <= max_distance for least in expected]
-    assert not leaks.near_duplicates(hashes, others[:0], max_distance).any()
+    assert not leaks.near_duplicates(hashes, others[:0]).any()
 
 
 @pytest.fixture
@@ -124,9 +123,3 @@ def test_the_study_split_leaks(records, hashes):
     assert split["split"].tolist() == leaks.study_split(records, seed=0)["split"].tolist()
     assert split["split"].tolist() != leaks.study_split(records, seed=1)["split"].tolist()
     assert records["split"].tolist() == 2 * SPLIT
-
-
-def test_leak_test_needs_a_hash_for_each_record(records, hashes):
-    for rows, given in ((records[:0], hashes[:0]), (records, hashes[:-1])):
-        with pytest.raises(ValueError, match="Expected a hash for each"):
-            leaks.leak_test(rows, given)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import sklearn.metrics
+from made_results import compute
 from scipy import optimize, special
 from sklearn.calibration import _SigmoidCalibration
 
 from src.evaluation import metrics
-from src.evaluation.metrics import auc, choose_threshold, compute, fit_calibration
+from src.evaluation.metrics import auc, choose_threshold, fit_calibration
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_agrees_with_scikit_learn(code):
         labels, scores = labels[7:-40:3], scores[7:-40:3]
         labels[:30] = 1  # unequal classes
         for threshold in (0.5, 0.3, 0.8):
-            ours, called = code.compute(labels, scores, threshold), scores >= threshold
+            ours, called = compute(labels, scores, threshold, code=code), scores >= threshold
             theirs = {
                 "auc": sklearn.metrics.roc_auc_score(labels, scores),
                 "ap": sklearn.metrics.average_precision_score(labels, scores),
@@ -57,7 +58,7 @@ def test_auc_leaves_out_the_pairs_within_a_group(code):
             for real in np.flatnonzero(labels == 0):
                 win = 0.5 + 0.5 * np.sign(scores[fake] - scores[real])
                 won[groups[fake] == groups[real]].append(win)
-        ours = code.compute(labels, scores, groups=[f"group {number}" for number in groups])
+        ours = compute(labels, scores, groups=[f"group {number}" for number in groups], code=code)
         assert ours["auc"] == pytest.approx(np.mean(won[False]), abs=1e-12)
         assert ours["auc_within_group"] == pytest.approx(np.mean(won[True]), abs=1e-12)
         assert code.auc(labels, 7 * scores - 3, groups) == pytest.approx(ours["auc"], abs=1e-12)
@@ -66,7 +67,7 @@ def test_auc_leaves_out_the_pairs_within_a_group(code):
 def test_a_fake_a_hair_above_its_photograph_is_no_better_than_chance(code):
     photographs = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, 40))
     labels, groups = np.repeat([0, 1], 40), np.tile(np.arange(40), 2)
-    values = code.compute(labels, np.r_[photographs, photographs + 1e-6], groups=groups)
+    values = compute(labels, np.r_[photographs, photographs + 1e-6], groups=groups, code=code)
     assert (values["auc"], values["auc_within_group"]) == (0.5, 1)
     assert code.auc(labels, np.r_[photographs, photographs + 1e-6], groups) == 0.5
 
@@ -80,8 +81,8 @@ def test_a_weight_counts_its_group_so_many_times(code):
             images = np.repeat(np.arange(120), count[groups].astype(int))
             copies = np.concatenate([np.arange(number) for number in count[groups].astype(int)])
             arrays = labels[images], scores[images], 0.4
-            oracle = code.compute(*arrays, groups[images])
-            own = code.compute(*arrays, 10 * groups[images] + copies)["auc_within_group"]
+            oracle = compute(*arrays, groups[images], code=code)
+            own = compute(*arrays, 10 * groups[images] + copies, code=code)["auc_within_group"]
             expected = [*(oracle | {"auc_within_group": own}).values()]
             assert row == pytest.approx(expected, abs=1e-12)
 
@@ -91,24 +92,24 @@ def test_equal_error_rate_is_where_the_roc_curve_crosses_the_antidiagonal(code):
         labels, scores, _ = _scored(decimals=decimals, seed=3)
         fpr, tpr, _ = sklearn.metrics.roc_curve(labels, scores, drop_intermediate=False)
         oracle = optimize.brentq(lambda x, fpr=fpr, tpr=tpr: 1 - x - np.interp(x, fpr, tpr), 0, 1)
-        assert code.compute(labels, scores)["eer"] == pytest.approx(oracle, abs=1e-9)
-    assert code.compute([0, 1], [0.5, 0.5])["eer"] == 0.5
-    assert code.compute([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])["eer"] == 0
-    assert code.compute([0, 1], [0.9, 0.1])["eer"] == 1
+        assert compute(labels, scores, code=code)["eer"] == pytest.approx(oracle, abs=1e-9)
+    assert compute([0, 1], [0.5, 0.5], code=code)["eer"] == 0.5
+    assert compute([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], code=code)["eer"] == 0
+    assert compute([0, 1], [0.9, 0.1], code=code)["eer"] == 1
 
 
 def test_recall_at_a_false_positive_rate_is_the_best_that_stays_within(code):
     for decimals in (None, 2):
         labels, scores, _ = _scored(4000, decimals=decimals, shift=1.5)
         fpr, tpr, _ = sklearn.metrics.roc_curve(labels, scores, drop_intermediate=False)
-        ours = code.compute(labels, scores)
+        ours = compute(labels, scores, code=code)
         for name, limit in (("tpr_at_fpr1", 0.01), ("tpr_at_fpr05", 0.005)):
             assert ours[name] == pytest.approx(tpr[fpr <= limit].max(), abs=1e-12)
     # 7 of 700 reals are 1 % exactly, one more is too many.
     for num_above, recall in ((7, 1.0), (8, 0.5)):
         reals = np.r_[np.full(num_above, 0.8), np.full(700 - num_above, 0.1)]
         labels, scores = np.r_[np.zeros(700), 1, 1], np.r_[reals, 0.9, 0.5]
-        assert code.compute(labels, scores)["tpr_at_fpr1"] == recall
+        assert compute(labels, scores, code=code)["tpr_at_fpr1"] == recall
 
 
 def test_calibration_error_agrees_with_a_loop_over_bins(code):
@@ -118,17 +119,19 @@ def test_calibration_error_agrees_with_a_loop_over_bins(code):
     for number in np.unique(bins):
         inside = bins == number
         error += inside.mean() * abs(labels[inside].mean() - scores[inside].mean())
-    assert code.compute(labels, scores)["ece"] == pytest.approx(error, abs=1e-12)
-    assert code.compute([0, 1] * 10, [0.5] * 20)["ece"] == 0
+    assert compute(labels, scores, code=code)["ece"] == pytest.approx(error, abs=1e-12)
+    assert compute([0, 1] * 10, [0.5] * 20, code=code)["ece"] == 0
 
 
 def test_a_score_at_the_threshold_is_called_fake_and_none_called_is_precision_zero(code):
-    assert code.compute([0, 1], [0.4, 0.5])["accuracy"] == 1
-    values = code.compute([0, 1], [0.1, 0.2])
+    assert compute([0, 1], [0.4, 0.5], code=code)["accuracy"] == 1
+    values = compute([0, 1], [0.1, 0.2], code=code)
     assert (values["precision"], values["f1"], values["recall_real"]) == (0, 0, 1)
-    assert code.compute([0, 1], [0.8, 0.9])["precision_real"] == 0
+    assert compute([0, 1], [0.8, 0.9], code=code)["precision_real"] == 0
     # Confident mistakes cost a finite log loss.
-    assert code.compute([0, 1], [1.0, 0.0])["log_loss"] == pytest.approx(-np.log(1e-7), rel=1e-6)
+    assert compute([0, 1], [1.0, 0.0], code=code)["log_loss"] == pytest.approx(
+        -np.log(1e-7), rel=1e-6
+    )
 
 
 def test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle(code):
@@ -138,7 +141,9 @@ def test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle(code):
         chosen = code.choose_threshold(labels, scores)
         called = (scores >= value for value in np.arange(0, 1.01, 0.005))
         best = max(sklearn.metrics.balanced_accuracy_score(labels, each) for each in called)
-        assert code.compute(labels, scores, chosen)["balanced_accuracy"] == pytest.approx(best)
+        assert compute(labels, scores, chosen, code=code)["balanced_accuracy"] == pytest.approx(
+            best
+        )
         assert np.abs(scores - chosen).min() > 0.0049
     # Two cuts are equally good; the wider gap wins.
     assert code.choose_threshold([0, 1, 0, 1], [0.1, 0.2, 0.6, 0.9]) == pytest.approx(0.75)
@@ -165,8 +170,8 @@ def test_calibration_agrees_with_scikit_learn(code):
         expected = oracle.predict(special.logit(scores))
         assert code.calibrated(scores, **card) == pytest.approx(expected, abs=1e-4)
     card = code.fit_calibration(labels, scores)
-    before = code.compute(labels, scores)
-    after = code.compute(labels, code.calibrated(scores, **card))
+    before = compute(labels, scores, code=code)
+    after = compute(labels, code.calibrated(scores, **card), code=code)
     assert after["ece"] < 0.03 < 0.1 < before["ece"] and after["auc"] == before["auc"]
 
 
@@ -181,14 +186,12 @@ def test_calibration_is_finite_where_the_classes_are_apart(code):
 @pytest.mark.parametrize(
     ("labels", "scores", "message"),
     [
-        ([], [], "received 0 real and 0 fake"),
-        ([0, 1], [0.5], r"labels \(N,\), N = 1; received \(2,\)"),
-        ([0, 0], [0.1, 0.2], "Both classes are needed; received 2 real and 0 fake"),
-        ([1], [0.1], "received 0 real and 1 fake"),
-        ([0, 2], [0.1, 0.2], r"labels 0 \(real\) and 1 \(fake\), received \[0, 2\]"),
+        ([], [], r"received \(0,\) of \[\]"),
+        ([0, 1], [0.5], r"labels \(1,\).* received \(2,\)"),
+        ([0, 0], [0.1, 0.2], r"of \[0\]"),
+        ([0, 2], [0.1, 0.2], r"0 \(real\) and 1 \(fake\), received \(2,\) of \[0, 2\]"),
         ([[0, 1]], [[0.1, 0.2]], r"received \(1, 2\)"),
-        ([0, 1], [0.1, np.nan], "1 of them others, 1 NaN"),
-        ([0, 1], [-3.0, 2.0], "2 of them others, 0 NaN. Apply the sigmoid"),
+        ([0, 1], [0.1, np.nan], "1 of them others"),
     ],
 )
 def test_says_what_is_wrong_with_labels_or_scores(labels, scores, message):
@@ -207,4 +210,4 @@ def test_says_what_is_wrong_with_groups():
         (np.where(groups == groups[-1], None, groups), "received 40, 1 missing"),
     ):
         with pytest.raises(ValueError, match=message):
-            compute(labels, scores, groups=wrong)
+            auc(labels, scores, wrong)

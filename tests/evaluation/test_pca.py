@@ -46,7 +46,8 @@ def test_joint_pca_takes_memory_maps_and_more_pictures_than_it_fits(tmp_path, mo
     rows = np.sort(chosen.choice(30, 20, replace=False))
     alone = pca.joint_pca(pixels[rows], 3)
     np.testing.assert_array_equal(some.components, alone.components)
-    np.testing.assert_array_equal(some.scores, pca.project(alone, pixels))
+    expected = pca.project(pixels, alone.mean, alone.components)
+    np.testing.assert_array_equal(some.scores, expected)
 
 
 def test_joint_pca_of_alike_pictures():
@@ -59,20 +60,16 @@ def test_joint_pca_of_alike_pictures():
     np.testing.assert_allclose(ratio, [1, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("num_components", [0, 10, 50])
-def test_joint_pca_refuses_impossible_numbers(num_components):
-    with pytest.raises(ValueError, match="Expected at most"):
-        pca.joint_pca(np.zeros((10, 20), np.uint8), num_components)
-
-
 def test_separate_fits_hide_what_a_plane_divides(few):
     few(2)
     points, labels = pca.separable_example()
-    separate, joint = pca.separate_pca(points, labels, 2), pca.joint_pca(points, 2).scores
+    separate, joint = pca.separate_pca(points, labels), pca.joint_pca(points, 2).scores
     apart = np.abs(separate[labels == 1].mean(0) - separate[labels == 0].mean(0))
     assert (apart < 1e-5 * separate.std(0)).all()  # the clouds are drawn over each other
     groups = np.arange(len(labels))
-    looks, truth = (pca.linear_probe(each, labels, groups, (2,)) for each in (separate, joint))
+    looks, truth = (
+        pca.linear_probe(each, labels, groups, (2,), groups) for each in (separate, joint)
+    )
     assert looks["auc"][0] < 0.6 and truth["auc"][0] == 1
 
 
@@ -82,14 +79,12 @@ def test_linear_probe_finds_the_component_that_matters(few):
     labels, groups = np.tile([0, 1], 150), np.repeat(np.arange(150), 2)
     components = random.normal(size=(300, 10))
     components[:, 6] += 1.5 * labels
-    table = pca.linear_probe(components, labels, groups, (2, 5, 10))
+    table = pca.linear_probe(components, labels, groups, (2, 5, 10), groups)
     assert table["k"].tolist() == [2, 5, 10]
     assert table["auc"][2] > 0.8 and table["auc"][0] < 0.6
     assert (table["null_mean"].sub(0.5).abs() < 0.05).all() and (table["null_high"] < 0.62).all()
     assert table["ci_low"][2] > table["null_high"][2] and (table["ci_low"] <= table["auc"]).all()
     assert table["p_value"][2] == 1 / 21 and table["p_value"][0] > 0.05
-    with pytest.raises(ValueError, match="from 1 to 10"):
-        pca.linear_probe(components, labels, groups, (2, 20))
 
 
 def test_the_probe_is_least_squares_on_the_other_folds(few):
@@ -103,7 +98,7 @@ def test_the_probe_is_least_squares_on_the_other_folds(few):
         weights = np.linalg.lstsq(design[train], targets[train], rcond=None)[0]
         expected[test] = design[test] @ weights
     np.testing.assert_allclose(pca._out_of_fold(values, targets, groups), expected)
-    row = pca.linear_probe(values, labels, groups, (6,))
+    row = pca.linear_probe(values, labels, groups, (6,), groups)
     assert row["auc"][0] == pytest.approx(metrics.auc(labels, expected[:, 0], groups))
 
 
@@ -112,7 +107,7 @@ def test_p_values_of_components_without_classes_are_even(few):
     random, groups, found = np.random.default_rng(0), np.repeat(np.arange(30), 2), []
     for _ in range(25):
         values, labels = random.normal(size=(60, 2)), random.integers(0, 2, 60)
-        found.append(pca.linear_probe(values, labels, groups, (2,))["p_value"][0])
+        found.append(pca.linear_probe(values, labels, groups, (2,), groups)["p_value"][0])
     assert 0.35 < np.mean(found) < 0.65 and np.mean(np.array(found) <= 0.05) <= 0.15
 
 

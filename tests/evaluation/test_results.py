@@ -4,11 +4,11 @@ import made_results
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import compute
 from scipy import special
 
 from src import config
 from src.evaluation import intervals, metrics, results
-from src.evaluation.metrics import compute
 
 CARD = {"approach": "direct", "model": "VGG16_V3", "protocol": "controlled", "seed": 3}
 CARD |= {"train_set": "inpainting", "threshold": 0.42, "slope": 0.5, "intercept": 0.2}
@@ -69,8 +69,8 @@ def test_scores_come_back_as_they_were_written(code, study):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop(columns="group"), r"lack the columns \['group'\]"),
-        (lambda frame: frame.iloc[:0], "no rows"),
+        (lambda frame: frame.drop(columns="group"), r"without \['group'\]"),
+        (lambda frame: frame.iloc[:0], "0 rows of"),
         (lambda frame: frame.assign(score=np.nan), "360 of 360 rows have a score that is NaN"),
         (lambda frame: frame.assign(score=frame["score"] * 3 - 1), r"outside \[0, 1\]"),
         (lambda frame: frame.assign(label=frame["label"] + 1), "label other than"),
@@ -162,7 +162,7 @@ def test_photographs_without_fakes_have_a_rate_of_false_alarms_and_nothing_else(
     score = alone.loc[alone["split"] == "test", "score"]
     assert row["value"].item() == (score >= CARD["threshold"]).mean()
     code.write_results(study, rows)
-    with pytest.raises(ValueError, match="received 0 real and 20 fake"):
+    with pytest.raises(ValueError, match=r"labels .* of \[1\]"):
         code.result_rows(study, scores[scores["label"] == 1], CARD)
 
 
@@ -181,8 +181,6 @@ def test_result_rows_of_some_metrics_and_under_a_condition(code, study):
     order = [*TASK, "metric"]
     chosen = every[every["metric"].isin(names)].sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(some.sort_values(order, ignore_index=True), chosen)
-    with pytest.raises(ValueError, match=r"lacks \['seed', 'threshold'\]"):
-        code.result_rows(study, _scores(), CARD | {"seed": None, "threshold": None})
     with pytest.raises(ValueError, match="no rows of the test split"):
         code.result_rows(study, _scores().query("split != 'test'"), CARD)
 
@@ -329,8 +327,6 @@ def test_says_what_is_wrong_with_results(code, study):
     with pytest.raises(FileNotFoundError, match="Run the notebooks"):
         code.read_results(study)
     for change, message in (
-        (rows.drop(columns="seed"), "Expected the columns"),
-        (rows.assign(more=1), "Expected the columns"),
         (rows.assign(value=np.nan), "no finite value"),
         (rows.assign(study="full"), "a study other than 'tiny'"),
         (pd.concat([rows, rows]), "81 of 162 rows have a copy"),
