@@ -12,6 +12,7 @@ import pandas as pd
 from ..config import Study
 from ..data import catalog, readers
 from ..evaluation.comparisons import is_tested
+from ..evaluation.intervals import ABOVE_CHANCE
 from ..evaluation.results import SCORE_COLUMNS, result_rows
 from ..files import progress, write_atomically
 from ..pictures.batches import Batches
@@ -104,7 +105,7 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows[rows["metric"].str.partition("@")[0] == "auc"]
     wide = rows.pivot(index="model", columns="metric", values="value")
-    above_chance = rows[(rows["metric"] == "auc") & (rows["ci_low"] > 0.5)]["model"]
+    above_chance = rows[(rows["metric"] == "auc") & (rows["ci_low"] > ABOVE_CHANCE)]["model"]
     wide = wide.loc[above_chance]
     columns = ["family", "model", "clean", "halfway", "breaks_at", "auc", "first"]
     tables = [pd.DataFrame(columns=columns)]

@@ -15,6 +15,9 @@ from scipy import special, stats
 
 from .metrics import METRICS, check_arrays, group_index, pairs_within_groups, weighted_metrics
 
+# An interval of an AUC lies above or below chance if its two decimals do: where it ends at 0.501,
+# another processor, with other last digits, would end it at 0.499.
+ABOVE_CHANCE, BELOW_CHANCE = 0.505, 0.495
 MIN_REALS = {"tpr_at_fpr1": 200, "tpr_at_fpr05": 400}  # with fewer, one image decides
 _WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the processor's cache
 

@@ -27,7 +27,7 @@ def number_tables(
     failed = ~matrix["learned"].astype(bool)
     matrix["train_set"] = matrix["train_set"].mask(failed, matrix["train_set"].astype(str) + " †")
     matrix = _bold(matrix, matrix["seen"])
-    alarms = with_texts(tables.false_alarms(study, results), chance=None)
+    alarms = with_texts(tables.false_alarms(study, results))
     of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
     if changes is not None:
         lost = to_markdown(tables.difference_table(changes, "model", "test_set").map(escape))
@@ -62,18 +62,10 @@ def _pairs(rows: pd.DataFrame, names: list[str], index: list[str], column: str =
     return _table(texts.assign(text=[*map(" / ".join, texts[names].to_numpy())]), index, column)
 
 
-def with_texts(rows: pd.DataFrame, chance: float | None = 0.5) -> pd.DataFrame:
-    """Rows with `text`, the interval, and `verdict`, where it lies against chance.
-
-    A third decimal is shown where two would hide on which side of chance the interval ends.
-    """
-    texts, verdicts = [], []
-    for row in rows.itertuples():
-        bounds = (row.ci_low, row.ci_high)
-        hidden = chance in [round(bound, 2) for bound in bounds if bound != chance]
-        texts.append(tables.interval(row.value, *bounds, 3 if hidden else 2))
-        verdicts.append(tables.against_chance(row))
-    return rows.assign(text=texts, verdict=verdicts)
+def with_texts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with `text`, the interval, and `verdict`, where it lies against chance."""
+    texts = [tables.interval(row.value, row.ci_low, row.ci_high) for row in rows.itertuples()]
+    return rows.assign(text=texts, verdict=[*map(tables.against_chance, rows.itertuples())])
 
 
 def _marked(rows: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +108,7 @@ def _attention(rows: pd.DataFrame) -> str:
     names = [f"cam_in_region{suffix}" for suffix in ("", "_chance", "_elsewhere", "_excess")]
     rows = rows.set_index([*_DETECTOR, "test_set"])
     heat, area, elsewhere, excess = (rows[rows["metric"] == name] for name in names)
-    heat = with_texts(heat[heat.index.isin(excess.index)], chance=None)
+    heat = with_texts(heat[heat.index.isin(excess.index)])
     for part in (area, elsewhere):
         heat["text"] += part["value"].reindex(heat.index).map(" / {:.2f}".format)
     found = excess["ci_low"].reindex(heat.index) > 0

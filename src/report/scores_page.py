@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..evaluation.intervals import ABOVE_CHANCE
 from . import charts, style, tables
 from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
@@ -19,7 +20,7 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     text = TEMPLATES.get_template("scores.md.jinja").render(
         scores=scores,
         images=scores.drop_duplicates(["test_set", "path"]),
-        num_above=(auc["ci_low"] > 0.5).sum(),
+        num_above=(auc["ci_low"] > ABOVE_CHANCE).sum(),
         num_intervals=len(auc),
         auc=to_markdown(table),
         min_fakes=MIN_FAKES,

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from ..config import PROTOCOLS, STRENGTHS, Study
-from ..evaluation.intervals import difference
+from ..evaluation.intervals import ABOVE_CHANCE, BELOW_CHANCE, difference
 from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import STEPS
 
 NETWORKS = ("direct", "probe", "fourier", "autoencoder")
 
 
-def interval(value: float, low: float, high: float, decimals: int = 3) -> str:
-    """A value with its interval: `"0.973 [0.951, 0.990]"`."""
-    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+def interval(value: float, low: float, high: float) -> str:
+    """A value with its interval: `"0.97 [0.95, 0.99]"`."""
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def signed(value: float, low: float, high: float) -> str:
@@ -29,9 +29,9 @@ def signed(value: float, low: float, high: float) -> str:
 
 def against_chance(row) -> str:
     """Where the interval of an AUC (`ci_low`, `ci_high`) lies against 0.5, in words."""
-    if row.ci_low > 0.5:
+    if row.ci_low > ABOVE_CHANCE:
         return "better than chance"
-    return "worse than chance" if row.ci_high < 0.5 else "not better than chance"
+    return "worse than chance" if row.ci_high < BELOW_CHANCE else "not better than chance"
 
 
 def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
@@ -46,16 +46,14 @@ def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
     return table.reindex(index=index, columns=columns)
 
 
-def interval_table(
-    rows: pd.DataFrame, index, columns, *, value: str = "value", decimals: int = 3
-) -> pd.DataFrame:
+def interval_table(rows: pd.DataFrame, index, columns, *, value: str = "value") -> pd.DataFrame:
     """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`.
 
     Networks that did not learn have a † if the AUC at home is among the rows: see `with_daggers`.
     """
     rows = with_daggers(rows)
     numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
-    return wide(rows, index, columns, [interval(*row, decimals) for row in numbers]).fillna("–")
+    return wide(rows, index, columns, [interval(*row) for row in numbers]).fillna("–")
 
 
 def difference_table(rows: pd.DataFrame, index, columns) -> pd.DataFrame:
@@ -116,7 +114,7 @@ def unlearned(auc: pd.DataFrame) -> pd.Series:
     On at least one generator that it was trained on, its AUC is not better than chance: rows of
     these must be among the rows of AUC given.
     """
-    learned = (auc["ci_low"] > 0.5).where(_at_home(auc), True)
+    learned = (auc["ci_low"] > ABOVE_CHANCE).where(_at_home(auc), True)
     keys = [auc[key] for key in DETECTOR_KEYS]
     return ~learned.groupby(keys).transform("all") & _is_trained(auc)
 
@@ -213,20 +211,20 @@ def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_seen(rows: pd.DataFrame) -> pd.Series:
-    """By model, the least of `strengths` from which on its interval stays above 0.5; or NaN."""
-    seen = rows.assign(seen=rows["ci_low"] > 0.5).sort_values("strength", ascending=False)
+    """By model, the least of `strengths` from which on it is better than chance; or NaN."""
+    seen = rows.assign(seen=rows["ci_low"] > ABOVE_CHANCE).sort_values("strength", ascending=False)
     stays = seen.groupby("model")["seen"].cummin()
     return seen["strength"].where(stays).groupby(seen["model"]).min().rename("seen from")
 
 
-def seeds(study: Study, results: pd.DataFrame, decimals: int = 2) -> pd.DataFrame:
+def seeds(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Protocols, models and test sets with several trainings: `text`, as `"0.84 ± 0.12 (3)"`."""
     rows = marked(study, results).query("own_training and own_reals and metric == 'auc'")
     rows = rows[rows["seed"] != ALL_SEEDS]
     groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
     numbers = zip(table["mean"], table["std"], table["size"])
-    texts = [f"{mean:.{decimals}f} ± {std:.{decimals}f} ({size})" for mean, std, size in numbers]
+    texts = [f"{mean:.2f} ± {std:.2f} ({size})" for mean, std, size in numbers]
     return table.assign(text=texts)
 
 
