@@ -20,7 +20,7 @@ from src.data import catalog
 from src.evaluation.comparisons import differences
 from src.evaluation.results import ALL_SEEDS, choose_threshold, write_results, write_scores
 from src.report import page
-from src.report.numbers import number_tables
+from src.report.numbers import number_tables, with_texts
 
 DETECTORS = {"Metadata": "metadata", "PCA_probe": "pca", "VGG16_V1": "direct", "VGG16_V3": "direct"}
 DETECTORS |= {"Fourier_DenseNet": "fourier", "Autoencoder_classifier": "autoencoder"}
@@ -429,3 +429,36 @@ def test_the_readme_shows_the_committed_results(tmp_path):
     readme = tmp_path / "README.md"
     shutil.copy(config.ROOT / "README.md", readme)
     assert not page.update_readme(readme), "run python -m src.report.page"
+
+
+@pytest.mark.parametrize(
+    ("direct", "fourier", "coder", "differences", "expected"),
+    [
+        # At home, text2img, insight, gan140k.
+        ((0.9, 0.9, 0.5, 0.52), (0.8, 0.7, 0.7, 0.7), 0.6, (0.2, 0.2), ["holds"] * 3),
+        (
+            (0.9, 0.9, 0.6, 0.5),
+            (0.8, 0.7, 0.7, 0.5),
+            0.6,
+            (0.2, 0),
+            ["holds in part"] * 2 + ["holds"],
+        ),
+        ((0.9, 0.7, 0.7, 0.8), (0.8, 0.7, 0.5, 0.7), 0.97, (-0.2, 0), ["does not hold"] * 3),
+        ((0.5, 0.5, 0.5, 0.5), (0.5, 0.5, 0.5, 0.5), 0.5, (0, 0), ["not decided"] * 3),
+    ],
+)
+def test_the_reports_conclusions_are_judged_by_intervals(
+    study, direct, fourier, coder, differences, expected
+):
+    sets, names = ["inpainting", "text2img", "insight", "gan140k"], ("VGG16_V3", "Fourier_DenseNet")
+    values = dict(zip(names, (direct, fourier))) | {"Autoencoder_classifier": (coder,) * 4}
+    rows = [
+        with_texts(made_rows(model=name, test_set=sets, value=each))
+        for name, each in values.items()
+    ]
+    against = pd.DataFrame({"difference": differences}, index=["insight", "gan140k"])
+    against = against.assign(ci_low=-0.1, ci_high=0.1, significant=against["difference"] != 0)
+    found = page._conclusions(study, pd.concat(rows), "VGG16_V3", against)
+    assert [verdict for _, verdict, _ in found] == expected
+    assert f"{direct[2]:.2f} [" in found[0][2] and f"{differences[0]:+.2f} [" in found[1][2]
+    assert page._conclusions(study, pd.concat(rows[:2]), "VGG16_V3", against) == []
