@@ -21,6 +21,7 @@ from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import SCORE_COLUMNS, read_results, read_scores
 from ..files import read_json
 from . import original, tables
+from .conclusions import conclusions
 from .numbers import MARKS, number_tables, with_texts
 from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
@@ -97,7 +98,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         found_again=_thresholds_found_again(study, scores, cards),
         other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
         cards=_cards(study, cards),
-        conclusions=_conclusions(study, controlled, best, against),
+        conclusions=conclusions(study, controlled, best, against),
         report_rows=_report(study, results),
         contradictory=(original.contradictions(original.read_tables()) != "").tolist(),
         figures=_figures(study),
@@ -215,62 +216,6 @@ def _report(study: Study, results: pd.DataFrame) -> str:
     last = "what cannot be in the report's row"
     table[last] = table.pop("contradiction").str.replace(r"^(?=.)", "⚠ ", regex=True)
     return to_markdown(table)
-
-
-def _conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> list[tuple]:
-    """The report's conclusions: what it says, whether that holds here, by which numbers.
-
-    `auc` are rows under one protocol, `best` is the network that speaks for those on pixels and
-    `against` the paired differences of the network on spectra from it. No rows where a detector or
-    test set is missing.
-    """
-    near, far = (study.train_set, "text2img"), ("insight", "gan140k")
-    models = best, study.fourier.name, study.autoencoder.classifier.name
-    found = {(row.model, row.test_set): row for row in auc.itertuples()}
-    wanted = {(model, name) for model in models for name in {*near, *far}}
-    if against is None or not wanted <= set(found):
-        return []
-    direct, fourier, coder = (
-        {name: found[model, name] for name in {*near, *far}} for model in models
-    )
-    texts = [
-        ", ".join(f"{row[name].text} on {name}" for name in (*near, *far))
-        for row in (direct, fourier, coder)
-    ]
-    strong = all(direct[name].verdict == "better than chance" for name in near)
-    falls = min(direct[name].ci_low for name in near) > max(direct[name].ci_high for name in far)
-    at_chance = all(direct[name].verdict != "better than chance" for name in far)
-    pairs = against.loc[[*far]]
-    signs = np.sign(pairs["difference"]) * pairs["significant"]
-    at_home = fourier[study.train_set].verdict == "better than chance"
-    home = [part[study.train_set] for part in (direct, fourier, coder)]
-    weak = home[2].ci_high < min(row.ci_low for row in home[:2])
-    rivals = home[2].ci_low > min(row.ci_high for row in home[:2])
-    differences = ", ".join(
-        f"{tables.signed(row.difference, row.ci_low, row.ci_high)} on {row.Index}"
-        for row in pairs.itertuples()
-    )
-    return [
-        (
-            "The direct approach is strong on Stable Diffusion, near chance on face-swaps and GANs",
-            _holds(strong and falls and at_chance, strong and falls, strong and not falls),
-            f"`{best}`: {texts[0]}",
-        ),
-        (
-            "The Fourier approach is strong at home and carries over a little better to them",
-            _holds(at_home and (signs > 0).all(), at_home and (signs > 0).any(), (signs < 0).any()),
-            f"`{models[1]}`: {texts[1]}; from `{best}` (first training) {differences}",
-        ),
-        ("The autoencoder is weak", _holds(weak, False, rivals), f"`{models[2]}`: {texts[2]}"),
-    ]
-
-
-def _holds(wholly: bool, partly: bool, contradicted: bool) -> str:
-    if wholly:
-        return "holds"
-    if partly:
-        return "holds in part"
-    return "does not hold" if contradicted else "not decided"
 
 
 def _figures(study: Study) -> str:

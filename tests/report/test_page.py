@@ -20,6 +20,7 @@ from src.data import catalog
 from src.evaluation.comparisons import differences
 from src.evaluation.results import ALL_SEEDS, choose_threshold, write_results, write_scores
 from src.report import page
+from src.report.conclusions import conclusions
 from src.report.numbers import number_tables, with_texts
 
 DETECTORS = {"Metadata": "metadata", "PCA_probe": "pca", "VGG16_V1": "direct", "VGG16_V3": "direct"}
@@ -458,7 +459,7 @@ def test_the_reports_conclusions_are_judged_by_intervals(
     ]
     against = pd.DataFrame({"difference": differences}, index=["insight", "gan140k"])
     against = against.assign(ci_low=-0.1, ci_high=0.1, significant=against["difference"] != 0)
-    found = page._conclusions(study, pd.concat(rows), "VGG16_V3", against)
+    found = conclusions(study, pd.concat(rows), "VGG16_V3", against)
     assert [verdict for _, verdict, _ in found] == expected
     assert f"{direct[2]:.2f} [" in found[0][2] and f"{differences[0]:+.2f} [" in found[1][2]
-    assert page._conclusions(study, pd.concat(rows[:2]), "VGG16_V3", against) == []
+    assert conclusions(study, pd.concat(rows[:2]), "VGG16_V3", against) == []
