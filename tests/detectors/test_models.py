@@ -6,18 +6,15 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from made_networks import DENSENET, LITE, NETWORK, VGG, pictures
 
-from src.config import Autoencoder, Network
+from src.config import Autoencoder
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.detectors.models import build, join, parts, with_spectrum
 from src.detectors.pretrained import LITE0
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 
-NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
-VGG = replace(NETWORK, widths=(4, 4, 4, 4, 4))
 FOURIER = replace(VGG, approach="fourier")
-DENSENET = replace(NETWORK, backbone="densenet", blocks=(1, 1, 1, 1))
-LITE = replace(NETWORK, backbone="efficientnet_lite0")
 AUTOENCODER = Autoencoder(filters=(8, 6, 4), latent=5)
 TARGETS = np.float32([[0], [1], [0], [1]])
 
@@ -26,14 +23,6 @@ TARGETS = np.float32([[0], [1], [0], [1]])
 def seeded():
     """Weights do not depend on the tests before."""
     keras.utils.set_random_seed(0)
-
-
-def pictures(num_images=4, size=(32, 32), channels=3):
-    shape = (num_images, *size, channels)
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
-    if channels == 1:
-        return noise
-    return np.stack([cv2.GaussianBlur(image, (5, 5), 1) for image in noise])
 
 
 def predict(model, images):
