@@ -99,7 +99,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
         cards=_cards(study, cards),
         conclusions=conclusions(study, controlled, best, against),
-        report_rows=_report(study, results),
+        report_rows=_report(study, results, auc),
         contradictory=(original.contradictions(original.read_tables()) != "").tolist(),
         figures=_figures(study),
         missing=_missing(study, auc),
@@ -209,9 +209,10 @@ def _cards(study: Study, cards: dict[str, dict]) -> str:
     return to_markdown(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}), 3)
 
 
-def _report(study: Study, results: pd.DataFrame) -> str:
+def _report(study: Study, results: pd.DataFrame, auc: pd.DataFrame) -> str:
     """The report's rows of which there is one of ours under `report`."""
     both = original.beside_ours(study, results).dropna(subset=["accuracy_report", "accuracy_ours"])
+    both = tables.with_daggers(both.assign(protocol="report"), auc)
     table = original.texts(both).drop(columns="train_set").set_index(["model", "test_set"])
     last = "what cannot be in the report's row"
     table[last] = table.pop("contradiction").str.replace(r"^(?=.)", "⚠ ", regex=True)

@@ -221,7 +221,7 @@ def seeds(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Protocols, models and test sets with several trainings: `text`, as `"0.84 ± 0.12 (3)"`."""
     rows = marked(study, results).query("own_training and own_reals and metric == 'auc'")
     rows = rows[rows["seed"] != ALL_SEEDS]
-    groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
+    groups = rows.groupby(["protocol", "model", "train_set", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
     numbers = zip(table["mean"], table["std"], table["size"])
     texts = [f"{mean:.2f} ± {std:.2f} ({size})" for mean, std, size in numbers]
