@@ -176,4 +176,5 @@ def test_what_the_readme_says_of_the_demo_by_hand(demo):
     assert "on three of four generators real" in readme and told == ["report"] * 3
     assert all(auc["Face_box_own", "controlled", name].value <= 0.55 for name in study.test_sets)
     said = re.findall("`(.*?)`", re.search(".* are means over three trainings", readme)[0])
-    assert set(said) == {key[0] for key, row in auc.items() if row.num_seeds == 3}
+    repeated = {key[0] for key, row in auc.items() if key[1] == "controlled" and row.num_seeds == 3}
+    assert set(said) == {"controlled", *repeated}
