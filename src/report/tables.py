@@ -46,12 +46,14 @@ def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
     return table.reindex(index=index, columns=columns)
 
 
-def interval_table(rows: pd.DataFrame, index, columns, *, value: str = "value") -> pd.DataFrame:
+def interval_table(
+    rows: pd.DataFrame, index, columns, *, value: str = "value", auc: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`.
 
-    Networks that did not learn have a † if the AUC at home is among the rows: see `with_daggers`.
+    Networks that did not learn have a †, by the rows of `auc` or else by these: see `with_daggers`.
     """
-    rows = with_daggers(rows)
+    rows = with_daggers(rows, auc)
     numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
     return wide(rows, index, columns, [interval(*row) for row in numbers]).fillna("–")
 
