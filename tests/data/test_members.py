@@ -312,3 +312,12 @@ def test_a_copy_with_too_few_pictures_is_refused(server, places):
     [delivery] = fetch_archives([dataclasses.replace(file, taken=(31, 9, 9))], *places)
     assert "31 pictures of a split, and of each label, are taken" in delivery.problem
     assert MIRROR not in delivery.problem and not (places[1] / "gan140k").exists()
+
+
+@pytest.mark.parametrize("fault", sorted({*TRANSIENT, "redirect"} - {"wrong_byte", "wrong_total"}))
+def test_a_range_is_the_one_asked_for(server, fault):
+    server.files["x"] = random.Random(0).randbytes(3000)
+    with transfer.Ranges(f"{server.url}/x", print, lambda seconds=0: None) as source:
+        server.faults = [fault, fault]
+        source.seek(1000)
+        assert source.read(1500) == server.files["x"][1000:2500] and server.faults == []
