@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .config import ROOT, get_study
 
@@ -38,6 +39,8 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
     keras = _import_keras_quietly()
     keras.utils.set_random_seed(study.seed)
     devices = ", ".join(keras.distribution.list_devices()) or "cpu"
+    if "gpu" in devices.lower():
+        study = replace(study, **study.on_gpu)
     print(
         f"Study {study.name!r} ({study.description}) · Python {platform.python_version()} · "
         f"Keras {keras.__version__} on {keras.backend.backend()} · {devices}"

@@ -86,6 +86,15 @@ class Simulation:
 
 
 @dataclass(frozen=True)
+class Part:
+    """How much of the real datasets is fetched."""
+
+    num_photographs: int = 2000  # with three fakes each
+    num_gan: int = 4000  # pictures a class
+    num_celeba: int = 6000
+
+
+@dataclass(frozen=True)
 class Study:
     """One configuration of everything: data, sizes, networks, epochs, seed."""
 
@@ -112,9 +121,11 @@ class Study:
     aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
     unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
     faces: tuple[Path, ...] = ()  # the folders of pictures that FACES names, where it is one
+    part: Part | None = None  # of the real datasets; None: all that there is
     # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
     # steps from random weights learn little without it.
     paired_batches: bool = False
+    on_gpu: dict[str, object] = field(default_factory=dict)  # changed where there is a GPU
     num_jobs: int = 1  # notebooks that run at a time, where they do not need each other
 
     @property
@@ -251,6 +262,31 @@ _DEMO = replace(
     autoencoder=Autoencoder((32, 32, 16), 256, 1e-2, 8, epochs=8, head=(64, 32), head_epochs=12),
 )
 
+# A part of the real datasets. Without a GPU, the demo's networks on a larger cut-out, since the
+# pictures are larger; with one, the networks of `full`, one of them for fewer epochs.
+_MINI = replace(
+    _DEMO,
+    name="mini",
+    description="a part of the real datasets, demo-scale networks",
+    simulation=None,
+    part=Part(),
+    shares=_FULL.shares,
+    aligned={},
+    image_size=128,
+    square_size=_FULL.square_size,
+    on_gpu=dict(
+        description="a part of the real datasets, the full networks",
+        image_size=_FULL.image_size,
+        direct=(*_direct({"DenseNet_V1": dict(epochs=6)}), _EFFICIENTNET),
+        probe=_FULL.probe,
+        fourier=_FULL.fourier,
+        autoencoder=_FULL.autoencoder,
+        matrix=_FULL.matrix,
+        extra_seeds=(1,),
+        paired_batches=False,
+    ),
+)
+
 # On a few thousand real pictures and two cores; `folders.study_of` puts in what a folder holds. All
 # networks on pixels see the middle 128 × 128, not resampled: the traces are in the finest detail.
 # `controlled` first makes all of them squares of 256: those of 256 stay, 224 grow, 768 shrink.
@@ -307,4 +343,4 @@ _REHEARSAL = replace(
     matrix=_matrix(_direct()[-1], _FOURIER, weights=None, epochs=1),
 )
 
-STUDIES = {study.name: study for study in (_DEMO, _FACES, _FULL, _REHEARSAL, _TINY)}
+STUDIES = {study.name: study for study in (_DEMO, _MINI, _FACES, _FULL, _REHEARSAL, _TINY)}

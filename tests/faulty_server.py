@@ -16,6 +16,7 @@ TRANSIENT = (
     "announce_more",  # Content-Length is larger than what follows
     "ignore_range",  # the whole file although a part was asked for
     "wrong_range",  # another part than asked for
+    "wrong_total",  # the right part, but the length of the file is another
     "wrong_byte",  # one byte differs
     "stall",  # silence in the middle
     "portal",  # a login page instead of the file, with status 200
@@ -30,11 +31,14 @@ class FaultyServer:
     """Serves `files` (name → bytes); `plan(name)` names the fault of an answer, if any.
 
     `faults` is what `plan` takes from by default; `requests` lists `(name, Range, fault)` of all
-    requests; `pause` are the seconds between two blocks of 512 bytes.
+    requests, `tokens` their `(host, Authorization)`; `num_sent` are the bytes of all contents;
+    `pause` are the seconds between two blocks of 512 bytes. The fault `redirect` is none: the same
+    file, at another host.
     """
 
     def __init__(self):
-        self.files, self.faults, self.requests = {}, [], []
+        self.files, self.faults, self.requests, self.tokens = {}, [], [], []
+        self.num_sent = 0
         self.plan = lambda name: self.faults.pop(0) if self.faults else ""
         self.randint = lambda low, high: (low + high) // 2  # behind all that is random
         self.pause, self.retry_after, self.lock = 0.0, "0", threading.Lock()
@@ -64,26 +68,32 @@ class FaultyServer:
 
     def answer(self, handler):
         """One request."""
-        name, wanted = handler.path.rsplit("/", 1)[-1], handler.headers.get("Range", "")
+        path, wanted = handler.path.partition("?")[0], handler.headers.get("Range", "")
+        name = path.lstrip("/") if path.lstrip("/") in self.files else path.rsplit("/", 1)[-1]
         with self.lock:
             fault = self.plan(name)
             self.requests.append((name, wanted, fault))
+            self.tokens.append((handler.headers["Host"], handler.headers.get("Authorization")))
         if fault in ("close", "cut", "stall", "announce_more", "announce_less"):
             handler.close_connection = True  # after this answer
         if fault == "close":
             return
+        if fault == "redirect":
+            target = self.url.replace("127.0.0.1", "localhost") + handler.path
+            return self.send_headers(handler, 302, Location=target, Content_Length=0)
         if fault.isdigit() or name not in self.files:
             return self.send_headers(handler, int(fault or 404), Content_Length=0)
-        content, start = self.files[name], 0
+        content, start, stop, status = self.files[name], 0, None, 200
         etag = f'"{len(content)}-{hash(content)}"'
         if fault == "portal":
             content, wanted = b"<html>Please sign in</html>", ""
         if wanted and fault != "ignore_range" and handler.headers.get("If-Range", etag) == etag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            status, (start, last) = 206, wanted.removeprefix("bytes=").split("-")
+            start, stop = int(start), int(last) + 1 if last else None
             if start >= len(content):
                 return self.send_headers(handler, 416, Content_Length=0)
             start = max(0, start - (fault == "wrong_range"))
-        body, headers = bytearray(content[start:]), {"ETag": etag}
+        body, headers = bytearray(content[start:stop]), {"ETag": etag}
         announced = len(body)
         if fault == "wrong_byte":
             body[self.randint(0, len(body) - 1)] ^= 0xFF
@@ -91,12 +101,14 @@ class FaultyServer:
             announced = self.randint(0, len(body) - 1)
         if fault == "announce_more":
             announced += self.randint(1, 1000)
-        if start:
-            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{start + announced}"
-        self.send_headers(handler, 206 if start else 200, Content_Length=announced, **headers)
+        if status == 206:
+            total = len(content) + (fault == "wrong_total")
+            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
+        self.send_headers(handler, status, Content_Length=announced, **headers)
         end = self.randint(0, len(body)) if fault in ("cut", "stall") else len(body)
         for block in range(0, end, 512):
             handler.wfile.write(body[block : min(block + 512, end)])
+            self.num_sent += min(512, end - block)
             time.sleep(self.pause)
         time.sleep(0.4 * (fault == "stall"))
 

@@ -3,7 +3,10 @@
 import dataclasses
 from operator import attrgetter
 
-from src import config
+import keras
+import pytest
+
+from src import config, setup
 
 
 def test_full_is_the_report_to_the_letter():
@@ -32,3 +35,30 @@ def test_the_rehearsal_is_full_but_for_data_weights_and_epochs():
     networks = (*full.direct, full.fourier)
     rehearsed = [dataclasses.replace(network, weights=None, epochs=1) for network in networks]
     assert [*rehearsal.direct, rehearsal.fourier] == rehearsed
+
+
+def test_mini_has_the_same_rows_with_and_without_a_gpu_and_the_full_networks_with_one():
+    full, mini = config.get_study("full"), config.get_study("mini")
+    large = dataclasses.replace(mini, **mini.on_gpu)
+    for study in (mini, large):
+        assert study.train_set == full.train_set and study.test_sets == full.test_sets
+        assert study.square_size == full.square_size and not study.simulated
+    names = [network.name for network in large.direct]
+    assert names == [network.name for network in mini.direct]
+    shortened = [dataclasses.replace(network, epochs=1) for network in large.direct[:5]]
+    assert shortened == [dataclasses.replace(network, epochs=1) for network in full.direct]
+    assert (large.fourier, large.probe, large.autoencoder) == (
+        full.fourier,
+        full.probe,
+        full.autoencoder,
+    )
+    fetched = {network.weights for network in (*mini.direct, mini.probe, mini.fourier)}
+    assert "imagenet" not in fetched  # without a GPU, no weights are fetched
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu:0", 128), ("gpu:0", 224)])
+def test_setup_changes_mini_where_there_is_a_gpu(device, size, tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "HOME", tmp_path)
+    monkeypatch.delenv("STUDY", raising=False)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: [device])
+    assert setup("mini").image_size == size

@@ -5,12 +5,26 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import DeliveryError, digest_of, explain_full_disk, write_json
 
 MARKER = ".complete.json"  # in an extracted folder: the archive's hash, number and size of files
 _MAX_BYTES, _MAX_FILES = 8 << 30, 250_000  # larger trees and trees with more members are refused
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of one archive."""
+
+    name: str  # of the dataset
+    folder: Path | None  # its tree; None if it failed
+    num_bytes: int | None = None  # of the extracted tree; None where a tree is used in place
+    num_files: int = 0
+    # or "extracted", "taken in part", "already there", "used in place", "copied"
+    status: str = "failed"
+    problem: str = ""  # why it failed and what to do; with a folder, a warning
 
 
 def extract(archive: Path, folder: Path, *, digest=None, check=lambda: None) -> None:
@@ -28,15 +42,21 @@ def extract(archive: Path, folder: Path, *, digest=None, check=lambda: None) -> 
     """
     try:
         with explain_full_disk(folder), replacing(folder) as growing:
-            num_files, num_bytes = _write_members(archive, growing, check)
-            marker = {"archive": archive.name, "digest": digest or digest_of(archive)}
-            write_json(growing / MARKER, marker | {"num_files": num_files, "num_bytes": num_bytes})
+            _write_members(archive, growing, check)
+            mark(growing, archive.name, digest or digest_of(archive))
     except DeliveryError:
         raise
     except Exception as error:  # damaged bytes raise errors of many kinds
         reason = f"{type(error).__name__}: {error}"
         advice = "If it is damaged, delete it and fetch again."
         raise DeliveryError(f"{archive} cannot be extracted: {reason}. {advice}") from error
+
+
+def mark(folder: Path, archive: str, digest: str) -> None:
+    """Writes the `MARKER` of a folder that is complete: a hash of what it was made from."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    marker = {"archive": archive, "digest": digest}
+    write_json(folder / MARKER, marker | {"num_files": len(sizes), "num_bytes": sum(sizes)})
 
 
 @contextmanager
@@ -55,6 +75,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         clear_leftovers(folder)
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether it is a folder with anything in it."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def clear_leftovers(folder: Path) -> tuple[Path, Path]:
     """Remove what a killed `replacing` left; the paths of the growing and of the replaced tree."""
     paths = folder.with_name(f".{folder.name}.growing"), folder.with_name(f".{folder.name}.old")
@@ -63,9 +88,9 @@ def clear_leftovers(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def _write_members(archive: Path, growing: Path, check) -> tuple[int, int]:
-    """Write all members below `growing`; `(number of files, bytes)`."""
-    num_members = num_files = num_bytes = 0
+def _write_members(archive: Path, growing: Path, check) -> None:
+    """Write all members below `growing`."""
+    num_members = num_bytes = 0
     for name, size, source in _members(archive):  # no source: a folder
         check()
         num_members, num_bytes = num_members + 1, num_bytes + size
@@ -77,10 +102,8 @@ def _write_members(archive: Path, growing: Path, check) -> tuple[int, int]:
             raise DeliveryError(f"{archive}: {name!r} leads out of its folder; refused.")
         (target.parent if source else target).mkdir(parents=True, exist_ok=True)
         if source:
-            num_files += 1
             with source, open(target, "xb") as output:
                 shutil.copyfileobj(source, output)
-    return num_files, num_bytes
 
 
 def _members(archive: Path):

@@ -6,8 +6,7 @@ import pandas as pd
 
 from ..config import SPLITS, Study
 from ..files import DeliveryError, explain_full_disk, progress
-from .archives import replacing
-from .fetch import Delivery, holds_files
+from .archives import Delivery, holds_files, replacing
 
 
 def take_copy(study: Study, name: str, tables) -> Delivery:
@@ -29,23 +28,29 @@ def take_copy(study: Study, name: str, tables) -> Delivery:
     """
     import datasets
 
-    lay_out = {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}[name]
     folder = study.data / "raw" / name
     if holds_files(folder):
         raise DeliveryError(f"{folder} holds files already. Delete it first to put the copy there.")
     tables = datasets.load_dataset(tables) if isinstance(tables, str) else tables
     tables = tables if isinstance(tables, dict) else {"train": tables}
-    encoded, same = datasets.Image(decode=False), {"validation": "valid", "val": "valid"}
-    tables = {same.get(k, k): table.cast_column("image", encoded) for k, table in tables.items()}
-    if unknown := sorted(set(tables) - set(SPLITS)):
-        raise ValueError(f"The copy has the splits {unknown}; expected are {', '.join(SPLITS)}.")
     with explain_full_disk(folder), replacing(folder) as growing:
-        notes = lay_out(tables, growing)
+        notes = lay_out(name, tables, growing)
     files = [path for path in folder.rglob("*") if path.is_file()]
     if num_png := sum(path.suffix == ".png" for path in files):
         notes.append(f"{num_png:,} pictures are PNG, so the traces of Kaggle's JPEG are lost.")
     num_bytes = sum(path.stat().st_size for path in files)
     return Delivery(name, folder, num_bytes, len(files), "copied", " ".join(notes))
+
+
+def lay_out(name: str, tables: dict, folder: Path) -> list[str]:
+    """Writes what `take_copy` writes below `folder`; in what it differs from Kaggle's files."""
+    import datasets
+
+    encoded, same = datasets.Image(decode=False), {"validation": "valid", "val": "valid"}
+    tables = {same.get(k, k): table.cast_column("image", encoded) for k, table in tables.items()}
+    if unknown := sorted(set(tables) - set(SPLITS)):
+        raise ValueError(f"The copy has the splits {unknown}; expected are {', '.join(SPLITS)}.")
+    return {"gan140k": _lay_out_gan140k, "celeba": _lay_out_celeba}[name](tables, folder)
 
 
 def _lay_out_gan140k(tables: dict, folder: Path) -> list[str]:

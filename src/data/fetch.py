@@ -4,29 +4,18 @@ import fnmatch
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
 from ..files import DeliveryError, progress, read_json, require_space
-from .archives import MARKER, clear_leftovers, extract
-from .sources import MIRROR
+from .archives import MARKER, Delivery, clear_leftovers, extract, holds_files
+from .members import take_members, take_rows
+from .sources import MIRROR, address
 from .transfer import SourceFailed, receive
 
 _NUM_WORKERS = 4  # archives handled at once
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What became of one archive."""
-
-    name: str  # of the dataset
-    folder: Path | None  # its tree; None if it failed
-    num_bytes: int | None = None  # of the extracted tree; None where a tree is used in place
-    num_files: int = 0
-    status: str = "failed"  # or "extracted", "already there", "used in place", "copied"
-    problem: str = ""  # why it failed and what to do; with a folder, a warning
 
 
 def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
@@ -81,19 +70,26 @@ def _lacking(file, archives: Path) -> int:
 def _deliver(file, archive, folder, advance, wait) -> Delivery:
     """Find, or obtain and extract, one dataset."""
     clear_leftovers(folder)
-    marker, status = read_json(folder / MARKER), "used in place"
+    marker, status, remark = read_json(folder / MARKER), "used in place", ""
     if marker and file.digest in (None, marker["digest"]):
         status = "already there"
+    elif file.taken and not holds_files(folder):
+        take = take_rows if archive.suffix == ".parquet" else take_members
+        growing = archive.with_suffix(".part")
+        with _advising(file, archive):
+            remark = take(file, address(file), growing, folder, advance, wait)
+        status = "taken in part"
     elif marker or not holds_files(folder):  # else a link, or a tree put there by hand
         refusal = _link_from_kaggle(file, archive, folder)
         if refusal is not None:
-            _obtain(file, archive, advance, wait, refusal)
+            with _advising(file, archive, refusal):
+                receive(file, address(file), archive, advance, wait)
             extract(archive, folder, digest=file.digest, check=wait)
             status = "extracted"
-        marker = read_json(folder / MARKER)
+    marker = read_json(folder / MARKER)
     num_files, problem = _take_stock(file, folder, marker)
     num_bytes = marker["num_bytes"] if marker else None
-    return Delivery(file.name, folder, num_bytes, num_files, status, problem)
+    return Delivery(file.name, folder, num_bytes, num_files, status, f"{remark} {problem}".strip())
 
 
 def _link_from_kaggle(file, archive, folder) -> str | None:
@@ -111,17 +107,20 @@ def _link_from_kaggle(file, archive, folder) -> str | None:
         return f"kagglehub was tried before ({type(error).__name__}: {error}). "
 
 
-def _obtain(file, archive, advance, wait, refusal) -> None:
-    """Have the verified archive, from the mirror if there is one; or say what a person can do."""
-    base = os.environ.get(MIRROR)
-    url = f"{base.rstrip('/')}/{file.archive}" if base else file.url
+@contextmanager
+def _advising(file, archive, refusal: str = ""):
+    """Adds to a source's failure what a person can do about it."""
     try:
-        receive(file, url, archive, advance, wait)
+        yield
     except SourceFailed as error:
-        steps = [
-            f"download it by hand from {file.page or file.url} and put it at {archive}",
-            f"unset {MIRROR}" if base else f"set {MIRROR} to a base URL that holds {file.archive}",
-        ]
+        if file.taken:
+            steps = ["name another address of the Hub in HF_ENDPOINT, your token in HF_TOKEN"]
+        else:
+            steps = [f"download it by hand from {file.page or file.url} and put it at {archive}"]
+        if os.environ.get(MIRROR):
+            steps.append(f"unset {MIRROR}")
+        elif archive.suffix != ".parquet":
+            steps.append(f"set {MIRROR} to a base URL that holds {file.archive}")
         if file.kaggle:
             account = "(free account, token from https://www.kaggle.com/settings)"
             steps.append(f"sign in with `kagglehub.login()` {account}")
@@ -145,8 +144,3 @@ def _take_stock(file, folder, marker) -> tuple[int, str]:
     ]
     advice = "Delete that folder and fetch again, or go on with what there is."
     return len(names), f"{folder} holds {'; '.join(problems)}. {advice}" if problems else ""
-
-
-def holds_files(folder: Path) -> bool:
-    """Whether it is a folder with anything in it."""
-    return folder.is_dir() and any(folder.iterdir())

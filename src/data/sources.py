@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,6 +16,7 @@ from simulator.server import serve
 from ..config import LABELS, SPLITS, Study
 from ..files import read_json
 from .readers import ALTERED, BOX
+from .transfer import HUB
 
 MIRROR = "TRUE_OR_FAKE_MIRROR"  # environment variable: address of a folder with all the archives
 
@@ -34,11 +35,15 @@ class RemoteFile:
     kaggle: str | None = None  # "owner/slug" of a Kaggle dataset
     copies: tuple[str, ...] = ()  # Hugging Face datasets of its pictures, for `copies.take_copy`
     expected: tuple[tuple[str, int], ...] = ()  # (pattern, files); `*` matches any depth
+    # Where only a part is taken. Of a zip: how many photographs, of how many. Of parquet files,
+    # whose `url` is the Hub's list of them: how many pictures of each split, and of each label.
+    taken: tuple[int, ...] = ()
+    seed: int = 0  # of the choice
 
 
 def _deepfakeface(name: str, num_bytes: int, sha256: str) -> RemoteFile:
     """One of the four archives of DeepFakeFace."""
-    page, archive = "https://huggingface.co/datasets/OpenRL/DeepFakeFace", f"{name}.zip"
+    page, archive = f"{HUB}/datasets/OpenRL/DeepFakeFace", f"{name}.zip"
     url = f"{page}/resolve/eb2a54fbf2567790bd3dc61d09fdaade6bb6c31c/{archive}"
     licence = (
         "stated differently in three places: OpenRAIL; Apache-2.0; "
@@ -85,6 +90,17 @@ CELEBA = _on_kaggle(
         ("*list_landmarks_align_celeba.csv", 1),
     ),
 )
+# Copies on the Hugging Face Hub of which a part can be taken: their address, what shares of the
+# pictures the splits get, as in the complete sets, and where the pictures then lie.
+_CELEBA_COPY = "flwrlabs/celeba/tree/6c14bd4eb86179a64c3f34900da75f270245ce47"
+_COPIES = {
+    "gan140k": (
+        "TheKernel01/140k-Real-and-Fake-Faces/tree/main",
+        (5, 1, 1),
+        ("*/real/*", "*/fake/*"),
+    ),
+    "celeba": (_CELEBA_COPY, (8, 1, 1), ("*img_align_celeba/*",)),
+}
 SOURCES = (
     *(_deepfakeface(name, *facts) for name, facts in _DEEPFAKEFACE.items()),
     RemoteFile(
@@ -105,6 +121,8 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
     """The archives of a study, none of a folder's; simulated ones are drawn if missing."""
     if study.faces:
         return ()
+    if study.part:
+        return _parts(study)
     if not study.simulated:
         return SOURCES
     folder, size = _drawn(study), study.square_size
@@ -118,6 +136,32 @@ def remote_files(study: Study) -> tuple[RemoteFile, ...]:
         url = f"http://simulated.invalid/{path.name}"  # answered by `served`
         found.append(RemoteFile(name, path.name, url, num_bytes, digest, licence, page))
     return tuple(found)
+
+
+def _parts(study: Study) -> tuple[RemoteFile, ...]:
+    """What a study takes of DeepFakeFace, and of copies of the sets that Kaggle delivers."""
+    number, found = study.part.num_photographs, []
+    for file in SOURCES[: len(_DEEPFAKEFACE)]:
+        [(pattern, total)] = file.expected
+        size = round(file.num_bytes * number / total)  # about
+        facts = dict(num_bytes=size, digest=None, expected=((pattern, number),))
+        found.append(replace(file, **facts, taken=(number, total)))
+    for file, number in ((GAN140K, study.part.num_gan), (CELEBA, study.part.num_celeba)):
+        copy, shares, patterns = _COPIES[file.name]
+        taken = tuple(round(number * share / sum(shares)) for share in shares)
+        expected = tuple((pattern, sum(taken)) for pattern in patterns)
+        facts = dict(licence=file.licence, page=f"{HUB}/datasets/{copy}", expected=expected)
+        url = f"{HUB}/api/datasets/{copy}"
+        found.append(RemoteFile(file.name, f"{file.name}.parquet", url, taken=taken, **facts))
+    return tuple(replace(file, seed=study.seed) for file in found)
+
+
+def address(file: RemoteFile) -> str:
+    """Where to ask for a file. A mirror has the archives in one folder, and the Hub's addresses."""
+    mirror = (os.environ.get(MIRROR) or HUB).rstrip("/")
+    if mirror == HUB or file.archive.endswith(".parquet"):
+        return file.url.replace(HUB, mirror)
+    return f"{mirror}/{file.archive}"
 
 
 @contextmanager

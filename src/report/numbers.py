@@ -18,18 +18,20 @@ def number_tables(
     """The tables of numbers by heading, empty without rows; `page.md.jinja` explains them."""
     rows = tables.headline(study, results)
     of_auc = rows[rows["metric"] == "auc"]
-    parts = (rows, tables.conditions(study, results), of_auc)
-    parts += (tables.foreign(study, results), tables.strengths(study, results))
-    rows, conditions, *others = (tables.with_daggers(part, of_auc) for part in parts)
-    auc, foreign, strengths = map(_marked, others)
+    shown = (tables.conditions, tables.seeds, tables.false_alarms, tables.foreign, tables.strengths)
+    parts = (rows, *(rows_of(study, results) for rows_of in shown))
+    rows, conditions, seeds, alarms, *others = (tables.with_daggers(part, of_auc) for part in parts)
+    auc, foreign, strengths = map(_marked, (tables.with_daggers(of_auc), *others))
     foreign["pair"] = foreign["test_set"] + " against " + foreign["real_source"]
     matrix = _marked(tables.matrix(study, results))
     failed = ~matrix["learned"].astype(bool)
     matrix["train_set"] = matrix["train_set"].mask(failed, matrix["train_set"].astype(str) + " †")
     matrix = _bold(matrix, matrix["seen"])
-    alarms = with_texts(tables.false_alarms(study, results))
+    alarms = with_texts(alarms)
     of_threshold, lost = ["accuracy_at_threshold", "f1_at_threshold"], ""
     if changes is not None:
+        changes = changes.assign(train_set=study.train_set, protocol="either")
+        changes = tables.with_daggers(changes, of_auc.assign(protocol="either"))
         lost = to_markdown(tables.difference_table(changes, "model", "test_set").map(escape))
     return {
         "AUC under `controlled`": _table(auc.query("protocol == 'controlled'"), ["model"]),
@@ -37,7 +39,7 @@ def number_tables(
         "By strength of the trace": _table(strengths, ["model"], "strength"),
         "Accuracy / F1 at 0.5": _pairs(rows, ["accuracy", "f1"], _DETECTOR),
         "Accuracy / F1 at the validation threshold": _pairs(rows, of_threshold, _DETECTOR),
-        "Several seeds": _table(tables.seeds(study, results), _DETECTOR),
+        "Several seeds": _table(seeds, _DETECTOR),
         "Trained on every generator in turn": _table(matrix, ["approach", "train_set"]),
         "The same fakes against other real photographs": _table(foreign, _DETECTOR, "pair"),
         "False alarms on photographs from elsewhere": _table(alarms, _DETECTOR, "real_source"),

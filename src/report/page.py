@@ -74,6 +74,9 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         from ..evaluation.comparisons import differences  # imports Keras, which takes seconds
 
         against = differences(study, [pair]).set_index("test_set")
+    # Where a network that did not learn at home stands elsewhere says nothing.
+    telling = ~tables.unlearned(auc) | (auc["test_set"] == study.train_set)
+    seen = auc[auc["approach"].isin(tables.NETWORKS) & telling]
     other_seeds = tables.marked(study, results).query("own_training and not own_seed and seed >= 0")
     page = TEMPLATES.get_template("page.md.jinja").render(
         study=study,
@@ -91,15 +94,15 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         leak=_leak(study, scores, records),
         leak_worth=tables.leak_in_words(tables.leak_worth(study, results)),
         agreement=[tables.rank_agreement_in_words(study, results, name) for name in PROTOCOLS],
-        seen=[row for row in auc.itertuples() if row.approach in tables.NETWORKS],
-        verdicts=_verdicts(study, auc),
+        seen=list(seen.itertuples()),
+        verdicts=_verdicts(study, seen),
         sizes=sizes,
         tested=_tested(study, auc),
         found_again=_thresholds_found_again(study, scores, cards),
         other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
         cards=_cards(study, cards),
         conclusions=conclusions(study, controlled, best, against),
-        report_rows=_report(study, results),
+        report_rows=_report(study, results, auc),
         contradictory=(original.contradictions(original.read_tables()) != "").tolist(),
         figures=_figures(study),
         missing=_missing(study, auc),
@@ -164,9 +167,8 @@ def _leak(study: Study, scores: pd.DataFrame, records: pd.DataFrame | None) -> d
     }
 
 
-def _verdicts(study: Study, auc: pd.DataFrame) -> str:
+def _verdicts(study: Study, rows: pd.DataFrame) -> str:
     """How many intervals of detectors that see pictures lie above, around and below 0.5."""
-    rows = auc[auc["approach"].isin(tables.NETWORKS)]
     in_domain = (rows["test_set"] == study.train_set).rename("tested on")
     in_domain = in_domain.map({True: "what they were trained on", False: "other generators"})
     counts = pd.crosstab([rows["protocol"], in_domain], rows["verdict"])
@@ -209,9 +211,10 @@ def _cards(study: Study, cards: dict[str, dict]) -> str:
     return to_markdown(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}), 3)
 
 
-def _report(study: Study, results: pd.DataFrame) -> str:
+def _report(study: Study, results: pd.DataFrame, auc: pd.DataFrame) -> str:
     """The report's rows of which there is one of ours under `report`."""
     both = original.beside_ours(study, results).dropna(subset=["accuracy_report", "accuracy_ours"])
+    both = tables.with_daggers(both.assign(protocol="report"), auc)
     table = original.texts(both).drop(columns="train_set").set_index(["model", "test_set"])
     last = "what cannot be in the report's row"
     table[last] = table.pop("contradiction").str.replace(r"^(?=.)", "⚠ ", regex=True)

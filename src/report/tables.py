@@ -46,12 +46,14 @@ def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
     return table.reindex(index=index, columns=columns)
 
 
-def interval_table(rows: pd.DataFrame, index, columns, *, value: str = "value") -> pd.DataFrame:
+def interval_table(
+    rows: pd.DataFrame, index, columns, *, value: str = "value", auc: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`.
 
-    Networks that did not learn have a † if the AUC at home is among the rows: see `with_daggers`.
+    Networks that did not learn have a †, by the rows of `auc` or else by these: see `with_daggers`.
     """
-    rows = with_daggers(rows)
+    rows = with_daggers(rows, auc)
     numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
     return wide(rows, index, columns, [interval(*row) for row in numbers]).fillna("–")
 
@@ -221,7 +223,7 @@ def seeds(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """Protocols, models and test sets with several trainings: `text`, as `"0.84 ± 0.12 (3)"`."""
     rows = marked(study, results).query("own_training and own_reals and metric == 'auc'")
     rows = rows[rows["seed"] != ALL_SEEDS]
-    groups = rows.groupby(["protocol", "model", "test_set"], sort=False)["value"]
+    groups = rows.groupby(["protocol", "model", "train_set", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
     numbers = zip(table["mean"], table["std"], table["size"])
     texts = [f"{mean:.2f} ± {std:.2f} ({size})" for mean, std, size in numbers]

@@ -1,0 +1,192 @@
+"""Parts of remote archives: the members of a zip, the rows of parquet files that a study takes.
+
+What has come lies in a folder beside the archives until all is there, and is not fetched again.
+"""
+
+import hashlib
+import re
+import shutil
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from urllib.parse import quote
+
+import requests
+
+from ..config import SPLITS
+from ..files import DeliveryError, explain_full_disk, write_atomically
+from .archives import mark, replacing
+from .copies import lay_out
+from .transfer import Ranges, SourceFailed, connect, persist
+
+_RUN_FILES = 64  # neighbours in a zip, some 3 MB, that are asked for together
+
+
+def choose(names: Iterable[str], number: int, total: int, seed: int) -> list[str]:
+    """The photographs that a study takes of an archive of DeepFakeFace: folder after folder.
+
+    A pure function of the names and the seed, and the same in all four archives, since their names
+    are. A folder holds the photographs whose numbers end with its name, which is as good as drawn
+    at random; its files are neighbours in the archive. Of the last folder the first by name come.
+
+    Faces were swapped between two photographs drawn from one gender and all folders; which two,
+    only IMDB-WIKI's 1 GB would tell (DeepFakeFace's `prompt/wiki.py`). So of most swaps the
+    photograph behind them is **not** chosen: then no other picture of it is, and nothing leaks
+    through it. Where it is, `ties.find_swap_ties` finds it as in the complete data.
+
+    Of `names`, those unlike `"wiki/07/1007_1950-01-01_2010.jpg"` are passed over; of the others
+    `number` are taken, in folders whose order follows from `seed`. `SourceFailed` unless there are
+    `total` of them.
+    """
+    known = [name for name in names if re.fullmatch(r"(?a)\w+/\d\d/[^/\\]+\.jpg", name)]
+    if not number <= total == len(known) == len(set(known)):
+        there = f"{len(known):,} photographs with {len(set(known)):,} names"
+        raise SourceFailed(f"The archive holds {there}; {total:,} different ones are expected.")
+    return sorted(known, key=lambda name: (_draw(seed, name.split("/")[1]), name))[:number]
+
+
+def take_members(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
+    """Have the chosen members of a remote zip in `folder`, byte for byte as if it were unpacked.
+
+    The zip's directory is read first, then runs of neighbouring members. Each is checked against
+    the directory's CRC, now and when a later call finds it there. The directory has none itself.
+
+    Args:
+        file: A `RemoteFile` of which a part is taken.
+        url: Where it is, on a server that answers range requests.
+        growing: Folder of what has come so far.
+        folder: Where all goes, with a `MARKER`, when it is complete.
+        advance: Called with the number of bytes of each chunk.
+        wait: Called with seconds to wait; may raise to stop.
+
+    Returns:
+        What is to be remarked: nothing.
+
+    Raises:
+        SourceFailed: If the source refuses, stays silent, or goes on sending what is no such zip.
+        DiskFull: If the disk is too small.
+    """
+    done = {}  # CRC by name
+
+    def attempt():
+        done.clear()
+        with Ranges(url, advance, wait) as source, zipfile.ZipFile(source) as remote:
+            names = choose(remote.namelist(), *file.taken, file.seed)
+            for name, crc in ((name, remote.getinfo(name).CRC) for name in names):
+                if (growing / name).is_file() and zlib.crc32((growing / name).read_bytes()) == crc:
+                    done[name] = crc
+            lacking = set(names) - set(done)
+            members = sorted(remote.infolist(), key=lambda member: member.header_offset)
+            ends = [*(member.header_offset for member in members[1:]), remote.start_dir]
+            kinds = [(n // _RUN_FILES, m.filename in lacking) for n, m in enumerate(members)]
+            runs = groupby(zip(kinds, members, ends), lambda entry: entry[0])
+            for run in (list(run) for (_, is_lacking), run in runs if is_lacking):
+                start = run[0][1].header_offset
+                source.seek(start)
+                source.read(run[-1][2] - start)  # and keeps it
+                for _, member, _ in run:
+                    path = growing / member.filename
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(remote.read(member))  # half of it would be fetched again
+                    done[member.filename] = member.CRC
+
+    with explain_full_disk(growing):
+        persist(url, partial(_whole, attempt), done.__len__, wait)
+        for path in growing.rglob("*"):
+            if path.is_file() and path.relative_to(growing).as_posix() not in done:
+                path.unlink()  # of an earlier choice
+        mark(growing, file.archive, f"sha256:{_draw(0, sorted(done.items()))}")
+        with replacing(folder) as complete:
+            complete.rmdir()
+            shutil.move(growing, complete)
+    return ""
+
+
+def take_rows(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
+    """Have pictures from parquet files of the Hugging Face Hub in `folder`, laid out as Kaggle's.
+
+    Row groups are fetched whole, in an order drawn from the seed, until there are as many pictures
+    of each split, and of each label by its name, as are taken. Parquet has no checksums: length
+    and version of the files are verified. `url` is the Hub's list of them; all else is as in
+    `take_members`, but that what differs from Kaggle's files is remarked.
+    """
+    import datasets
+    import pyarrow
+
+    def attempt():
+        with connect(url) as session, session.get(f"{url}?recursive=true", timeout=60) as response:
+            response.raise_for_status()
+            there = [entry["path"] for entry in response.json()]
+        there = sorted(there, key=partial(_draw, file.seed))
+        files = url.replace("/api/", "/", 1).replace("/tree/", "/resolve/", 1)
+        tables = {}
+        for split, number in zip(SPLITS, file.taken):
+            own = [path for path in there if re.search(rf"\b{split[:3]}.*\.parquet$", path)]
+            urls = [f"{files}/{quote(path)}" for path in own]
+            found = _rows(urls, number, file.seed, growing, advance, wait)
+            tables[split] = datasets.Dataset(pyarrow.concat_tables(found))
+        return tables
+
+    growing.mkdir(parents=True, exist_ok=True)
+    with explain_full_disk(growing):
+        tables = persist(url, partial(_whole, attempt), lambda: len([*growing.iterdir()]), wait)
+        with replacing(folder) as complete:
+            notes = lay_out(file.name, tables, complete)
+            parts = sorted(path.name for path in growing.glob("[!.]*"))
+            mark(complete, file.archive, f"sha256:{_draw(0, parts)}")
+        shutil.rmtree(growing)
+    return " ".join(notes)
+
+
+def _rows(urls: list, number: int, seed: int, growing: Path, advance, wait) -> list:
+    """Tables of `number` pictures, of each label where there are labels, from parquet files."""
+    from pyarrow import parquet
+
+    tables, taken = [], Counter()
+    for url in urls:
+        with Ranges(url, advance, wait) as source:
+            remote = parquet.ParquetFile(source, pre_buffer=True)  # columns are read together
+            labelled = "label" in remote.schema_arrow.names
+            for index in sorted(range(remote.num_row_groups), key=partial(_draw, seed)):
+                columns = remote.metadata.row_group(index).to_dict()["columns"]
+                known = [
+                    each["statistics"] for each in columns if each["path_in_schema"] == "label"
+                ]
+                if any(s and s["min"] == s["max"] and taken[s["min"]] >= number for s in known):
+                    continue  # it holds one label only, of which there are enough
+                part = growing / f"{_draw(index, (url.rsplit('/', 1)[1], columns))[:16]}.parquet"
+                if not part.exists():
+                    table = remote.read_row_group(index)
+                    write_atomically(part, partial(parquet.write_table, table))
+                table, rows = parquet.read_table(part), []
+                labels = table["label"].to_pylist() if labelled else [0] * len(table)
+                for row, label in enumerate(labels):
+                    taken[label] += 1
+                    if taken[label] <= number:
+                        rows.append(row)
+                tables.append(table.take(rows))
+                if min(taken[0], taken[1] if labelled else number) >= number:
+                    return tables
+    there = f"in {', '.join(urls) or 'no files'} there are, by label, {dict(taken)}"
+    raise SourceFailed(f"{number:,} pictures of a split, and of each label, are taken; {there}.")
+
+
+def _whole(attempt):
+    """The attempt's value; damage, which raises errors of many kinds, is a reason to try again."""
+    try:
+        return attempt()
+    except (DeliveryError, requests.RequestException):
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None):  # of this machine
+            raise
+        raise requests.RequestException(f"{type(error).__name__}: {error}") from error
+
+
+def _draw(seed: int, thing) -> str:
+    """Sorts things as if they were shuffled: a hash of the seed and each."""
+    return hashlib.sha256(f"{seed}/{thing}".encode()).hexdigest()

@@ -1,0 +1,323 @@
+"""Parts of remote archives: what is taken is what the whole holds, or the reason is said."""
+
+import dataclasses
+import io
+import json
+import random
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pytest
+from faulty_server import PERMANENT, TRANSIENT, FaultyServer
+
+from src.data import catalog, copies, members, transfer
+from src.data.archives import MARKER, extract
+from src.data.fetch import fetch_archives
+from src.data.members import choose
+from src.data.sources import MIRROR, RemoteFile
+
+HASTY = {"_TIMEOUTS": (2, 0.3), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
+NUMBER, TOTAL = 14, 40  # photographs taken, and all
+HUB, LIST = "datasets/owner/copy", "api/datasets/owner/copy/tree/main"
+
+
+def make_archive(name, seed=1):
+    """A zip as Info-ZIP packs DeepFakeFace: folders, times in extra fields, names in no order."""
+    noise, target = random.Random(seed), io.BytesIO()
+    paths = [f"{name}/{n % 5:02d}/1{n:03d}{n % 5:02d}_1950-01-01_2000.jpg" for n in range(TOTAL)]
+    noise.shuffle(paths)
+    paths.sort(key=lambda path: path.split("/")[1])
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (f"{name}/", *(f"{name}/{n:02d}/" for n in range(5)), *paths, "notes.txt"):
+            info = zipfile.ZipInfo(path)
+            info.extra = b"UT\x05\x00\x03" + noise.randbytes(4)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            content = b"" if path.endswith("/") else noise.randbytes(noise.randint(1500, 4000))
+            archive.writestr(info, content)
+    return target.getvalue()
+
+
+def remote(server, name="wiki", seed=1, **facts):
+    """The archive on this server, of which a part is taken."""
+    server.files[f"{name}.zip"] = make_archive(name, seed)
+    facts = {"expected": ((f"{name}/*.jpg", NUMBER),), "taken": (NUMBER, TOTAL)} | facts
+    return RemoteFile(name, f"{name}.zip", f"{server.url}/{name}.zip", **facts)
+
+
+def unpacked(content, seed=0):
+    """The oracle: relative path → content, of the chosen files of a zip that is unpacked."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = choose(archive.namelist(), NUMBER, TOTAL, seed)
+        return {name: archive.read(name) for name in names}
+
+
+def read_tree(folder):
+    """Relative path → content of a folder without its marker."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No test waits long, or sees the mirror, the token or the proxies of this machine."""
+    for name, value in HASTY.items():
+        monkeypatch.setattr(transfer, name, value)
+    monkeypatch.setattr(members, "_RUN_FILES", 3)
+    proxies = (f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO"))
+    for name in (MIRROR, "HF_TOKEN", "HF_ENDPOINT", *proxies):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def server():
+    with FaultyServer() as running:
+        yield running
+
+
+@pytest.fixture
+def places(tmp_path):
+    return tmp_path / "archives", tmp_path / "raw"
+
+
+# --- Which photographs
+
+
+def test_the_choice_depends_on_names_and_seed_alone():
+    names = [f"wiki/{n % 10:02d}/{n}.jpg" for n in range(100)]
+    chosen = choose(names, 34, 100, 0)
+    assert len(set(chosen)) == 34 and chosen == choose(reversed(names), 34, 100, 0)
+    others = [name.replace("wiki", "insight") for name in names]
+    assert choose(others, 34, 100, 0) == [name.replace("wiki", "insight") for name in chosen]
+    assert chosen[:20] == choose(names, 20, 100, 0)  # a larger part holds the smaller one
+    assert set(chosen) != set(choose(names, 34, 100, 1))
+
+
+def test_all_but_one_folder_are_chosen_whole_or_not_at_all():
+    names = [f"wiki/{n % 10:02d}/{n}.jpg" for n in range(100)]
+    sizes = Counter(name.split("/")[1] for name in choose(names, 34, 100, 0))
+    assert sorted(sizes.values()) == [4, 10, 10, 10]
+
+
+@pytest.mark.parametrize("names", [["wiki/00/1.jpg"], ["wiki/00/1.jpg"] * 2, ["wiki/x/1.jpg"] * 2])
+def test_another_number_of_names_is_refused(names):
+    with pytest.raises(transfer.SourceFailed, match="2 different ones are expected"):
+        choose(names, 1, 2, 0)
+
+
+# --- Members of a zip
+
+
+def test_members_are_those_of_the_unpacked_archive(server, places):
+    [delivery] = fetch_archives([remote(server)], *places)
+    content = server.files["wiki.zip"]
+    assert (delivery.status, delivery.problem) == ("taken in part", "")
+    assert read_tree(delivery.folder) == unpacked(content)
+    assert delivery.num_bytes == sum(map(len, unpacked(content).values()))
+    whole = places[0] / "whole.zip"
+    whole.write_bytes(content)
+    extract(whole, places[1] / "whole")
+    assert read_tree(delivery.folder).items() <= read_tree(places[1] / "whole").items()
+    num_requests = len(server.requests)
+    [again] = fetch_archives([remote(server)], *places)
+    assert again.status == "already there" and len(server.requests) == num_requests
+
+
+def num_needed(content, names):
+    """Bytes of some members and of the directory."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        directory = len(content) - archive.start_dir
+        return directory + sum(archive.getinfo(name).compress_size for name in names)
+
+
+def test_little_more_is_fetched_than_what_is_taken(server, places):
+    fetch_archives([remote(server)], *places)
+    content = server.files["wiki.zip"]
+    assert server.num_sent <= 1.15 * num_needed(content, unpacked(content))
+    assert len(server.requests) < 4 + NUMBER  # neighbours come together
+
+
+def test_faults_at_random(server):
+    """Each delivery is complete or absent with a reason, and an honest server mends them all."""
+    chance, deck, quiet, outcomes = random.Random(5), [], False, Counter()
+
+    def plan(name):
+        if quiet or chance.random() < 0.6:
+            return ""
+        if not deck:
+            deck.extend([*PERMANENT, "403", *[*TRANSIENT, "redirect"] * 8])
+            chance.shuffle(deck)
+        return deck.pop()
+
+    server.plan, server.randint = plan, chance.randint
+    names = ("wiki", "inpainting", "text2img", "insight")
+    files = [remote(server, name, seed) for seed, name in enumerate(names)]
+    trees = {name: unpacked(server.files[f"{name}.zip"]) for name in names}
+    for _ in range(9):
+        with tempfile.TemporaryDirectory() as folder:
+            archives, raw = (Path(folder) / name for name in ("archives", "raw"))
+            for quiet in (False, True):
+                for file, delivery in zip(files, fetch_archives(files, archives, raw)):
+                    outcomes[quiet, delivery.folder is not None] += 1
+                    if delivery.folder:
+                        assert read_tree(delivery.folder) == trees[file.name]
+                    else:
+                        assert delivery.problem.startswith(file.name)
+                        assert not (raw / file.name).exists()
+            assert not any(path.suffix == ".part" for path in archives.iterdir())
+    faults = Counter(fault for *_, fault in server.requests if fault)
+    assert faults.total() - faults["redirect"] >= 200
+    assert set(faults) == {*TRANSIENT, *PERMANENT, "403", "redirect"}
+    assert outcomes[False, True] >= 10 and outcomes[False, False] >= 5 and not outcomes[True, False]
+
+
+def test_what_came_before_an_interruption_is_not_fetched_again(server, places):
+    file, server.faults = remote(server), ["", "", "", "", "", "", "404"]
+    [failed] = fetch_archives([file], *places)
+    assert failed.folder is None and "HF_TOKEN" in failed.problem
+    came, server.num_sent = read_tree(places[0] / "wiki.part"), 0
+    wanted = unpacked(server.files["wiki.zip"])
+    assert came and came.items() < wanted.items()
+    damaged = next(iter(came))
+    (places[0] / "wiki.part" / damaged).write_bytes(
+        came.pop(damaged)[:-1]
+    )  # as a kill may leave it
+    (places[0] / "wiki.part/wiki/other.jpg").write_bytes(b"of an earlier choice")
+    [delivery] = fetch_archives([file], *places)
+    assert read_tree(delivery.folder) == wanted
+    rest = {name: content for name, content in wanted.items() if name not in came}
+    assert server.num_sent <= 1.15 * num_needed(server.files["wiki.zip"], rest)
+
+
+def test_of_a_file_that_changes_in_between_nothing_is_mixed(server, places):
+    file, new = remote(server), make_archive("wiki", 2)
+
+    def plan(name):
+        if len(server.requests) == 6:
+            server.files["wiki.zip"] = new
+        return ""
+
+    server.plan = plan
+    [delivery] = fetch_archives([file], *places)
+    assert read_tree(delivery.folder) == unpacked(new)
+    assert server.files["wiki.zip"] == new
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("ignore_range", "HTTP 200 with no range came. A server that answers range requests"),
+        ("wrong_byte", "failed 6 times in a row"),
+        ("403", "cannot be used: HTTPError: 403"),
+        ("503", "503"),
+    ],
+)
+def test_refusals_say_what_to_do(server, places, fault, words):
+    file, server.plan = remote(server), lambda name: fault
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.folder is None and words in delivery.problem
+    assert "HF_ENDPOINT" in delivery.problem and "holds wiki.zip. Then" in delivery.problem
+    assert not (places[1] / "wiki").exists()
+
+
+def test_another_archive_than_expected_is_refused(server, places):
+    [delivery] = fetch_archives([remote(server, taken=(NUMBER, 30_000))], *places)
+    assert "holds 40 photographs with 40 names; 30,000 different ones" in delivery.problem
+
+
+def test_the_token_goes_to_the_hub_and_to_no_other_host(server, places, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setattr(transfer, "HUB", server.url)
+    server.plan = lambda name: "redirect" if len(server.requests) % 2 == 0 else ""
+    file = dataclasses.replace(remote(server), url=f"{server.url}/resolve/main/wiki.zip")
+    [delivery] = fetch_archives([file], *places)
+    assert read_tree(delivery.folder) == unpacked(server.files["wiki.zip"])
+    told = {(host.split(":")[0], token) for host, token in server.tokens}
+    assert told == {("127.0.0.1", "Bearer secret"), ("localhost", None)}
+
+
+# --- Rows of parquet files
+
+
+def make_copy(server, names=("real", "fake"), size=300):
+    """A copy of the 140k on this server, its rows sorted by label, and the same as tables."""
+    noise, tables = random.Random(1), {}
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))}
+    for split in ("train", "validation", "test"):
+        rows = [{"bytes": b"\xff\xd8" + noise.randbytes(size), "path": None} for _ in range(60)]
+        columns = {"image": rows, "label": [0] * 30 + [1] * 30}
+        tables[split] = datasets.Dataset.from_dict(columns, datasets.Features(features))
+        for half in range(2):
+            target, part = io.BytesIO(), tables[split].select(range(30 * half, 30 * half + 30))
+            part.to_parquet(target, batch_size=6)
+            server.files[f"{HUB}/resolve/main/data/{split}-{half}.parquet"] = target.getvalue()
+    listed = [{"path": name.split("main/")[1]} for name in server.files if name.startswith(HUB)]
+    server.files[LIST] = json.dumps([*listed, {"path": "README.md"}]).encode()
+    patterns = [f"*{split}/{label}/*" for split in ("train", "valid", "test") for label in names]
+    facts = {"taken": (9, 9, 9), "expected": tuple((pattern, 9) for pattern in patterns)}
+    return RemoteFile("gan140k", "gan140k.parquet", f"{server.url}/{LIST}", **facts), tables
+
+
+@pytest.mark.parametrize("names", [("real", "fake"), ("fake", "real")])
+def test_rows_are_those_of_the_whole_copy_and_labels_go_by_name(server, study, names):
+    file, tables = make_copy(server, names)
+    [delivery] = fetch_archives([file], study.data / "archives", study.data / "raw")
+    assert delivery.status == "taken in part" and delivery.num_files == 6 * 9 + 3
+    assert ("other way round" in delivery.problem) == (names[0] == "real")
+    records = catalog.collect(study)
+    assert records.groupby(["split", "label"]).size().tolist() == [9] * 6
+    whole = dataclasses.replace(study, name="whole").data / "raw/gan140k"
+    copies.take_copy(dataclasses.replace(study, name="whole"), "gan140k", tables)
+    folder_of = {path.read_bytes(): path.relative_to(whole).parent for path in whole.rglob("*.jpg")}
+    for path in delivery.folder.rglob("*.jpg"):
+        assert folder_of[path.read_bytes()] == path.relative_to(delivery.folder).parent
+
+
+def test_only_the_row_groups_that_are_needed_are_fetched(server, places):
+    file, _ = make_copy(server, size=12_000)
+    [delivery] = fetch_archives([file], *places)
+    groups, footers = 6 * 12 * 12_000, 6 * 65_536  # two groups of six for nine pictures
+    assert groups < server.num_sent < 1.15 * (groups + footers)
+    assert not (places[0] / "gan140k.part").exists()
+
+
+def test_row_groups_that_came_are_not_fetched_again(server, places):
+    file, _ = make_copy(server, size=12_000)
+    server.faults = [""] * 12 + ["404"]
+    [failed] = fetch_archives([file], *places)
+    assert failed.folder is None and "cannot be used" in failed.problem
+    num_parts, first = len([*(places[0] / "gan140k.part").iterdir()]), server.num_sent
+    assert num_parts >= 2
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.num_files == 6 * 9 + 3
+    assert server.num_sent - first < 6 * 80_000 + (12 - num_parts) * 6 * 12_500
+
+
+@pytest.mark.parametrize("fault", sorted({*TRANSIENT, "redirect"} - {"wrong_byte"}))
+def test_rows_outlast_faults(server, places, fault):
+    file, tables = make_copy(server)
+    server.faults = [""] + [fault, ""] * 4  # the list of files comes first
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.num_files == 6 * 9 + 3 and server.faults == []
+    plain = [table.cast_column("image", datasets.Image(decode=False)) for table in tables.values()]
+    known = {row["image"]["bytes"] for table in plain for row in table}
+    assert known >= {path.read_bytes() for path in delivery.folder.rglob("*.jpg")}
+
+
+def test_a_copy_with_too_few_pictures_is_refused(server, places):
+    file, _ = make_copy(server)
+    [delivery] = fetch_archives([dataclasses.replace(file, taken=(31, 9, 9))], *places)
+    assert "31 pictures of a split, and of each label, are taken" in delivery.problem
+    assert MIRROR not in delivery.problem and not (places[1] / "gan140k").exists()
+
+
+@pytest.mark.parametrize("fault", sorted({*TRANSIENT, "redirect"} - {"wrong_byte", "wrong_total"}))
+def test_a_range_is_the_one_asked_for(server, fault):
+    server.files["x"] = random.Random(0).randbytes(3000)
+    with transfer.Ranges(f"{server.url}/x", print, lambda seconds=0: None) as source:
+        server.faults = [fault, fault]
+        source.seek(1000)
+        assert source.read(1500) == server.files["x"][1000:2500] and server.faults == []
