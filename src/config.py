@@ -316,7 +316,7 @@ _TINY = replace(
     _DEMO,
     name="tiny",
     description="simulated data, far too few for a result: for tests",
-    simulation=Simulation(40, 40, 40, 8),
+    simulation=Simulation(24, 20, 20, 3),
     image_size=32,
     square_size=64,
     face_size=32,
