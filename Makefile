@@ -13,10 +13,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 JAX := .venv-jax
 JAX_TESTS := src/detectors/models.py $(foreach name,batches spectrum,src/pictures/$(name).py \
-	tests/pictures/test_$(name).py) $(foreach name,models training,tests/detectors/test_$(name).py)
+	tests/pictures/test_$(name).py) \
+	$(foreach name,explain models training,tests/detectors/test_$(name).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 TEST := env -u STUDY -u FACES -u TRAIN $(BIN)/python -m pytest
+IN_TURN := -n 2 --dist loadfile --no-loadscope-reorder
 export STUDY FACES TRAIN
 
 .PHONY: reproduce extended lab test coverage test-jax mutants lint notebooks clean
@@ -37,10 +39,10 @@ notebooks: $(VENV)/installed
 	@$(BIN)/python -m tools.check_notebooks
 
 test: $(VENV)/installed $(VENV)/installed-dev
-	@$(TEST) -n 2 --dist loadfile
+	@$(TEST) $(IN_TURN)
 
 coverage: $(VENV)/installed $(VENV)/installed-dev
-	@$(TEST) -n 2 --dist loadfile --cov=src --cov=simulator --cov=tools --cov-report=term
+	@$(TEST) $(IN_TURN) --cov=src --cov=simulator --cov=tools --cov-report=term
 
 mutants: $(VENV)/installed $(VENV)/installed-dev
 	@$(TEST) tests/mutants.py

@@ -1,29 +1,32 @@
 """Do the tests notice planted bugs? `python -m pytest tests/mutants.py`.
 
-The bugs stand in `planted_bugs`. They match source text, so pytest does not collect this file by
-itself.
+The bugs stand in `planted_bugs.diff`. They match source text, so pytest does not collect this file
+by itself.
 """
 
 import importlib
 import importlib.util
+import re
 import types
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planted_bugs import BUGS
 
 from src import config
 
-CASES = [
-    pytest.param(module, check, *bug, id=f"{module}: {bug[0]} → {bug[1]}")
-    for module, checks in BUGS.items()
-    for check, bugs in checks.items()
-    for bug in bugs
-]
+
+def cases():
+    """The bugs, as (module, check, code, code with the bug)."""
+    text = Path(__file__).with_name("planted_bugs.diff").read_text(encoding="utf-8")
+    for section in text.split("\n@@ ")[1:]:
+        heading, bugs = section.split("\n", 1)
+        module, check = heading.split(": ")
+        for name, old, new in re.findall(r"^(.+)\n-(.+)\n\+(.*)$", bugs, re.MULTILINE):
+            yield pytest.param(module, check, old, new, id=f"{module}: {name}")
 
 
-@pytest.mark.parametrize("module, check, old, new", CASES)
+@pytest.mark.parametrize("module, check, old, new", cases())
 def test_checks_notice_a_planted_bug(module, check, old, new, tmp_path, monkeypatch):
     monkeypatch.setattr(config, "HOME", tmp_path)
     test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}

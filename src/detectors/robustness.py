@@ -3,7 +3,7 @@
 Nothing is trained here; thresholds are those of clean validation pictures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -34,7 +34,6 @@ def score_degraded(
     study: Study,
     detectors: Mapping[str, tuple],
     *,
-    conditions: Sequence[str] | None = None,
     boxes: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Scores the in-domain test pictures under every degradation, and keeps the scores.
@@ -46,7 +45,6 @@ def score_degraded(
     Args:
         study: Whose folders and training set.
         detectors: Model id → (network, its `scoring.Pictures`).
-        conditions: Steps, for example `["jpeg:50"]`; default: those of `FAMILIES`.
         boxes: Face boxes, as for `scoring.prepare`, for networks that see crops.
 
     Returns:
@@ -55,7 +53,7 @@ def score_degraded(
     Raises:
         ValueError: If the pictures of a detector hold no test rows of the training set.
     """
-    conditions = list(conditions or (step for steps in FAMILIES.values() for step in steps))
+    conditions = [step for steps in FAMILIES.values() for step in steps]
     scores = {}
     for model_id, (model, pictures) in detectors.items():
         what = [training.identity(model), pictures.identity, study.train_set]

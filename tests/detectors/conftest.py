@@ -17,18 +17,17 @@ SMALL = dataclasses.replace(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def eager(request):
-    """TensorFlow traces no graphs, which would take longer than a few steps; `test_training` has
-    graphs, as users have."""
-    if keras.backend.backend() != "tensorflow" or "test_training" in request.module.__name__:
-        yield
-        return
-    import tensorflow as tf
+@pytest.fixture(scope="session", autouse=True)
+def eager():
+    """TensorFlow traces no graphs, which would take longer than a few steps. The notebooks do."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+from made_networks import same_boxes
 
 from src.data import catalog, faces
 from src.detectors import extended, scoring, training
@@ -53,8 +53,7 @@ def test_a_split_by_picture_has_the_same_sizes_and_leaks(quick, records):
 
 
 def test_several_seeds_leave_the_first_in_peace(few, records, monkeypatch):
-    boxes = records[["path"]].assign(left=0.2, top=0.2, right=0.8, bottom=0.8)
-    boxes = pd.concat([boxes.assign(squashed=True), boxes.assign(squashed=False)])
+    boxes = same_boxes(records["path"], 0.2, 0.8)
     monkeypatch.setattr(faces, "face_boxes", lambda *_: boxes)
     table = catalog.tasks(records, few)
     label = (table["label"] == "fake").astype(int)

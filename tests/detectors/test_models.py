@@ -6,18 +6,15 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from made_networks import DENSENET, LITE, NETWORK, VGG, pictures
 
-from src.config import Autoencoder, Network
+from src.config import Autoencoder
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.detectors.models import build, join, parts, with_spectrum
 from src.detectors.pretrained import LITE0
 from src.pictures.spectrum import magnitude_spectrum, to_uint8
 
-NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
-VGG = replace(NETWORK, widths=(4, 4, 4, 4, 4))
 FOURIER = replace(VGG, approach="fourier")
-DENSENET = replace(NETWORK, backbone="densenet", blocks=(1, 1, 1, 1))
-LITE = replace(NETWORK, backbone="efficientnet_lite0")
 AUTOENCODER = Autoencoder(filters=(8, 6, 4), latent=5)
 TARGETS = np.float32([[0], [1], [0], [1]])
 
@@ -26,14 +23,6 @@ TARGETS = np.float32([[0], [1], [0], [1]])
 def seeded():
     """Weights do not depend on the tests before."""
     keras.utils.set_random_seed(0)
-
-
-def pictures(num_images=4, size=(32, 32), channels=3):
-    shape = (num_images, *size, channels)
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
-    if channels == 1:
-        return noise
-    return np.stack([cv2.GaussianBlur(image, (5, 5), 1) for image in noise])
 
 
 def predict(model, images):
@@ -163,23 +152,15 @@ def test_join_equals_the_two_after_each_other(tmp_path):
     np.testing.assert_allclose(predict(saved(model, tmp_path), pictures()), scores)
 
 
-def test_fourier_repeats_its_channel():
-    fourier, direct = (build(replace(n, scaling="imagenet"), 32) for n in (FOURIER, VGG))
-    grey = pictures(channels=1)
-    direct.set_weights(fourier.get_weights())
-    expected = predict(direct, np.repeat(grey, 3, axis=-1))
-    np.testing.assert_allclose(predict(fourier, grey), expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("size", [(128, 128), (33, 47)])
-def test_spectrum_in_the_model_equals_recorded_spectra(size):
+def test_spectrum_in_a_saved_model_equals_recorded_spectra(size, tmp_path):
     inner = build(replace(FOURIER, widths=(8, 8, 8, 8, 8)), 32)
     random = np.random.default_rng(3)  # every backend draws its own initial weights
     spread = [np.sqrt(2 / np.prod(weight.shape[:-1])) for weight in inner.get_weights()]
     inner.set_weights(
         [random.normal(0, s, w.shape) * (w.ndim > 1) for s, w in zip(spread, inner.get_weights())]
     )
-    whole = with_spectrum(inner)
+    whole = saved(with_spectrum(inner), tmp_path)
     images = pictures(size=size)
     spectra = [to_uint8(magnitude_spectrum(image)) for image in images]
     recorded = np.stack([cv2.resize(each, (32, 32)) for each in spectra])[..., None]
@@ -189,12 +170,6 @@ def test_spectrum_in_the_model_equals_recorded_spectra(size):
     expected = predict(inner, recorded)
     assert np.ptp(expected) > 2e-3
     np.testing.assert_allclose(predict(whole, images), expected, atol=5e-4)
-
-
-def test_a_saved_fourier_model_takes_any_size(tmp_path):
-    whole = with_spectrum(build(FOURIER, 32))
-    loaded, images = saved(whole, tmp_path), pictures(size=(40, 72))
-    np.testing.assert_allclose(predict(loaded, images), predict(whole, images))
 
 
 def test_scores_are_single_precision_under_mixed_precision():

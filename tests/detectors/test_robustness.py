@@ -99,7 +99,9 @@ CONDITIONS = ["jpeg:30", "blur:7", "pixelate:3"]
 
 
 def _score(code, study, detectors, boxes, conditions=CONDITIONS):
-    return code.score_degraded(study, detectors, conditions=conditions, boxes=boxes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "FAMILIES", {"all": conditions})
+        return code.score_degraded(study, detectors, boxes=boxes)
 
 
 def test_degraded_scores_are_those_of_pictures_degraded_between_protocol_and_network(code, study):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from made_networks import same_boxes
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -16,7 +17,7 @@ from src.config import PROTOCOLS, Autoencoder
 from src.data import catalog, faces, sources
 from src.data.fetch import MIRROR
 from src.detectors import autoencoder, explain, models, probe, scoring, training
-from src.evaluation import audit, comparisons, pca
+from src.evaluation import audit, comparisons
 from src.evaluation.results import RESULT_COLUMNS, read_scores, scores_file
 from src.pictures.decoding import decode
 from src.pictures.steps import apply
@@ -25,16 +26,6 @@ from src.pictures.steps import apply
 @pytest.fixture(scope="module")
 def pictures(study, records):
     return {name: scoring.prepare(study, records, name, "direct") for name in PROTOCOLS}
-
-
-def face_boxes(paths, low, high):
-    """The same box on every picture."""
-    return pd.DataFrame({"path": [*paths], "left": low, "top": low, "right": high, "bottom": high})
-
-
-def both_views(boxes):
-    """The same box whether a picture is squashed or cut to a square."""
-    return pd.concat([boxes.assign(squashed=True), boxes.assign(squashed=False)])
 
 
 def trained(network, pictures, seed=0):
@@ -55,16 +46,12 @@ def scored(few, records):
     return network, model, shown, scoring.score(model, network, shown)
 
 
-def test_sources_of_real_studies():
+def test_a_study_is_served_as_long_as_it_needs_and_the_mirror_put_back(study, monkeypatch):
     full = config.get_study("full")
     assert sources.remote_files(full) == sources.SOURCES
-    assert sources.remote_files(replace(full, faces=(config.ROOT,))) == ()
-    with sources.served(full):
-        pass
-
-
-def test_the_mirror_is_put_back(study, records, monkeypatch):
     monkeypatch.setenv(MIRROR, "http://elsewhere.invalid")
+    with sources.served(full):
+        assert os.environ[MIRROR] == "http://elsewhere.invalid"
     with sources.served(study):
         assert os.environ[MIRROR].startswith("http://127.0.0.1")
     assert os.environ[MIRROR] == "http://elsewhere.invalid"
@@ -201,9 +188,8 @@ def test_reconstruction_errors_are_a_plain_loops():
 def test_faces(study, records, monkeypatch):
     needed = faces.face_records(study, records)
     assert {"celeba", "wiki", "inpainting"} <= set(needed["dataset"])
-    boxes = face_boxes(needed["path"], 0.25, 0.75)
+    boxes = same_boxes(needed["path"], 0.25, 0.75)
     boxes.loc[boxes["path"] == needed.query("dataset == 'celeba'")["path"].iloc[0], "left"] = np.nan
-    boxes = both_views(boxes)
     monkeypatch.setattr(faces, "face_boxes", lambda *_: boxes)
     as_they_lie = autoencoder.prepare_faces(study, records, "report")
     learnt = autoencoder.prepare_faces(study, records, "controlled")
@@ -224,8 +210,9 @@ def test_faces(study, records, monkeypatch):
 def boxes(records):
     """A wide box in photographs, a narrow one in fakes."""
     half = np.where(records["label"] == "real", 0.4, 0.2)
-    made = face_boxes(records["path"], 0.2, 0.8).assign(left=0.5 - half, right=0.5 + half)
-    return both_views(made)
+    return same_boxes(records["path"], 0.2, 0.8).assign(
+        left=np.tile(0.5 - half, 2), right=np.tile(0.5 + half, 2)
+    )
 
 
 def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):
@@ -248,7 +235,7 @@ def test_faces_are_looked_for_after_the_protocols_steps(study, records, monkeypa
 
     def detect(root, paths, steps, cache):
         seen["steps"] = dict(zip(paths, steps))
-        return face_boxes(paths, 0.4, 0.6)
+        return same_boxes(paths, 0.4, 0.6)[: len(paths)]
 
     monkeypatch.setattr(faces, "detect", detect)
     table = faces.face_boxes(study, records, "controlled")
@@ -325,17 +312,9 @@ def test_radial_profiles_share_their_radii(study, records):
     assert len({audit.radial_profiles(study, part).shape[1] for _, part in parts}) == 1
 
 
-def test_the_pca_projection_repeats_the_fit(pictures):
-    pixels = pictures["report"].pixels[:20]
-    fitted = pca.joint_pca(pixels, 4)
-    tolerance = 0.05 * np.abs(fitted.scores).max()
-    found = pca.project(pixels, fitted.mean, fitted.components)
-    np.testing.assert_allclose(found, fitted.scores, atol=tolerance)
-
-
 def test_each_view_of_a_photograph_has_its_own_box(study, records):
-    boxes = face_boxes(records["path"], 0.25, 0.75)
-    boxes = pd.concat([boxes.assign(squashed=True), boxes.assign(squashed=False, left=0.5)])
+    boxes = same_boxes(records["path"], 0.25, 0.75)
+    boxes.loc[~boxes["squashed"], "left"] = 0.5
     table = catalog.task_steps(study, records, "controlled")
     left = faces.boxes_of(table, boxes)[:, 0]
     cut = table["steps"].str.startswith("square")

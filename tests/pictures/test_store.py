@@ -29,7 +29,10 @@ def assert_holds(prepared, files):
 
 
 def test_prepare_keeps_order_and_equals_apply(tmp_path):
-    files = make_files(tmp_path / "Fotos, été 2024" / "-#1")
+    """In a folder that may only be read, with names that are hard to write."""
+    folder = tmp_path / "Fotos, été 2024" / "-#1"
+    files = [file.rename(folder / f"ü {file.name}") for file in make_files(folder)]
+    folder.chmod(0o555)
     plans = [("squash:48", *["jpeg:75"] * (index % 3), "crop", "resize:16") for index in range(5)]
     boxes = np.linspace(0, 0.3, 20).reshape(5, 4) + [0, 0, 0.6, 0.6]
     pixels = prepare(files, plans, tmp_path / "out", boxes=boxes).pixels
@@ -40,6 +43,8 @@ def test_prepare_keeps_order_and_equals_apply(tmp_path):
     for step in ("grey", "spectrum"):
         grey = prepare(files[:2], (step, "resize:16"), tmp_path / "out").pixels
         assert np.array_equal(grey[0, ..., 0], apply(decode(files[0]), (step, "resize:16")))
+    assert sorted(folder.iterdir()) == files  # an administrator could have written there
+    folder.chmod(0o755)
 
 
 def test_a_finished_store_is_opened_without_reading_files(tmp_path, monkeypatch):

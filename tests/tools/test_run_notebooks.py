@@ -3,8 +3,6 @@
 import base64
 import io
 import os
-import subprocess
-import sys
 
 import cv2
 import nbformat
@@ -44,11 +42,6 @@ def come_in_this_order(text, *parts):
 def read(name):
     (cell,) = nbformat.read(name, as_version=4).cells
     return cell
-
-
-def test_the_command_starts_without_keras():
-    code = "import sys, tools.run_notebooks; sys.exit('keras' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=config.ROOT).returncode == 0
 
 
 def test_shows_output_and_says_where_the_results_are(project, capsys):
