@@ -6,14 +6,14 @@ degrees of freedom as there are groups, less one, on the scale of the logit (of 
 cannot leave [0, 1]: percentiles of so few groups are too narrow.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from .metrics import METRICS, check_arrays, group_index, pairs_within_groups, weighted_metrics
+from .metrics import METRICS, check_arrays, group_index, weighted_metrics
 
 # An interval of an AUC lies above or below chance if its two decimals do: where it ends at 0.501,
 # another processor, with other last digits, would end it at 0.499.
@@ -159,15 +159,17 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
     index = group_index(groups, len(labels))
     num_real, num_groups = int((labels == 0).sum()), index.max() + 1
     left_out = {name for name, least in MIN_REALS.items() if num_real < least}
-    if not pairs_within_groups(labels, trainings[0], index)[1].any():
+    if not np.intersect1d(index[labels == 0], index[labels == 1]).size:
         left_out.add("auc_within_group")
     names = [name for name in names if name not in left_out]
     functions = [
         weighted_metrics(labels, check_arrays(labels, one)[1], index, threshold, names)
         for one in trainings
     ]
-    chunks = _group_counts(labels, index, num_resamples, seed)
-    draws = [np.mean([function(chunk) for function in functions], axis=0) for chunk in chunks]
+    drawn = _group_counts(labels.tobytes(), index.tobytes(), num_resamples, seed)
+    chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
+    chunks = (drawn[start : start + chunk].astype(float) for start in range(0, len(drawn), chunk))
+    draws = [np.mean([function(each) for function in functions], axis=0) for each in chunks]
     values = np.concatenate([function(np.ones((1, num_groups))) for function in functions])
     scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
     counts = {"num_real": num_real, "num_fake": len(labels) - num_real, "num_groups": num_groups}
@@ -198,20 +200,19 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     return low, high
 
 
-def _group_counts(labels, index, num_resamples, seed) -> Iterator[np.ndarray]:
-    """How often each group is drawn, `(chunk, num_groups)` at a time; the same for any chunk."""
+@lru_cache(maxsize=1)  # detectors and thresholds follow each other on the same images
+def _group_counts(labels: bytes, index: bytes, num_resamples: int, seed: int) -> np.ndarray:
+    """How often each group is drawn, `(num_resamples, num_groups)` `uint8`; of arrays `int64`."""
+    labels, index = (np.frombuffer(part, np.int64) for part in (labels, index))
     num_groups = index.max() + 1
     has_fake, has_real = (np.bincount(index, labels == label, num_groups) > 0 for label in (1, 0))
     kind = has_fake + 2 * has_real
     strata = [np.flatnonzero(kind == value) for value in (1, 2, 3) if (kind == value).any()]
     if max(map(len, strata)) < 2:
         raise ValueError(f"Expected at least 2 groups with the same classes, of {num_groups}.")
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
-    for start in range(0, num_resamples, chunk):
-        counts = np.zeros((min(chunk, num_resamples - start), num_groups))
-        for row in counts:
-            for stratum in strata:
-                drawn = generator.integers(len(stratum), size=len(stratum))
-                row[stratum] = np.bincount(drawn, minlength=len(stratum))
-        yield counts
+    generator, counts = np.random.default_rng(seed), np.zeros((num_resamples, num_groups), np.uint8)
+    for row in counts:
+        for stratum in strata:
+            drawn = generator.integers(len(stratum), size=len(stratum))
+            row[stratum] = np.bincount(drawn, minlength=len(stratum))
+    return counts

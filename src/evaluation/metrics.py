@@ -144,11 +144,16 @@ def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
 
 def pairs_within_groups(labels, scores, index) -> tuple[np.ndarray, np.ndarray]:
     """Of each group: pairs of a fake and a real in which the fake is higher, and all pairs."""
-    images = pd.DataFrame({"group": index, "score": scores})
-    pairs = pd.merge(images[labels == 1], images[labels == 0], on="group")
-    wins = (np.sign(pairs["score_x"] - pairs["score_y"]) + 1) / 2
-    length = index.max() + 1
-    return np.bincount(pairs["group"], wins, length), np.bincount(pairs["group"], minlength=length)
+    length, fake, real = index.max() + 1, np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    real = real[np.argsort(index[real], kind="stable")]
+    num_real = np.bincount(index[real], minlength=length)
+    first = np.cumsum(num_real) - num_real  # of a group's in `real`
+    repeats = num_real[index[fake]]  # each fake meets all reals of its group
+    places = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    fake = np.repeat(fake, repeats)
+    beside = real[first[index[fake]] + places]
+    wins = (np.sign(scores[fake] - scores[beside]) + 1) / 2
+    return np.bincount(index[fake], wins, length), np.bincount(index[fake], minlength=length)
 
 
 def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:
