@@ -180,6 +180,10 @@ def test_region_rows_are_means_of_the_pictures_with_heat(tmp_path, monkeypatch):
     inside, elsewhere = (np.delete(share, 3).mean() for share in shares)
     np.testing.assert_allclose(rows["value"], [inside, 0.09, elsewhere, inside - elsewhere])
     assert (rows["ci_low"] <= rows["value"]).all() and (rows["value"] <= rows["ci_high"]).all()
+    verdicts = {(0.1, 0.2): "follows", (-0.2, -0.1): "lies elsewhere", (-0.1, 0.1): "is not shown"}
+    for (low, high), verdict in verdicts.items():
+        (sentence,) = explain.region_sentences(rows.assign(ci_low=low, ci_high=high))
+        assert sentence.startswith(f"A on inpainting: the heat {verdict}")
 
 
 def ring_of(side, num_rings):

@@ -16,7 +16,7 @@ from src import config
 from src.config import PROTOCOLS, Autoencoder
 from src.data import catalog, faces, sources
 from src.data.fetch import MIRROR
-from src.detectors import autoencoder, explain, models, probe, scoring, training
+from src.detectors import autoencoder, models, probe, scoring, training
 from src.evaluation import audit, comparisons
 from src.evaluation.results import RESULT_COLUMNS, read_scores, scores_file
 from src.pictures.decoding import decode
@@ -98,20 +98,6 @@ def test_scores_are_kept_while_model_and_pictures_stay(scored):
     apart = replace(shown, table=shown.table.assign(group=shown.table["path"]))
     scoring.score(model, network, apart)
     assert set(read_scores(study, name)["group"]) <= set(shown.table["path"])
-
-
-def test_heat_in_altered_regions_is_scored_per_detector_and_test_set(study, pictures, scored):
-    shown = pictures["report"]
-    rows = explain.score_regions(shown, {"scored": scored[1]})
-    assert tuple(rows) == RESULT_COLUMNS and set(rows["model"]) <= {"scored"}
-    # The other generators altered every pixel.
-    assert set(rows["test_set"]) <= {"insight", "inpainting_local"}
-    sentences = explain.region_sentences(rows)
-    assert len(sentences) == rows["test_set"].nunique()
-    assert all(sentence.startswith("scored on ") for sentence in sentences)
-    real_data = replace(shown, study=replace(study, simulation=None))
-    empty = explain.score_regions(real_data, {"scored": scored[1]})
-    assert empty.empty and tuple(empty) == RESULT_COLUMNS
 
 
 def test_features_are_shared_by_heads_of_one_extractor_only(few, scored):
@@ -273,15 +259,6 @@ def test_altered_boxes(study, records):
     np.testing.assert_allclose(seen, (2 * altered - 0.5).clip(0, 1))
     real_data = replace(study, simulation=None)
     assert np.isnan(sources.altered_boxes(real_data, table)).all()
-
-
-def test_the_middle_of_a_picture_keeps_its_pixels(study, records):
-    whole = replace(study, image_size=study.square_size)
-    whole = scoring.prepare(whole, records, "controlled", "direct", view="centre")
-    middle = scoring.prepare(study, records, "controlled", "direct", view="centre")
-    start = (study.square_size - study.image_size) // 2
-    cut = slice(start, start + study.image_size)
-    np.testing.assert_array_equal(middle.pixels, whole.pixels[:, cut, cut])
 
 
 def test_the_probe_is_its_regression(few, records):
