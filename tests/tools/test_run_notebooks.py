@@ -110,7 +110,7 @@ def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys, monkeypatch):
 
 
 WRONG = [
-    ("huge", [], "one of these: demo, faces, full, rehearsal, tiny"),
+    ("huge", [], f"one of these: {', '.join(config.STUDIES)}."),
     ("faces", [], "FACES is not set"),
     ("tiny", ["07"], "No notebook matches 07"),
 ]
