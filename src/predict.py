@@ -135,7 +135,7 @@ def predict(files: Sequence[Path], detector: Detector) -> Iterator[tuple[pd.Data
                     jobs += [(seen, (*way, *detector.steps), None) for way in DELIVERIES.values()]
                     row = {"path": str(file), "face": number, "warnings": "; ".join(noted)}
                     rows.append(row | dict(zip(faces.BOX, map(float, box))))
-            pixels = [np.reshape(run_, shape) for run_ in pool.map(lambda job: run(*job), jobs)]
+            pixels = [np.reshape(made, shape) for made in pool.map(lambda job: run(*job), jobs)]
             pixels = np.array(pixels, np.uint8).reshape(-1, len(DELIVERIES), *shape)
             for row, values in zip(
                 (row for row in rows if "face" in row), _score(pixels, detector)
@@ -239,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         files, detector = expand(options.pictures), load(get_study(study), name)
     except (FileNotFoundError, ValueError) as error:
-        parser.error(f"{error}")  # exits with 2
+        parser.error(f"{error} `make reproduce` trains the detectors of the demo.")  # exits with 2
     if options.explain:
         options.explain.mkdir(parents=True, exist_ok=True)
     quiet = options.json or options.explain is not None  # drawing has a bar of its own

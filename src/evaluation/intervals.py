@@ -16,7 +16,7 @@ from scipy import special, stats
 from .metrics import METRICS, check_arrays, group_index, weighted_metrics
 
 # An interval of an AUC lies above or below chance if its two decimals do: where it ends at 0.501,
-# another processor, with other last digits, would end it at 0.499.
+# another processor, with other last digits, may end it at 0.499.
 ABOVE_CHANCE, BELOW_CHANCE = 0.505, 0.495
 MIN_REALS = {"tpr_at_fpr1": 200, "tpr_at_fpr05": 400}  # with fewer, one image decides
 _WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the processor's cache
@@ -166,7 +166,8 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
         weighted_metrics(labels, check_arrays(labels, one)[1], index, threshold, names)
         for one in trainings
     ]
-    drawn = _group_counts(labels.tobytes(), index.tobytes(), num_resamples, seed)
+    arrays = (part.astype(np.int64).tobytes() for part in (labels, index))
+    drawn = _group_counts(*arrays, num_resamples, seed)
     chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
     chunks = (drawn[start : start + chunk].astype(float) for start in range(0, len(drawn), chunk))
     draws = [np.mean([function(each) for function in functions], axis=0) for each in chunks]
