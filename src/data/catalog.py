@@ -89,7 +89,7 @@ def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
     """
     records = records.assign(source=records["dataset"] + ", " + records["label"])
     num_sources = records["group"].map(records.groupby("group")["source"].nunique())
-    records = records.assign(alone=num_sources < 2, key=records["group"].map(_unit_interval))
+    records = records.assign(alone=num_sources < 2, key=records["group"].map(unit_interval))
     chosen = records.sort_values(["alone", "key", "path"]).groupby("source", sort=False)
     chosen = chosen.head(num_each).assign(rank=lambda table: table["label"].map(LABELS.index))
     return chosen.sort_values(["rank", "source"], kind="stable", ignore_index=True)
@@ -103,14 +103,14 @@ def assign_splits(
     The split of a group is a pure function of its name and the seed: adding files moves no other.
     """
     groups = records["group"].unique()
-    places = [_unit_interval(f"{seed}/{group}") for group in groups]
+    places = [unit_interval(f"{seed}/{group}") for group in groups]
     numbers = np.searchsorted(np.cumsum(shares), places, side="right")
     split_of = {group: SPLITS[number] for group, number in zip(groups, numbers)}
     split_of |= records[records["split"] != ""].groupby("group")["split"].first().to_dict()
     return records.assign(split=records["group"].map(split_of))
 
 
-def _unit_interval(text: str) -> float:
+def unit_interval(text: str) -> float:
     """A number in [0, 1) that depends on nothing but the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
