@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss
 
 from ..config import Study
 from ..data import catalog
+from ..evaluation import results
 from ..files import progress
 from ..pictures.residuals import dct_histograms
 from . import models, scoring, training
@@ -36,7 +37,7 @@ def see(study: Study, records: pd.DataFrame, protocol: str):
         `highpass`); `"histograms"` of the cosine transform (`residuals.dct_histograms`).
     """
     study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
-    steps, folder = (f"centre:{SIDE}",), study.data / "features"
+    steps, folder = (f"on_grid:{SIDE}",), study.data / "features"
     plain = scoring.prepare(study, records, protocol, "probe", steps=steps)
     sharp = scoring.prepare(study, records, protocol, "probe", steps=(*steps, "highpass"))
     network = models.parts(models.build(study.probe, SIDE))[0]
@@ -78,10 +79,13 @@ def folds(groups: pd.Series) -> np.ndarray:
     return (groups.map(catalog.unit_interval) * NUM_FOLDS).astype(int).to_numpy()
 
 
-def out_of_fold(table: pd.DataFrame, views: dict[str, np.ndarray]) -> pd.DataFrame:
+def out_of_fold(
+    table: pd.DataFrame, views: dict[str, np.ndarray], unseen: Sequence[str] = ()
+) -> pd.DataFrame:
     """What specialists, trained on other groups, say of every row of `table`.
 
     Each fold is scored by detectors that were fitted on three others and calibrated on the fourth.
+    None learns of the pictures whose `real_source` is `unseen`.
 
     Returns:
         Logits by (view, family), a row for each of `table`. The family `"any"` is one detector for
@@ -91,14 +95,14 @@ def out_of_fold(table: pd.DataFrame, views: dict[str, np.ndarray]) -> pd.DataFra
     once = table.drop_duplicates("row").set_index("row").sort_index()
     fold, fakes = folds(once["group"]), once["generator"].map(family)
     labels = (once["label"] == "fake").to_numpy(int)
-    families = fakes[labels == 1].unique()
+    learnt = ~once["real_source"].isin(unseen).to_numpy()
+    families = fakes[learnt & (labels == 1)].unique()
     logits = {(view, name): np.empty(len(once)) for view in views for name in (*families, "any")}
     jobs = [(view, name, number) for view, name in logits for number in range(NUM_FOLDS)]
     for view, name, number in progress(jobs, "Specialists", unit="fit"):
-        chosen = np.ones(len(once), bool) if name == "any" else (labels == 0) | (fakes == name)
+        chosen = learnt & ((labels == 0) | (fakes == name).to_numpy() | (name == "any"))
         valid = chosen & (fold == (number + 1) % NUM_FOLDS)
-        train = chosen & ~valid & (fold != number)
-        x = views[view]
+        train, x = chosen & ~valid & (fold != number), views[view]
         kernel, bias = fit_linear(x[train], labels[train], x[valid], labels[valid])
         logits[view, name][fold == number] = x[fold == number] @ kernel + bias
     return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True)
@@ -108,3 +112,35 @@ def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "
     """Scores in [0, 1]: mean over views, then the maximum over families but one (and `"any"`)."""
     mean = sum(logits[view] for view in views) / len(views)
     return expit(mean.drop(columns=[name for name in ("any", without) if name in mean]).max(axis=1))
+
+
+def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
+    """Scores of rows of `table` as those of a detector: all pictures of the sets are tested."""
+    labels = (table["label"] == "fake").astype("int8")
+    return table.assign(label=labels, score=score, split="test")
+
+
+def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """AUC of single views and of all, by what was trained on: rows as of `results.csv`.
+
+    `train_set` is `"all"` (the maximum of all specialists), `"all but <family>"` (on the test sets
+    of that family), `"any"` (one detector for all), or the name of one specialist's family.
+    """
+    families = [name for name in logits[VIEWS[0]] if name != "any"]
+    of_family = table["test_set"].map(family)
+    ways, rows = {view: (view,) for view in VIEWS} | {"all views": VIEWS}, []
+    for model, views in ways.items():
+        mean = sum(logits[view] for view in views) / len(views)
+        asked = {"all": (combine(logits, views), of_family.notna())}
+        for name in families:
+            asked[f"all but {name}"] = combine(logits, views, name), of_family == name
+        for name in (*families, "any"):
+            asked[name] = expit(mean[name]), of_family.notna()
+        approach = "fusion" if len(views) > 1 else "probe"
+        card = {"approach": approach, "model": model, "protocol": protocol, "seed": study.seed}
+        for train_set, (score, where) in asked.items():
+            tested = scored(table, np.asarray(score))[where]
+            rows.append(
+                results.result_rows(study, tested, card | {"train_set": train_set}, ["auc"])
+            )
+    return pd.concat(rows, ignore_index=True)

@@ -45,6 +45,12 @@ def _centre(image, size):
     return image.crop((left, top, left + size, top + size))
 
 
+def _on_grid(image, size):
+    image = _centre(image, size) if size > min(image.size) else image
+    left, top = ((side - size) // 2 // 8 * 8 for side in image.size)
+    return image.crop((left, top, left + size, top + size))
+
+
 def _jpeg(image, quality):
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, subsampling="4:2:0")
@@ -118,6 +124,7 @@ STEPS = {
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
+    "on_grid": (_on_grid, int, 1, 8192),  # the same, from a corner of JPEG's grid of 8 × 8 on
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
@@ -161,7 +168,7 @@ def output_shape(plan: tuple[str, ...]) -> tuple[int, int, int]:
     size, channels = None, 3
     for step in plan:
         name, _, number = parse(step)
-        if name in ("squash", "resize", "centre", "crop"):
+        if name in ("squash", "resize", "centre", "on_grid", "crop"):
             size = number
         elif name in ("grey", "spectrum"):
             channels = 1

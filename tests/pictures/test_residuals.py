@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from src.pictures.residuals import NUM_BINS, STEPS, dct_histograms
+from src.pictures.residuals import NUM_BINS, STEP, dct_histograms
 
 
 @pytest.fixture
@@ -13,36 +13,31 @@ def picture() -> np.ndarray:
 
 
 def by_blocks(image: np.ndarray) -> np.ndarray:
-    """The same from the DCT of every block of 8 × 8, whatever its corner: `(3, 64, 25, 4)`."""
-    red, green, blue = image.astype(float).transpose(2, 0, 1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    planes = [luma, (red - luma) * 0.713, (blue - luma) * 0.564]
-    planes[1:] = [p.reshape(p.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3)) for p in planes[1:]]
-    counts = np.zeros((3, 64, 25, NUM_BINS))
-    for channel, (plane, step) in enumerate(zip(planes, STEPS)):
-        height, width = (8 * ((side - 7) // 8) for side in plane.shape)
-        for top, left in np.ndindex(height, width):
-            found = np.abs(dctn(plane[top : top + 8, left : left + 8], norm="ortho")).ravel()
-            place = 5 * min(top % 8, 8 - top % 8) + min(left % 8, 8 - left % 8)
-            for pattern, level in enumerate(np.rint(found / step).astype(int)):
-                if level < NUM_BINS:
-                    counts[channel, pattern, place, level] += 1
-        once = np.minimum(np.arange(8), 8 - np.arange(8))
-        size = np.bincount(np.add.outer(5 * once, once).ravel()) * height * width / 64
-        counts[channel] /= size[:, None]
-    return np.sqrt(counts)
+    """The same from the DCT of every block of 8 × 8, whatever its corner: `(64, 25, 4)`."""
+    plane = image @ (0.299, 0.587, 0.114)
+    height, width = (8 * ((side - 7) // 8) for side in plane.shape)
+    counts = np.zeros((64, 25, NUM_BINS))
+    for top, left in np.ndindex(height, width):
+        found = np.abs(dctn(plane[top : top + 8, left : left + 8], norm="ortho")).ravel()
+        place = 5 * min(top % 8, 8 - top % 8) + min(left % 8, 8 - left % 8)
+        for pattern, level in enumerate(np.rint(found / STEP).astype(int)):
+            if level < NUM_BINS:
+                counts[pattern, place, level] += 1
+    once = np.minimum(np.arange(8), 8 - np.arange(8))
+    size = np.bincount(np.add.outer(5 * once, once).ravel()) * height * width / 64
+    return np.sqrt(counts / size[:, None])
 
 
 def test_is_the_transform_of_every_block(picture):
-    found = dct_histograms(picture).reshape(3, 64, 25, NUM_BINS)
+    found = dct_histograms(picture).reshape(64, 25, NUM_BINS)
     away = np.abs(found - by_blocks(picture[0])) > 1e-6
-    assert away.mean() < 0.005  # values at the border of two bins may fall into either
+    assert away.mean() < 0.01  # values at the border of two bins may fall into either
 
 
 def test_a_flat_picture_has_no_residuals_but_its_mean():
-    found = dct_histograms(np.full((2, 32, 32, 3), 128, np.uint8)).reshape(2, 3, 64, 25, NUM_BINS)
-    assert (found[:, :, 1:, :, 0] == 1).all() and (found[:, :, 1:, :, 1:] == 0).all()
-    assert (found[:, 0, 0] == 0).all()  # 8 × 128 lies in the last bin, which is left out
+    found = dct_histograms(np.full((2, 32, 32, 3), 128, np.uint8)).reshape(2, 64, 25, NUM_BINS)
+    assert (found[:, 1:, :, 0] == 1).all() and (found[:, 1:, :, 1:] == 0).all()
+    assert (found[:, 0] == 0).all()  # 8 × 128 lies in the last bin, which is left out
 
 
 def test_sees_one_more_jpeg_that_no_eye_sees():
@@ -56,9 +51,9 @@ def test_sees_one_more_jpeg_that_no_eye_sees():
     assert np.abs(first - raw).mean() > 5 * np.abs(first - second).mean() > 0
 
 
-@pytest.mark.parametrize("shape", [(1, 24, 64, 3), (64, 64, 3), (1, 64, 64, 1), (1, 64, 2056, 3)])
+@pytest.mark.parametrize("shape", [(1, 14, 64, 3), (64, 64, 3), (1, 64, 64, 1), (1, 64, 2056, 3)])
 def test_other_pictures_are_refused(shape):
-    with pytest.raises(ValueError, match="30 to 2048"):
+    with pytest.raises(ValueError, match="15 to 2048"):
         dct_histograms(np.zeros(shape, np.uint8))
     with pytest.raises(ValueError, match="float"):
         dct_histograms(np.zeros((1, 64, 64, 3)))
