@@ -2,23 +2,27 @@
 
 Pictures are seen in `VIEWS`, none of which is trained here. A specialist is a logistic regression
 that tells the fakes of one family of generators from all photographs, in one view, calibrated. What
-several say is combined by the mean over views and the maximum over families.
+several say is combined over views by the mean, over families as classes beside "real".
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from keras import layers, ops
+from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from ..config import Study
-from ..data import catalog
-from ..evaluation import results
+from ..config import Network, Study
+from ..data import catalog, sources
+from ..evaluation import intervals, results
 from ..files import progress
-from ..pictures.residuals import dct_histograms
+from ..pictures.decoding import decode
+from ..pictures.residuals import DctHistograms, HighPass
+from ..pictures.steps import apply
 from . import models, scoring, training
 
 SIDE = 224  # pixels of the middle of a picture, not resampled
@@ -27,25 +31,43 @@ NUM_FOLDS = 5
 PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
 
 
-def see(study: Study, records: pd.DataFrame, protocol: str):
-    """The features of every picture of every generator, in each view.
+def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model:
+    """Pictures `(N, 224, 224, 3)` `uint8` to the features of views, one after the other.
 
-    Returns:
-        The rows of `catalog.tasks` (all splits; `row` is the place among the features), and by view
-        features `(num_pictures, F)` `float32`, on disk: `"embedding"`, what the probe's network
-        sees at every depth; `"residual"`, the same of the picture's finest detail alone (the step
-        `highpass`); `"histograms"` of the cosine transform (`residuals.dct_histograms`).
+    `"embedding"`: what the probe's network sees at every depth; `"residual"`: the same of the
+    picture's finest detail alone; `"histograms"` of the cosine transform. See `residuals`.
+    """
+    image = layers.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
+    network = models.parts(models.build(probe, SIDE))[0]
+    sharp = ops.cast(ops.round(HighPass(name="high_pass")(image)), "uint8")
+    counts = DctHistograms(name="counts")(image)
+    seen = dict(zip(VIEWS, (network(image), network(sharp), counts)))
+    features = [seen[view] for view in views]
+    joined = layers.Concatenate()(features) if len(views) > 1 else features[0]
+    return keras.Model(image, joined, name="extractor")
+
+
+def see(
+    study: Study, records: pd.DataFrame, protocol: str, steps: tuple[str, ...] = ()
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The features of every picture of every generator, at its own resolution.
+
+    `steps` may come between the protocol and the cut. Returns the rows of `catalog.tasks`, of all
+    splits, and features `(num_pictures, F)` `float32`, on disk: `row` is the place in them.
     """
     study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
-    steps, folder = (f"on_grid:{SIDE}",), study.data / "features"
-    plain = scoring.prepare(study, records, protocol, "probe", steps=steps)
-    sharp = scoring.prepare(study, records, protocol, "probe", steps=(*steps, "highpass"))
-    network = models.parts(models.build(study.probe, SIDE))[0]
-    ways = zip(VIEWS, (network, network, dct_histograms), (plain, sharp, plain))
-    return plain.table, {
-        view: training.cached_features(extract, seen.pixels, folder, seen.fingerprint)
-        for view, extract, seen in ways
-    }
+    steps = (f"on_grid:{SIDE}", *steps)
+    pictures = scoring.prepare(study, records, protocol, "probe", steps=steps)
+    extractor, folder = build_extractor(study.probe), study.data / "features"
+    way = extractor, pictures.pixels, folder, pictures.fingerprint
+    return pictures.table, training.cached_features(*way)
+
+
+def in_views(features: np.ndarray) -> dict[str, np.ndarray]:
+    """The features of `see` by view."""
+    num_histograms = DctHistograms().compute_output_shape((None,))[1]
+    half = (features.shape[1] - num_histograms) // 2
+    return dict(zip(VIEWS, np.split(features, [half, 2 * half], axis=1)))
 
 
 def family(generator: str) -> str:
@@ -109,9 +131,14 @@ def out_of_fold(
 
 
 def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "") -> np.ndarray:
-    """Scores in [0, 1]: mean over views, then the maximum over families but one (and `"any"`)."""
+    """Scores in [0, 1]: mean over views, then one minus the chance that there is no trace at all.
+
+    Each specialist's logit is that of its trace against none, as in multinomial regression. One
+    family may be left out; `"any"` is.
+    """
     mean = sum(logits[view] for view in views) / len(views)
-    return expit(mean.drop(columns=[name for name in ("any", without) if name in mean]).max(axis=1))
+    asked = mean.drop(columns=[name for name in ("any", without) if name in mean])
+    return expit(logsumexp(asked, axis=1))
 
 
 def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
@@ -123,7 +150,7 @@ def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
 def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """AUC of single views and of all, by what was trained on: rows as of `results.csv`.
 
-    `train_set` is `"all"` (the maximum of all specialists), `"all but <family>"` (on the test sets
+    `train_set` is `"all"` (all specialists), `"all but <family>"` (on the test sets
     of that family), `"any"` (one detector for all), or the name of one specialist's family.
     """
     families = [name for name in logits[VIEWS[0]] if name != "any"]
@@ -144,3 +171,106 @@ def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: s
                 results.result_rows(study, tested, card | {"train_set": train_set}, ["auc"])
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def confounded(study: Study, records: pd.DataFrame, qualities=(95, 75)) -> pd.DataFrame:
+    """Fake, or JPEG? A probe that learns from files of two qualities, tested on the same and other.
+
+    `"confounded"` learns photographs of the first quality and fakes of the second; `"controlled"`
+    both classes in both. Tests: `"same"` as the confounded training, `"equal"` (both classes of the
+    second quality), `"reversed"`. Pictures are those of the training set, at their own resolution
+    and saved once more; scores are out of fold.
+
+    Returns:
+        A row for each `trained` and `tested`: `value`, `ci_low`, `ci_high` of the AUC.
+    """
+    study = replace(study, test_sets={study.train_set: study.test_sets[study.train_set]})
+    study = replace(study, aligned={}, foreign_reals={}, unseen_reals=())
+    network, seen = build_extractor(study.probe, ["embedding"]), []
+    for quality in qualities:
+        steps = (f"on_grid:{SIDE}", f"jpeg:{quality}")
+        pictures = scoring.prepare(study, records, "report", "probe", steps=steps)
+        way = network, pictures.pixels, study.data / "features", pictures.fingerprint
+        seen.append(training.cached_features(*way))
+    groups, labels = pictures.groups(), pictures.labels.astype(int)
+    real, fake = ((labels == label).astype(int) for label in (0, 1))
+    # Which of the two versions of each picture is learnt or tested.
+    tests = {"same": fake, "equal": np.ones_like(labels), "reversed": real}
+    ways = {"confounded": [fake], "controlled": [fake, real]}
+    fold, rows = folds(pd.Series(groups)), []
+    for trained, versions in ways.items():
+        x, y = (
+            np.concatenate(parts) for parts in zip(*((_chosen(seen, v), labels) for v in versions))
+        )
+        scores = {tested: np.empty(len(labels)) for tested in tests}
+        for number in range(NUM_FOLDS):
+            valid, test = fold == (number + 1) % NUM_FOLDS, fold == number
+            split = np.tile(valid, len(versions)), np.tile(valid | test, len(versions))
+            kernel, bias = fit_linear(x[~split[1]], y[~split[1]], x[split[0]], y[split[0]])
+            for tested, version in tests.items():
+                scores[tested][test] = expit(_chosen(seen, version)[test] @ kernel + bias)
+        for tested, score in scores.items():
+            options = {"num_resamples": study.num_resamples, "names": ("auc",)}
+            table = intervals.estimate(labels, score, groups, **options)
+            rows.append(table.assign(trained=trained, tested=tested))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _chosen(versions: list[np.ndarray], which: np.ndarray) -> np.ndarray:
+    """Row by row from one of two arrays."""
+    return np.where(which[:, None] == 1, versions[1], versions[0])
+
+
+def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd.DataFrame:
+    """Does it help to learn from more generators? Of simulated decoders alone.
+
+    Photographs are decoded by the first one, two, ... decoders that inpainting draws from, as many
+    fakes in every training; tested are the decodings of other photographs by decoders that none
+    was trained on.
+
+    Returns:
+        A row for each number: `number`, and `value`, `ci_low`, `ci_high` of the AUC of the probe on
+        the residual.
+    """
+    real = catalog.photographs(records, study.test_sets[study.train_set])
+    steps = ("square", f"squash:{study.square_size}")
+    images = np.stack([apply(decode(file), steps) for file in catalog.files(study, real)])
+    network = build_extractor(study.probe, ["residual"])
+    fold = folds(real["group"])
+    test, valid = fold == 0, fold == 1
+
+    def features(pixels):
+        made = [apply(each, ("jpeg:75", f"on_grid:{SIDE}")) for each in pixels]
+        return network.predict(np.stack(made), verbose=0)
+
+    reals, rows = features(images), []
+    unseen = features(sources.decodings(study, images[test], sources.UNSEEN_DECODERS))
+    for number in numbers:
+        fakes = np.zeros_like(reals)
+        fakes[~test] = features(sources.decodings(study, images[~test], range(number)))
+        x, y = np.concatenate([reals, fakes]), np.repeat([0, 1], len(reals))
+        learn, check = (np.tile(part, 2) for part in (~test & ~valid, valid))
+        kernel, bias = fit_linear(x[learn], y[learn], x[check], y[check])
+        score = expit(np.concatenate([reals[test], unseen]) @ kernel + bias)
+        groups = np.tile(real["group"].to_numpy()[test], 2)
+        options = {"num_resamples": study.num_resamples, "names": ("auc",)}
+        table = intervals.estimate(np.repeat([0, 1], test.sum()), score, groups, **options)
+        rows.append(table.assign(number=number))
+    return pd.concat(rows, ignore_index=True)
+
+
+def false_alarms(
+    scores: dict[str, pd.DataFrame], limits: pd.Series, unseen: Sequence[str]
+) -> pd.DataFrame:
+    """Shares of photographs of `unseen` sources with a score from a limit on, a row each.
+
+    `scores` are of `scored` by protocol, `limits` by protocol and rule, of the other photographs.
+    """
+    rows = []
+    for (protocol, rule), limit in limits.items():
+        for source in unseen:
+            part = scores[protocol].query("real_source == @source")
+            alarms = intervals.rate((part["score"] >= limit).to_numpy(), part["group"])
+            rows.append({"protocol": protocol, "rule": rule, "source": source, **alarms})
+            rows[-1]["num_real"] = len(part)
+    return pd.DataFrame(rows)

@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -134,27 +133,22 @@ def update_card(stem: Path, **values) -> None:
 
 
 def cached_features(
-    extractor: keras.Model | Callable, pixels: np.ndarray, folder: Path, data: str
+    extractor: keras.Model, pixels: np.ndarray, folder: Path, data: str
 ) -> np.ndarray:
     """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
 
     Returns a read-only memory map `(N, ...)` `float32` for pixels `(N, S, S, C)` `uint8`. The file
-    is named by the `identity` of the extractor, or of a function by the code of its module, and by
-    `data`, the fingerprint of the pictures.
+    is named by the extractor's `identity` and by `data`, the fingerprint of the pictures.
     """
-    if isinstance(extractor, keras.Model):
-        extract, what = extractor.predict_on_batch, identity(extractor)
-    else:
-        extract, what = extractor, _hash(inspect.getsource(inspect.getmodule(extractor)))
-    shape = (len(pixels), *extract(np.asarray(pixels[:1])).shape[1:])
-    path = folder / f"{what}-{data}.npy"
+    shape = (len(pixels), *extractor.output.shape[1:])
+    path = folder / f"{identity(extractor)}-{data}.npy"
 
     def write(file: Path) -> None:
         require_space(file.parent, 4 * int(np.prod(shape)), f"Features of {len(pixels)} pictures")
         features = np.lib.format.open_memmap(file, "w+", np.float32, shape)
         for start in progress(range(0, len(pixels), BATCH_SIZE), "Features", unit="batch"):
             rows = slice(start, start + BATCH_SIZE)
-            features[rows] = extract(np.asarray(pixels[rows]))
+            features[rows] = extractor.predict_on_batch(np.asarray(pixels[rows]))
         features.flush()
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -78,11 +78,6 @@ def _blur(image, size):
     return Image.fromarray(cv2.GaussianBlur(np.asarray(image), (size, size), size / 6))
 
 
-def _highpass(image, _):
-    pixels = np.asarray(image, np.float32)
-    return _from_float(128 + 8 * (pixels - cv2.GaussianBlur(pixels, (0, 0), 1)))
-
-
 def _noise(image, sigma):
     pixels = np.asarray(image)
     generator = np.random.default_rng(zlib.crc32(pixels.tobytes()))
@@ -129,7 +124,6 @@ STEPS = {
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
     "spectrum": (_spectrum,),  # log-magnitude, scaled to its range, one channel
-    "highpass": (_highpass,),  # 8 times the detail that a Gaussian (σ = 1) blurs, around grey
     "blur": (_blur, int, 1, 255),  # Gaussian kernel of so many pixels, σ a sixth of it
     "noise": (_noise, float, 0, 255),  # Gaussian, of this σ, seeded by the picture's own pixels
     "downscale": (_downscale, float, 1, 64),  # shrinks by the factor and grows back, bicubic

@@ -96,9 +96,9 @@ def test_unseen_photographs_change_no_detector(table, views, logits):
     assert len(found) == len(both)
 
 
-def test_combining_is_a_mean_of_views_and_a_maximum_of_families(logits):
+def test_combining_is_a_mean_of_views_and_a_choice_among_families(logits):
     mean = sum(logits[view] for view in beyond.VIEWS) / 3
-    expected = [expit(max(row.ring, row.grid)) for row in mean.itertuples()]
+    expected = [1 - 1 / (1 + np.exp(row.ring) + np.exp(row.grid)) for row in mean.itertuples()]
     np.testing.assert_allclose(beyond.combine(logits), expected)
     np.testing.assert_allclose(
         beyond.combine(logits, ["residual"], without="grid"), expit(logits["residual", "ring"])
