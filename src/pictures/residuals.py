@@ -11,7 +11,8 @@ BLOCK = 8  # the side of JPEG's blocks
 # from the others, is left out.
 STEP, NUM_BINS = 4, 4
 _PLACES = np.minimum(np.arange(BLOCK), BLOCK - np.arange(BLOCK))  # from the nearest border
-_FOLD = np.eye(25, dtype="float32")[np.add.outer(5 * _PLACES, _PLACES)]
+NUM_PLACES = 25
+_FOLD = np.eye(NUM_PLACES, dtype="float32")[np.add.outer(5 * _PLACES, _PLACES)]
 _FOLD /= _FOLD.sum(axis=(0, 1))
 
 
@@ -51,27 +52,28 @@ class DctHistograms(_Layer):
     shares are taken: rare and frequent values then vary alike.
 
     Pictures `(N, S, S, 3)`, `0..255`, S at least 15, whose corners lie on the grid of their files,
-    become `(N, 6400)` `float32` in `[0, 1]`: row of the pattern, bin, column, place.
+    become `(N, 6400)` `float32` in `[0, 1]`: pattern, place, bin.
     """
 
     def call(self, images):
         """See the class."""
         weights = ops.convert_to_tensor(GREY_WEIGHTS, "float32")
         grey = ops.sum(ops.cast(images, "float32") * weights, axis=-1, keepdims=True)
-        height, width = ((side - BLOCK + 1) // BLOCK for side in grey.shape[1:3])
-        fold, rows = ops.convert_to_tensor(_FOLD), []
-        for patterns in patterns_of_dct().transpose(2, 0, 1, 3):  # a row at a time: maps are large
-            maps = ops.conv(grey, ops.convert_to_tensor(patterns[:, :, None]), padding="valid")
-            levels = ops.floor(ops.abs(maps[:, : BLOCK * height, : BLOCK * width]) / STEP + 0.5)
-            levels = ops.reshape(levels, (-1, height, BLOCK, width, BLOCK, BLOCK))
-            for value in range(NUM_BINS):
-                shares = ops.mean(ops.cast(ops.equal(levels, value), "float32"), axis=(1, 3))
-                rows.append(ops.tensordot(shares, fold, axes=[[1, 2], [0, 1]]))
-        return ops.sqrt(ops.reshape(ops.stack(rows, axis=1), (-1, 64 * NUM_BINS * _FOLD.shape[2])))
+        size = [BLOCK * (side // BLOCK) - 1 for side in np.add(grey.shape[1:3], 1)]
+        kernels = ops.convert_to_tensor(_at_every_place(patterns_of_dct()))
+        maps = ops.abs(ops.conv(grey[:, : size[0], : size[1]], kernels, strides=BLOCK))
+        fold, shares, below = ops.convert_to_tensor(_FOLD), [], 0
+        for number in range(NUM_BINS):
+            is_below = ops.cast(maps < STEP * (number + 0.5), "float32")
+            so_far = ops.reshape(ops.mean(is_below, axis=(1, 2)), (-1, BLOCK, BLOCK, BLOCK**2))
+            shares.append(ops.tensordot(so_far - below, fold, axes=[[1, 2], [0, 1]]))
+            below = so_far
+        shares = ops.reshape(ops.stack(shares, axis=-1), (-1, BLOCK**2 * NUM_PLACES * NUM_BINS))
+        return ops.sqrt(ops.maximum(shares, 0))
 
     def compute_output_shape(self, input_shape):
         """The number of features does not depend on the size."""
-        return (input_shape[0], 64 * NUM_BINS * _FOLD.shape[2])
+        return (input_shape[0], BLOCK**2 * NUM_PLACES * NUM_BINS)
 
 
 def patterns_of_dct() -> np.ndarray:
@@ -80,3 +82,15 @@ def patterns_of_dct() -> np.ndarray:
     waves = np.cos(np.pi * np.outer(2 * number + 1, number) / (2 * BLOCK)) / 2
     waves[:, 0] /= np.sqrt(2)
     return np.einsum("yu,xv->yxuv", waves, waves).astype("float32")
+
+
+def _at_every_place(patterns: np.ndarray) -> np.ndarray:
+    """Kernels that lay each pattern on each place of a block: `(15, 15, 1, 4096)`.
+
+    With strides of 8 each place then has maps of its own.
+    """
+    kernels = np.zeros((2 * BLOCK - 1, 2 * BLOCK - 1, 1, BLOCK, BLOCK, BLOCK**2), "float32")
+    for down, across in np.ndindex(BLOCK, BLOCK):
+        here = kernels[down : down + BLOCK, across : across + BLOCK, 0, down, across]
+        here[:] = patterns.reshape(BLOCK, BLOCK, -1)
+    return kernels.reshape(*kernels.shape[:3], -1)
