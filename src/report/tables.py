@@ -279,7 +279,8 @@ def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) 
     alike = "more alike than by chance" if found["p_value"] < 0.05 else "not shown to agree"
     return (
         f"Over {where}, ranks by AUC are {alike}: Kendall's W = {found['w']:.2f} "
-        f"(1: all sets rank alike), p = {found['p_value']:.2g} by permutation."
+        f"(1: all sets rank alike), p = {found['p_value']:.2g} by Friedman's test, "
+        "which takes the sets as independent."
     )
 
 
