@@ -167,8 +167,8 @@ def get_study(name: str) -> Study:
     if name == "faces":
         return _of_folder(os.environ.get("FACES", ""), train)
     if train:
-        fixed = f"the study {name!r} trains on {STUDIES[name].train_set}; only 'faces' reads TRAIN"
-        raise ValueError(f"TRAIN is {train!r}, but {fixed}. Unset it, or set STUDY=faces.")
+        only = f"only 'faces' reads it, {name!r} trains on {STUDIES[name].train_set}"
+        raise ValueError(f"TRAIN is {train!r}, but {only}. Unset it, or set STUDY=faces.")
     return STUDIES[name]
 
 

@@ -48,27 +48,22 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def rank_agreement(values: pd.DataFrame) -> dict[str, float]:
+def rank_agreement(values: pd.DataFrame) -> tuple[float, float]:
     """Whether test sets rank detectors alike: Kendall's W, and the p-value of Friedman's test.
 
     W is Friedman's statistic (corrected for ties) over its largest value: 1 where all test sets
-    rank alike, about 1 / `num_test_sets` where ranks are chance. The p-value is of the chi-square
-    approximation, which is cautious with so few sets. It takes the sets as independent: of sets
-    that share photographs it is too small. Friedman (1937), "The use of ranks to avoid the
-    assumption of normality"; Kendall and Smith (1939), "The problem of m rankings".
+    rank alike, about 1 / their number where ranks are chance. The p-value is of the chi-square
+    approximation, cautious with so few sets; it takes the sets as independent and is too small for
+    sets that share photographs. Kendall and Smith (1939), "The problem of m rankings".
 
-    `values` are detectors × test sets, for example AUCs; detectors with a NaN are left out. Returns
-    `w, p_value, num_detectors, num_test_sets`; the first two are NaN with fewer than three
-    detectors or two test sets, or where no test set tells two detectors apart.
+    `values` are detectors × test sets, for example AUCs, without NaN. Both are NaN with fewer than
+    three detectors or two test sets, or where no test set tells two detectors apart.
     """
-    values = values.dropna()
     num_detectors, num_sets = values.shape
-    w = p_value = np.nan
-    if num_detectors >= 3 and num_sets >= 2 and (values.nunique() > 1).any():
-        statistic, p_value = stats.friedmanchisquare(*values.to_numpy(float))
-        w = statistic / (num_sets * (num_detectors - 1))
-    counts = {"num_detectors": num_detectors, "num_test_sets": num_sets}
-    return {"w": float(w), "p_value": float(p_value), **counts}
+    if num_detectors < 3 or num_sets < 2 or (values.nunique() == 1).all():
+        return np.nan, np.nan
+    statistic, p_value = stats.friedmanchisquare(*values.to_numpy(float))
+    return float(statistic) / (num_sets * (num_detectors - 1)), float(p_value)
 
 
 def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:

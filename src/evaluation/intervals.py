@@ -174,10 +174,9 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
     draws = [np.mean([function(each) for function in functions], axis=0) for each in chunks]
     draws = np.concatenate(draws)
     values = np.concatenate([function(np.ones((1, num_groups))) for function in functions])
-    spread = [np.ptp(trainings[:, labels == label], axis=1).max() for label in (0, 1)]
-    if max(spread) < _FLAT:  # then but for ranks, resamples differ by the shares of the classes
-        of_values = [name not in CURVE_METRICS for name in names]
-        draws[:, of_values] = values.mean(axis=0)[of_values]
+    if max(np.ptp(trainings[:, labels == label], axis=1).max() for label in (0, 1)) < _FLAT:
+        # But for ranks, resamples differ by nothing but the shares of the classes.
+        draws = np.where(np.isin(names, CURVE_METRICS), draws, values.mean(axis=0))
     scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
     counts = {"num_real": num_real, "num_fake": len(labels) - num_real, "num_groups": num_groups}
     return _Drawn(names, values, draws, counts, max(scarcer - 1, 1))
@@ -194,13 +193,11 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
     most = np.where(fraction, 1, -np.log(CLIP))
-    safe = np.where(value > 0, value, 1)
-    with np.errstate(over="ignore"):  # of fractions, which are replaced below
-        low, high = safe * np.exp(-reach / safe), safe * np.exp(reach / safe)
-    middle = np.where(inside, value, 0.5)
+    factor = np.exp(reach / np.where(fraction, 1, value))
+    middle = np.where(fraction & inside, value, 0.5)
     step = reach / (middle * (1 - middle))
-    for bound, sign in ((low, -1), (high, 1)):
-        bound[fraction] = special.expit(special.logit(middle) + sign * step)[fraction]
+    low = np.where(fraction, special.expit(special.logit(middle) - step), value / factor)
+    high = np.where(fraction, special.expit(special.logit(middle) + step), value * factor)
     if num_groups < 3:  # too few for resamples to show a spread
         return np.zeros_like(value), most
     unseen = most * (1 - 0.025 ** (1 / num_groups))

@@ -58,13 +58,11 @@ def test_rank_agreement_is_that_of_sums_of_ranks(code):
         ties = sum((count**3 - count).sum() for count in counts)
         squares = ((ranks.sum(axis=1) - 3 * num_sets) ** 2).sum()
         oracle = 12 * squares / (num_sets**2 * (5**3 - 5) - num_sets * ties)
-        found = code.rank_agreement(values)
-        assert found["w"] == pytest.approx(oracle)
-        assert found["p_value"] == pytest.approx(stats.chi2.sf(num_sets * 4 * oracle, 4))
-        assert (found["num_detectors"], found["num_test_sets"]) == (5, num_sets)
-    assert code.rank_agreement(pd.DataFrame([[1.0, 3], [2, 4], [3, 5]]))["w"] == pytest.approx(1)
-    for few in (values[:2], values[[0]], values * 0, values.assign(x=np.nan)):
-        assert np.isnan(code.rank_agreement(few)["w"])
+        p_value = stats.chi2.sf(num_sets * 4 * oracle, 4)
+        assert code.rank_agreement(values) == pytest.approx((oracle, p_value))
+    assert code.rank_agreement(pd.DataFrame([[1.0, 3], [2, 4], [3, 5]]))[0] == pytest.approx(1)
+    for few in (values[:2], values[[0]], values * 0):
+        assert np.isnan(code.rank_agreement(few)).all()
 
 
 def test_differences_are_those_of_paired_tests_on_each_set(code, study):
