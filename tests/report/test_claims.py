@@ -71,7 +71,7 @@ def test_the_original_tables_stand_beside_ours_with_their_contradictions(study):
     row = next(row for row in _table(text, "as the report computed them")[1] if "/ 51.0" in row[2])
     assert row[:4] == ["VGG16_V3 †", "inpainting", "95.8 / 51.0", "96.1 / 54.0"]
     assert row[-1] == "⚠ F1 94.73: precision and recall give 95.84"
-    assert "8 of the report's 18 rows contradict their own precision and recall." in _flat(text)
+    assert " 8 of the report's 18 rows contradict their own precision and recall." in _flat(text)
 
 
 def test_strengths_and_what_the_control_takes_away_are_those_of_the_rows(study):
