@@ -158,13 +158,17 @@ def get_study(name: str) -> Study:
     """The named configuration; a `ValueError` that lists the valid names if there is none.
 
     That of `faces` is made of the environment variables `FACES` and `TRAIN`, once a process: see
-    `folders.study_of`.
+    `folders.study_of`. With another study, `TRAIN` is a `ValueError`.
     """
+    train = os.environ.get("TRAIN", "")
     if name not in STUDIES:
         valid = ", ".join(STUDIES)
         raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {valid}.")
     if name == "faces":
-        return _of_folder(os.environ.get("FACES", ""), os.environ.get("TRAIN", ""))
+        return _of_folder(os.environ.get("FACES", ""), train)
+    if train:
+        only = f"only 'faces' reads it, {name!r} trains on {STUDIES[name].train_set}"
+        raise ValueError(f"TRAIN is {train!r}, but {only}. Unset it, or set STUDY=faces.")
     return STUDIES[name]
 
 

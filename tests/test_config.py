@@ -56,6 +56,14 @@ def test_mini_has_the_same_rows_with_and_without_a_gpu_and_the_full_networks_wit
     assert "imagenet" not in fetched  # without a GPU, no weights are fetched
 
 
+def test_only_faces_reads_what_train_names(monkeypatch):
+    monkeypatch.setenv("TRAIN", "insight")
+    with pytest.raises(ValueError, match="'insight', but .* 'demo' trains on inpainting"):
+        config.get_study("demo")
+    monkeypatch.setenv("TRAIN", "")  # as make passes it on
+    assert config.get_study("demo").train_set == "inpainting"
+
+
 @pytest.mark.parametrize(("device", "size"), [("cpu:0", 128), ("gpu:0", 224)])
 def test_setup_changes_mini_where_there_is_a_gpu(device, size, tmp_path, monkeypatch):
     monkeypatch.setattr(config, "HOME", tmp_path)

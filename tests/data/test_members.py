@@ -11,15 +11,15 @@ from pathlib import Path
 
 import datasets
 import pytest
-from faulty_server import PERMANENT, TRANSIENT, FaultyServer
+from faulty_server import PERMANENT, TRANSIENT, read_tree
 
-from src.data import catalog, copies, members, transfer
-from src.data.archives import MARKER, extract
+from src.data import catalog, copies, transfer
+from src.data.archives import extract
 from src.data.fetch import fetch_archives
 from src.data.members import choose
 from src.data.sources import MIRROR, RemoteFile
 
-HASTY = {"_TIMEOUTS": (2, 0.3), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
+pytestmark = pytest.mark.usefixtures("alone")
 NUMBER, TOTAL = 14, 40  # photographs taken, and all
 HUB, LIST = "datasets/owner/copy", "api/datasets/owner/copy/tree/main"
 
@@ -52,35 +52,6 @@ def unpacked(content, seed=0):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = choose(archive.namelist(), NUMBER, TOTAL, seed)
         return {name: archive.read(name) for name in names}
-
-
-def read_tree(folder):
-    """Relative path → content of a folder without its marker."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """No test waits long, or sees the mirror, the token or the proxies of this machine."""
-    for name, value in HASTY.items():
-        monkeypatch.setattr(transfer, name, value)
-    monkeypatch.setattr(members, "_RUN_FILES", 3)
-    proxies = (f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO"))
-    for name in (MIRROR, "HF_TOKEN", "HF_ENDPOINT", *proxies):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def server():
-    with FaultyServer() as running:
-        yield running
-
-
-@pytest.fixture
-def places(tmp_path):
-    return tmp_path / "archives", tmp_path / "raw"
 
 
 # --- Which photographs
