@@ -72,11 +72,12 @@ class Panel(widgets.VBox):
             for row, square in zip(judged, squares, strict=True):
                 options.append((f"{row.path}, face {row.face}", (row, square)))
             tables.append(table.assign(warnings=table["warnings"].fillna(table["error"])))
-        look = {"index": False, "border": 0, "na_rep": "", "float_format": "{:.2f}".format}
-        table = pd.concat(tables)[_SHOWN].to_html(**look)
+        look = {"index": False, "border": 0, "float_format": "{:.2f}".format}
+        table = pd.concat(tables)[_SHOWN].astype(object).fillna("").to_html(**look)
         self.table.value = f'<div style="overflow-x: auto">{table}</div>'
         self.message.value = ""
-        self.face.options = options  # draws the first
+        self.face.options = options
+        self.face.index = 0 if options else None  # draws it, unless that was done
 
     def _redraw(self, _=None) -> None:
         """Scores the chosen face after the chosen deliveries, and draws it."""
