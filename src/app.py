@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 import ipywidgets as widgets
 import pandas as pd
 
-from .predict import ETHICS, Detector, delivered, draw, judge, score
+from .predict import Detector, delivered, draw, judge, score
 
 MAX_PICTURES = 32
 MAX_BYTES = 20_000_000  # of all together
@@ -39,9 +39,8 @@ class Panel(widgets.VBox):
         self.figure = widgets.Image(format="png", layout=_WIDE)
         hint = f"At most {MAX_PICTURES} pictures and {MAX_BYTES // 10**6} MB at a time. They stay "
         hint += "on this computer, in memory, and are gone when the page is closed."
-        about = widgets.HTML(f"<p>{hint}</p><p>{detector.about} {ETHICS}</p>")
         shown = [self.upload, self.message, self.table, self.face, self.scale, self.quality]
-        super().__init__([about, *shown, self.number, self.figure])
+        super().__init__([widgets.HTML(f"<p>{hint}</p>"), *shown, self.number, self.figure])
         self.upload.observe(self._uploaded, "value")
         for control in (self.face, self.scale, self.quality):
             control.observe(self._redraw, "value")

@@ -8,36 +8,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from made_odd_files import odd_file
 from PIL import Image
 
 from src import predict as code
 from src.data import faces
 from src.detectors.autoencoder import build_embedding_classifier
-from src.detectors.reference import Reference
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype="uint8")
-
-
-@pytest.fixture
-def detector():
-    """Its score is the mean of the pixels: bright is fake."""
-    image = keras.Input((8, 8, 3), dtype="uint8")
-    extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
-    head = build_embedding_classifier(192, ())
-    head.set_weights([np.full((192, 1), 12 / 192), np.array([-6.0])])
-    model = keras.Model(image, head(extractor(image)))
-    card = {"slope": 1.0, "intercept": 0.0}
-    zeros, ones = np.zeros(192), np.ones(192)
-    known = Reference("", np.zeros((2, 8, 8)), zeros, ones, zeros[None], np.ones(2), np.inf, 0, 0)
-    return code.Detector(model, ("squash:8",), card, 0.5, (0.3, 0.7), known, "About.")
-
-
-@pytest.fixture
-def found(monkeypatch):
-    """The faces that are found: everywhere one in the middle, until a test changes them."""
-    boxes = [[0.4, 0.3, 0.6, 0.7, 0.99]]
-    monkeypatch.setattr(faces, "find_all", lambda given: [np.reshape(boxes, (-1, 5))] * len(given))
-    return boxes
 
 
 def judged(files, detector):
@@ -205,3 +183,19 @@ def test_files_that_hold_no_detector_are_refused_and_no_code_of_theirs_runs(tmp_
     for name in ("cut", "text", "one", "vectors", "code", "missing"):
         with pytest.raises(ValueError, match=f"{name}.keras is no detector that can be used: .+"):
             code._read_model(tmp_path / f"{name}.keras")
+
+
+def test_odd_files_are_judged_or_refused_with_a_reason(tmp_path, detector, found):
+    for seed in range(39):
+        name, contents = odd_file(seed)
+        (tmp_path / name).write_bytes(contents)
+    table, _ = judged(code.expand([str(tmp_path)]), detector)
+    assert table["path"].nunique() == 39
+    is_judged = table["error"].isna()
+    assert is_judged.equals(table["probability"].between(0, 1))
+    kinds = table["path"].str.extract(r"-(\w+)\.")[0]
+    whole = kinds.isin(["any", "wrong_ending", "animated", "deep", "turned"])
+    assert (
+        is_judged[whole].all() and not is_judged[kinds.isin(["no_picture", "huge", "bomb"])].any()
+    )
+    assert (table.loc[~is_judged, "error"].str.len() > 10).all()
