@@ -44,7 +44,7 @@ notebooks: $(VENV)/installed
 	@STUDY=demo $(BIN)/python -m tools.run_notebooks --in-place
 	@$(BIN)/python -m tools.check_notebooks
 
-test: $(VENV)/installed $(VENV)/installed-dev
+test: $(VENV)/installed $(VENV)/installed-dev $(VENV)/installed-app
 	@$(TEST) $(IN_TURN)
 
 coverage: $(VENV)/installed $(VENV)/installed-dev

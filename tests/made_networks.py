@@ -3,14 +3,10 @@
 from dataclasses import replace
 
 import cv2
-import keras
 import numpy as np
 import pandas as pd
 
-from src import predict
 from src.config import Network
-from src.detectors.autoencoder import build_embedding_classifier
-from src.detectors.reference import Reference
 
 NETWORK = Network("X", "vgg16", False, None, 1e-4, 8, 1, weights=None)
 VGG = replace(NETWORK, widths=(4, 4, 4, 4, 4))
@@ -34,6 +30,13 @@ def same_boxes(paths, low, high):
 
 def bright_detector():
     """A detector for `predict.judge`: its score rises with the mean of the pixels."""
+    # Not at the top: what predicts is not installed where networks are tested on JAX.
+    import keras
+
+    from src import predict
+    from src.detectors.autoencoder import build_embedding_classifier
+    from src.detectors.reference import Reference
+
     image = keras.Input((8, 8, 3), dtype="uint8")
     extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
     head = build_embedding_classifier(192, ())

@@ -66,7 +66,7 @@ def _huge(image, random):
 
 def _bomb(image, random):
     """A few KB that would be 90 million pixels and more."""
-    return "png", _png(10_000, random.integers(9_000, 12_000).item(), zlib.compress(bytes(1 << 24)))
+    return "png", _png(10_000, random.integers(9_000, 12_000).item(), zlib.compress(bytes(1 << 20)))
 
 
 def _animated(image, random):

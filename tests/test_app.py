@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pytest
 from made_pictures import photograph, saved
 from nbformat.v4 import new_code_cell, new_notebook
@@ -33,25 +34,21 @@ def panel(tmp_path, detector, found):
 
 
 def test_uploads_are_judged_and_let_go(tmp_path, panel):
-    assert "example.png" in panel.table.value and panel.figure.value.startswith(b"\x89PNG")
+    assert "example.png" in panel.table.value and bytes(panel.figure.value).startswith(b"\x89PNG")
     before, contents = panel.figure.value, (tmp_path / "example.png").read_bytes()
     upload(panel, ("<b>1.png", contents), ("text.jpg", b"no picture"))
     assert "&lt;b&gt;1.png" in panel.table.value and "example" not in panel.table.value
     assert "not a picture in a known format" in panel.table.value and "NA" not in panel.table.value
     assert panel.upload.value == () and panel.message.value == ""
-    assert len(panel.face.options) == 1 and panel.figure.value.startswith(b"\x89PNG")
+    assert len(panel.face.options) == 1 and bytes(panel.figure.value).startswith(b"\x89PNG")
     upload(panel, ("text.jpg", b"no picture"))
     assert panel.face.options == () and panel.number.value == "" and panel.figure.value == b""
     assert before != b"" and sorted(tmp_path.iterdir()) == [tmp_path / "example.png"]
 
 
 def test_sliders_score_the_face_anew(panel, monkeypatch):
-    ways = []
+    ways, pixels = [], np.full((8, 8, 3), 255, "uint8")
     monkeypatch.setattr("src.app.delivered", lambda square, way, _: ways.append(way) or pixels)
-    pixels = panel.face.value[1].resize((8, 8))
-    import numpy as np
-
-    pixels = np.full((8, 8, 3), 255, "uint8")
     panel.scale.index, panel.quality.index = 2, 4
     assert ways == [("downscale:2",), ("downscale:2", "jpeg:70")]
     assert "is <b>1.00</b>, on the side of <b>fake</b>" in panel.number.value
