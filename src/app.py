@@ -1,6 +1,7 @@
 """The panel of notebook 8: pictures are uploaded and judged in memory; none is written to disk."""
 
 import io
+import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
@@ -67,6 +68,7 @@ class Panel(widgets.VBox):
         self.message.value = f"Judging {len(files)} …"
         tables, options = [], []
         for table, squares in judge(files, self._detector):
+            table["path"] = table["path"].map(os.path.basename)
             judged = table[table["error"].isna()].itertuples()
             for row, square in zip(judged, squares, strict=True):
                 options.append((f"{row.path}, face {row.face}", (row, square)))

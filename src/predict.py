@@ -8,10 +8,12 @@ In Python the same is `predict(["photo.jpg", "holiday"])`.
 
 import argparse
 import glob
+import math
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -43,7 +45,7 @@ SCENE = 2  # a detector sees a square around the face, so many times as large as
 SMALL = 64  # pixels: a face with a shorter side shows little
 UNLIKE = "unlike the pictures it learned from"  # see `reference.squared_distances`
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_AT_ONCE = 16  # pictures
+_AT_ONCE, _PIXELS_AT_ONCE = 16, 100_000_000  # pictures; together, or one picture alone
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,7 @@ def judge(
         A table of `COLUMNS`, as of `predict`, and the square around each of its faces.
     """
     with ThreadPoolExecutor(2) as pool:
-        for start in range(0, len(files), _AT_ONCE):
-            part = files[start : start + _AT_ONCE]
+        for part in _in_parts(files):
             opened = list(pool.map(_upright, part))
             pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
             found = iter(faces.find_all(list(pool.map(faces.shrunk, pictures))))
@@ -204,6 +205,22 @@ def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarra
     scores = np.ravel(head.predict_on_batch(features))
     is_far = reference.squared_distances(detector.reference, features) > detector.reference.limit
     return metrics.calibrated(scores, detector.card["slope"], detector.card["intercept"]), is_far
+
+
+def _in_parts(files: Sequence[Path | BinaryIO]) -> Iterator[list]:
+    """The files in order, so many at a time that few large ones fill no memory."""
+    part, num_pixels = [], 0
+    for file in files:
+        size = (0, 0)
+        with suppress(Exception), Image.open(file) as image:  # why it fails is told when it is read
+            size = image.size
+        if part and (len(part) == _AT_ONCE or num_pixels + math.prod(size) > _PIXELS_AT_ONCE):
+            yield part
+            part, num_pixels = [], 0
+        part.append(file)
+        num_pixels += math.prod(size)
+    if part:
+        yield part
 
 
 def _upright(file: Path | BinaryIO) -> Image.Image | str:
@@ -274,9 +291,8 @@ def draw(pixels: np.ndarray, detector: Detector, title: str) -> Figure:
     style.show_picture(where, shown @ (0.299, 0.587, 0.114), cmap="gray", vmin=0, vmax=255)
     highest = max(np.abs(heat).max(), 1e-9)
     where.imshow(heat, cmap="PuOr_r", vmin=-highest, vmax=highest, alpha=0.6)
-    for axis, spectrum, name, color in zip(
-        below, spectra, names, ("black", style.REAL, style.FAKE)
-    ):
+    colors = ("black", style.REAL, style.FAKE)
+    for axis, spectrum, name, color in zip(below, spectra, names, colors):
         style.show_picture(axis, spectrum, cmap="magma", vmin=0, vmax=255)
         values = radial_profile(spectrum)
         profile.plot(np.linspace(0, 0.5, len(values)), values, color=color, label=name)

@@ -107,6 +107,17 @@ def test_every_face_is_a_row_and_without_one_the_picture(tmp_path, detector, fou
     np.testing.assert_array_equal(pixels[0], whole)
 
 
+def test_few_large_pictures_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "_PIXELS_AT_ONCE", 30)
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for file, side in zip(files, (3, 4, 5, 6, 1)):
+        Image.new("L", (side, side)).save(file)
+    files.insert(1, tmp_path / "none.png")
+    parts = [[files.index(file) for file in part] for part in code._in_parts(files)]
+    assert parts == [[0, 1, 2], [3], [4], [5, 6]]
+    assert [len(part) for part in code._in_parts([tmp_path / "none.png"] * 35)] == [16, 16, 3]
+
+
 def test_a_picture_is_turned_as_its_exif_says(tmp_path, detector, found):
     left_bright = np.zeros((64, 64, 3), "uint8")
     left_bright[:, :32] = 255
