@@ -57,7 +57,7 @@ def score(detector: Path, pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     predict, scores, reasons = _imported(detector), {}, {}
     files = pictures["file"].astype(str).drop_duplicates().tolist()
     starts = range(0, len(files), _AT_ONCE)
-    for start in progress(starts, "Scoring", unit=f"{_AT_ONCE} pictures"):
+    for start in progress(starts, "Scoring", unit="batch"):
         paths = files[start : start + _AT_ONCE]
         found, reason = _attempt(predict, paths, detector)
         if reason:
