@@ -30,6 +30,7 @@ from src.files import write_atomically
 from src.report.web import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels
 _KEPT = "What was finished is kept: the same command goes on from there."
 _BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
@@ -75,7 +76,13 @@ def settle(text: str) -> str:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Settles what the cells printed; makes large pictures smaller (PNG with a palette or JPEG)."""
+    """Settles what the cells printed; makes large pictures smaller (PNG with a palette or JPEG).
+
+    Widgets go: without their kernel they are empty.
+    """
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
     for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
         if output.output_type == "stream":
             output.text = settle(output.text)

@@ -103,15 +103,15 @@ def folds(groups: pd.Series) -> np.ndarray:
 
 def out_of_fold(
     table: pd.DataFrame, views: dict[str, np.ndarray], unseen: Sequence[str] = ()
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict]:
     """What specialists, trained on other groups, say of every row of `table`.
 
     Each fold is scored by detectors that were fitted on three others and calibrated on the fourth.
     None learns of the pictures whose `real_source` is `unseen`.
 
     Returns:
-        Logits by (view, family), a row for each of `table`. The family `"any"` is one detector for
-        the fakes of all.
+        Logits by (view, family), a row for each of `table`; the family `"any"` is one detector for
+        the fakes of all. And by the same keys kernel and bias, their means over the folds.
     """
     table = table.reset_index(drop=True)
     once = table.drop_duplicates("row").set_index("row").sort_index()
@@ -121,13 +121,16 @@ def out_of_fold(
     families = fakes[learnt & (labels == 1)].unique()
     logits = {(view, name): np.empty(len(once)) for view in views for name in (*families, "any")}
     jobs = [(view, name, number) for view, name in logits for number in range(NUM_FOLDS)]
+    heads = {key: (0, 0) for key in logits}
     for view, name, number in progress(jobs, "Specialists", unit="fit"):
         chosen = learnt & ((labels == 0) | (fakes == name).to_numpy() | (name == "any"))
         valid = chosen & (fold == (number + 1) % NUM_FOLDS)
         train, x = chosen & ~valid & (fold != number), views[view]
         kernel, bias = fit_linear(x[train], labels[train], x[valid], labels[valid])
         logits[view, name][fold == number] = x[fold == number] @ kernel + bias
-    return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True)
+        before = heads[view, name]
+        heads[view, name] = before[0] + kernel / NUM_FOLDS, before[1] + bias / NUM_FOLDS
+    return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True), heads
 
 
 def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "") -> np.ndarray:
@@ -139,6 +142,22 @@ def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "
     mean = sum(logits[view] for view in views) / len(views)
     asked = mean.drop(columns=[name for name in ("any", without) if name in mean])
     return expit(logsumexp(asked, axis=1))
+
+
+def build_head(heads: dict) -> keras.Model:
+    """The specialists of `out_of_fold` in all views, as `combine` joins them: features to scores.
+
+    The logits of the families are the outputs of the layer `"families"`.
+    """
+    families = [name for view, name in heads if view == VIEWS[0] and name != "any"]
+    kernels = [np.concatenate([heads[view, name][0] for view in VIEWS]) for name in families]
+    biases = [np.mean([heads[view, name][1] for view in VIEWS]) for name in families]
+    features = layers.Input((len(kernels[0]),), name="features")
+    dense = layers.Dense(len(families), name="families", dtype="float32")
+    logits = dense(features)
+    dense.set_weights([np.transpose(kernels) / len(VIEWS), np.array(biases)])
+    score = ops.sigmoid(ops.logsumexp(logits, axis=1, keepdims=True))
+    return keras.Model(features, score, name="head")
 
 
 def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:

@@ -43,8 +43,13 @@ def views(table) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def logits(table, views) -> pd.DataFrame:
+def fitted(table, views) -> tuple[pd.DataFrame, dict]:
     return beyond.out_of_fold(table, views)
+
+
+@pytest.fixture(scope="module")
+def logits(fitted) -> pd.DataFrame:
+    return fitted[0]
 
 
 def auc(table, score, generator) -> float:
@@ -79,7 +84,7 @@ def test_nothing_is_learnt_of_a_group_that_is_tested(table, views):
     by_luck = mixed.assign(
         label=np.where(luck[mixed["row"]] < 0.5, "fake", "real"), generator="ring", test_set="ring"
     )
-    score = beyond.out_of_fold(by_luck, known)["embedding", "ring"]
+    score = beyond.out_of_fold(by_luck, known)[0]["embedding", "ring"]
     assert abs(roc_auc_score(by_luck["label"] == "fake", score) - 0.5) < 0.12
 
 
@@ -91,7 +96,7 @@ def test_unseen_photographs_change_no_detector(table, views, logits):
     bigger = {
         view: np.vstack([x, 99 + x[: more["row"].max() + 1 - len(x)]]) for view, x in views.items()
     }
-    found = beyond.out_of_fold(both, bigger, unseen=("celeba",))
+    found = beyond.out_of_fold(both, bigger, unseen=("celeba",))[0]
     pd.testing.assert_frame_equal(found.head(len(table)), logits)
     assert len(found) == len(both)
 
@@ -117,3 +122,13 @@ def test_rows_of_results_by_what_was_trained_on(table, logits):
     expected = auc(table[apart], beyond.combine(logits)[apart], "grid")
     assert rows.loc[("all views", "all", "grid"), "value"] == pytest.approx(expected, abs=0.01)
     assert set(rows["approach"]) == {"probe", "fusion"}
+
+
+def test_a_head_of_keras_says_the_same(views, fitted):
+    x = np.hstack([views[view] for view in beyond.VIEWS])
+    kernels = fitted[1]
+    mean = pd.DataFrame(
+        {(v, name): views[v] @ kernels[v, name][0] + kernels[v, name][1] for v, name in kernels}
+    )
+    found = beyond.build_head(kernels).predict(x, verbose=0).ravel()
+    np.testing.assert_allclose(found, beyond.combine(mean), atol=1e-5)
