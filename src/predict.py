@@ -26,8 +26,9 @@ from PIL import Image, ImageOps
 
 from .config import Study, get_study
 from .data import faces
-from .detectors import explain, models, reference, scoring, training
+from .detectors import explain, models, reference, scoring, shipped, training
 from .evaluation import metrics, results
+from .evaluation.metrics import conformal_band
 from .files import progress, write_atomically
 from .pictures.decoding import UnreadableImage, read
 from .pictures.spectrum import radial_profile
@@ -38,9 +39,8 @@ from .report import style, tables
 DELIVERIES = {"as it is": (), "half size": ("downscale:2",), "JPEG 60": ("jpeg:60",)}
 DELIVERIES["half size, JPEG 60"] = ("downscale:2", "jpeg:60")
 COLUMNS = ["path", "face", "verdict", "probability", *DELIVERIES, *faces.BOX, "warnings", "error"]
-DEFAULT = "demo/Multidepth_probe-controlled"
+DEFAULT = "shipped/specialists"  # for real pictures; "demo/Multidepth_probe-controlled" for drawn
 ETHICS = "A verdict is no proof: accuse nobody on its account, and ask where the picture is from."
-ERROR_RATE = 0.05  # of each class that may get the other's verdict, on pictures like validation's
 SCENE = 2  # a detector sees a square around the face, so many times as large as its box
 SMALL = 64  # pixels: a face with a shorter side shows little
 UNLIKE = "unlike the pictures it learned from"  # see `reference.squared_distances`
@@ -62,7 +62,9 @@ class Detector:
 
 
 def load(name: str = DEFAULT) -> Detector:
-    """A detector that the notebooks trained, by study and model; it has passed a self-test.
+    """The detector that comes with the project, or one of the notebooks', by study and model.
+
+    It has passed a self-test.
 
     Raises:
         FileNotFoundError: If it was not trained on this machine.
@@ -70,6 +72,11 @@ def load(name: str = DEFAULT) -> Detector:
             is run that comes with a file. Or if it judges crops of faces, as autoencoders do.
         RuntimeError: If this installation computes other scores than the one that trained it.
     """
+    if name == DEFAULT:
+        model, card, known = shipped.load()
+        return Detector(
+            model, shipped.STEPS, card, card["threshold"], tuple(card["band"]), known, card["about"]
+        )
     study, _, name = name.rpartition("/")
     study = get_study(study)
     card = training.read_card(study.models / name)
@@ -110,23 +117,6 @@ def _about(study: Study, card: dict) -> str:
     known = rows["ci_low"] > 0.6
     missed = f" It is not known to detect {', '.join(rows.loc[~known, 'test_set'])}."
     return f"It was trained on {card['train_set']} ({kind})." + missed * bool((~known).any())
-
-
-def conformal_band(labels: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-    """Probabilities below the first bound are no fake's, those above the second no photograph's.
-
-    Of new fakes drawn like these at most `ERROR_RATE` lie below the first, of new photographs above
-    the second: conformal prediction by class (Vovk et al., "Algorithmic learning in a random
-    world", 2005). With too few pictures to say so, a bound is 0 or 1.
-
-    Example:
-    >>> conformal_band(np.repeat([0, 1], 99), np.tile(np.arange(99) / 100, 2))
-    (0.04, 0.94)
-    """
-    real, fake = (np.sort(probability[labels == label]) for label in (0, 1))
-    num_fake, num_real = (int(ERROR_RATE * (len(part) + 1)) for part in (fake, real))
-    low, high = fake[num_fake - 1] if num_fake else 0, real[-num_real] if num_real else 1
-    return float(low), float(high)
 
 
 def verdict(probabilities: np.ndarray, threshold: float, band: tuple[float, float]) -> str:
@@ -232,13 +222,17 @@ def _upright(file: Path | BinaryIO) -> Image.Image | str:
 
 
 def _square_around(picture: Image.Image, box: np.ndarray) -> Image.Image:
-    """The square around a face, moved and shrunk so that it lies in the picture."""
+    """The square around a face, moved and shrunk so that it lies in the picture.
+
+    Its corner lies on JPEG's grid of 8 × 8.
+    """
     left, top, right, bottom = np.asarray(box) * (picture.size * 2)
     side = min(SCENE * max(right - left, bottom - top), *picture.size)
     corner = [
         np.clip((low + high - side) / 2, 0, length - side)
         for low, high, length in ((left, right, picture.width), (top, bottom, picture.height))
     ]
+    corner = 8 * (np.array(corner) // 8)
     return picture.crop([round(place) for place in (*corner, *np.add(corner, side))])
 
 

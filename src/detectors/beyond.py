@@ -144,19 +144,23 @@ def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "
     return expit(logsumexp(asked, axis=1))
 
 
-def build_head(heads: dict) -> keras.Model:
-    """The specialists of `out_of_fold` in all views, as `combine` joins them: features to scores.
-
-    The logits of the families are the outputs of the layer `"families"`.
-    """
+def joined(heads: dict) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names of the families, and their kernels `(T, F)` and biases `(T,)` in all views together."""
     families = [name for view, name in heads if view == VIEWS[0] and name != "any"]
     kernels = [np.concatenate([heads[view, name][0] for view in VIEWS]) for name in families]
     biases = [np.mean([heads[view, name][1] for view in VIEWS]) for name in families]
-    features = layers.Input((len(kernels[0]),), name="features")
-    dense = layers.Dense(len(families), name="families", dtype="float32")
-    logits = dense(features)
-    dense.set_weights([np.transpose(kernels) / len(VIEWS), np.array(biases)])
-    score = ops.sigmoid(ops.logsumexp(logits, axis=1, keepdims=True))
+    return families, np.array(kernels, "float32") / len(VIEWS), np.array(biases, "float32")
+
+
+def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
+    """Specialists in all views, of `joined`, as `combine` joins them: features to scores `(N, 1)`.
+
+    The layer `"families"` has a logit for each.
+    """
+    features = layers.Input((kernels.shape[1],), name="features")
+    dense = layers.Dense(len(kernels), name="families", dtype="float32")
+    score = ops.sigmoid(ops.logsumexp(dense(features), axis=1, keepdims=True))
+    dense.set_weights([kernels.T, biases])
     return keras.Model(features, score, name="head")
 
 

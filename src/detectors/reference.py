@@ -60,7 +60,7 @@ def load(study: Study, name: str, model: keras.Model, steps: tuple[str, ...]) ->
     if found is None or found.scored != card["scored"]:
         found = _make(study, model, card, steps)
         write_atomically(file, lambda path: np.savez(path, **found._asdict()))
-    _self_test(found, model, steps, file)
+    self_test(found, model, steps, file)
     return found
 
 
@@ -87,25 +87,35 @@ def _make(study: Study, model: keras.Model, card: dict, steps: tuple[str, ...]) 
     how = {"protocol": card["protocol"], "approach": card["approach"]}
     records = catalog.load(study)
     pictures = scoring.prepare(study, records, **how, view=card["config"]["view"])
-    extractor, head = models.parts(model)
-    order = np.random.default_rng(study.seed)
+    extractor, _ = models.parts(model)
     train, valid = (
-        extractor.predict(pictures.pixels[np.sort(order.permutation(rows)[:_AT_MOST])], verbose=0)
-        for rows in map(pictures.rows, ("train", "valid"))
+        extractor.predict(pictures.pixels[some(pictures.rows(split))], verbose=0)
+        for split in ("train", "valid")
     )
+    shown = [pictures.pixels[some(pictures.rows("valid", label))] for label in LABELS]
+    return of_features(train, valid, shown, model, steps, card["scored"])
+
+
+def some(rows: np.ndarray) -> np.ndarray:
+    """At most 2,000 of the rows, drawn and sorted."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:_AT_MOST])
+
+
+def of_features(
+    train, valid, shown: list[np.ndarray], model: keras.Model, steps: tuple[str, ...], scored: str
+) -> Reference:
+    """The reference from features `(N, D)`, and pixels of validation photographs and fakes."""
     deviation = train.std(axis=0)
     deviation[deviation == 0] = 1
     standard = (train - train.mean(axis=0)) / deviation
     num = min(_COMPONENTS, *np.subtract(train.shape, 2))
-    pca = PCA(num, random_state=study.seed).fit(standard)
+    pca = PCA(num, svd_solver="randomized", random_state=0).fit(standard)
     variances = np.append(pca.explained_variance_, pca.noise_variance_)
-    spectra = [
-        np.mean([spectrum_of(pictures.pixels[row]) for row in pictures.rows("valid", label)], 0)
-        for label in LABELS
-    ]
+    spectra = [np.mean([spectrum_of(image) for image in pixels], axis=0) for pixels in shown]
+    extractor, head = models.parts(model)
     drawn = extractor.predict(_drawn(steps, model), verbose=0)
     found = Reference(
-        scored=card["scored"],
+        scored=scored,
         spectra=np.array(spectra, np.float32),
         mean=train.mean(axis=0),
         deviation=deviation,
@@ -130,7 +140,7 @@ def _drawn(steps: tuple[str, ...], model: keras.Model) -> np.ndarray:
     return np.array([np.reshape(run(picture, steps, None), shape) for picture in pictures])
 
 
-def _self_test(reference: Reference, model: keras.Model, steps, file: Path) -> None:
+def self_test(reference: Reference, model: keras.Model, steps, file: Path) -> None:
     """Compares the answers to the drawn pictures with those kept; see `load`."""
     extractor, head = models.parts(model)
     features = extractor.predict(_drawn(steps, model), verbose=0)

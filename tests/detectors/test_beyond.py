@@ -130,5 +130,6 @@ def test_a_head_of_keras_says_the_same(views, fitted):
     mean = pd.DataFrame(
         {(v, name): views[v] @ kernels[v, name][0] + kernels[v, name][1] for v, name in kernels}
     )
-    found = beyond.build_head(kernels).predict(x, verbose=0).ravel()
+    _, *weights = beyond.joined(kernels)
+    found = beyond.build_head(*weights).predict(x, verbose=0).ravel()
     np.testing.assert_allclose(found, beyond.combine(mean), atol=1e-5)
