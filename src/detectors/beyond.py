@@ -47,16 +47,27 @@ def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model
     return keras.Model(image, joined, name="extractor")
 
 
-def see(
-    study: Study, records: pd.DataFrame, protocol: str, steps: tuple[str, ...] = ()
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """The features of every picture of every generator, at its own resolution.
+def delivery(path: str) -> tuple[str, ...]:
+    """What may have happened to a picture on its way: one size of many, one JPEG of many.
 
-    `steps` may come between the protocol and the cut. Returns the rows of `catalog.tasks`, of all
-    splits, and features `(num_pictures, F)` `float32`, on disk: `row` is the place in them.
+    A pure function of the path, after the augmentation of Wang et al., "CNN-generated images are
+    surprisingly easy to spot ... for now", CVPR 2020.
+    """
+    size, quality = (catalog.unit_interval(f"{what} of {path}") for what in ("size", "quality"))
+    return f"shorter:{SIDE + int(176 * size)}", f"jpeg:{50 + int(46 * quality)}"
+
+
+def see(
+    study: Study, records: pd.DataFrame, protocol: str, delivered: bool = False
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The features of every picture of every generator, at its own resolution or `delivered`.
+
+    Returns the rows of `catalog.tasks`, of all splits, and features `(num_pictures, F)` `float32`,
+    on disk: `row` is the place in them.
     """
     study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
-    steps = (f"on_grid:{SIDE}", *steps)
+    cut = (f"on_grid:{SIDE}",)
+    steps = (lambda path: (*delivery(path), *cut)) if delivered else cut
     pictures = scoring.prepare(study, records, protocol, "probe", steps=steps)
     extractor, folder = build_extractor(study.probe), study.data / "features"
     way = extractor, pictures.pixels, folder, pictures.fingerprint

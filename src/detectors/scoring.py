@@ -96,7 +96,7 @@ def prepare(
     boxes: pd.DataFrame | None = None,
     *,
     view: str = "resize",
-    steps: tuple[str, ...] | None = None,
+    steps: catalog.Steps | None = None,
 ) -> Pictures:
     """Decodes the pictures of all tasks under one protocol into a pixel store.
 

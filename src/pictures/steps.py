@@ -37,16 +37,19 @@ def _square(image, _):
     return image.crop((left, top, left + side, top + side))
 
 
+def _shorter(image, size):
+    scale = size / min(image.size)
+    return image.resize([max(round(side * scale), size) for side in image.size], _BICUBIC)
+
+
 def _centre(image, size):
-    scale = max(size / min(image.size), 1)  # a picture that is too small grows first
-    if scale > 1:
-        image = image.resize([max(round(side * scale), size) for side in image.size], _BICUBIC)
+    image = _shorter(image, size) if size > min(image.size) else image
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))
 
 
 def _on_grid(image, size):
-    image = _centre(image, size) if size > min(image.size) else image
+    image = _shorter(image, size) if size > min(image.size) else image
     left, top = ((side - size) // 2 // 8 * 8 for side in image.size)
     return image.crop((left, top, left + size, top + size))
 
@@ -119,6 +122,7 @@ STEPS = {
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
+    "shorter": (_shorter, int, 1, 8192),  # resized, so that its shorter side has so many pixels
     "on_grid": (_on_grid, int, 1, 8192),  # the same, from a corner of JPEG's grid of 8 × 8 on
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
