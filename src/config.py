@@ -40,8 +40,9 @@ class Network:
     batch_norm_momentum: float | None = None
     decay: bool = False  # whether the learning rate falls to zero along half a cosine
     side: int | None = None  # to which the network resizes its input; None takes it as given
-    # How a picture gets its size: "resize" shrinks all of it, as the study did, and the finest
-    # detail is lost; "centre" cuts out its middle and leaves every pixel as it is.
+    # How a picture gets its size: "resize" shrinks all of it, and the finest detail is lost;
+    # "aliased" does as the study did: of the finest detail some is folded into what is left;
+    # "centre" cuts out its middle and leaves every pixel as it is.
     view: str = "resize"
     approach: str = "direct"  # or "probe", "fourier" (spectra), "autoencoder" (face crops)
 
@@ -119,7 +120,9 @@ class Study:
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)  # of the splits, where a source has none of its own
     aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
+    num_faces: int | None = None  # that the autoencoder is trained on, drawn at random; None: all
     unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
+    cropped_reals: tuple[str, ...] = ()  # likewise, cut out of the photographs of the test sets
     faces: tuple[Path, ...] = ()  # the folders of pictures that FACES names, where it is one
     part: Part | None = None  # of the real datasets; None: all that there is
     # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
@@ -218,7 +221,9 @@ _FULL = Study(
     autoencoder=Autoencoder(),
     matrix=_matrix(_direct()[-1], _FOURIER),
     foreign_reals={"gan140k": "wiki"},
+    num_faces=60_000,
     unseen_reals=("celeba",),
+    cropped_reals=("wiki_crop",),
 )
 
 # Demo-scale networks: fewer filters, layers and epochs. They start from random values and take some
@@ -270,6 +275,7 @@ _MINI = replace(
     description="a part of the real datasets, demo-scale networks",
     simulation=None,
     part=Part(),
+    cropped_reals=(),  # a tar has no list of its files: a part would cost all of it
     shares=_FULL.shares,
     aligned={},
     image_size=128,
@@ -302,6 +308,7 @@ _FACES = replace(
     image_size=128,
     foreign_reals={},
     unseen_reals=(),
+    cropped_reals=(),
     autoencoder=replace(
         _DEMO.autoencoder, filters=(64, 32, 16), batch_size=16, epochs=30, train_dataset="140k"
     ),
