@@ -49,9 +49,9 @@ class Pictures:
         return results.model_id(name, self.protocol, self.variant)
 
     def _by_row(self, values: pd.Series) -> np.ndarray:
-        """Values of the rows of `table` as values of the rows of `pixels`."""
+        """Values of the rows of `table`, the first of each, as values of the rows of `pixels`."""
         found = np.zeros(len(self.pixels), values.to_numpy().dtype)
-        found[self.table["row"]] = values
+        found[self.table["row"][::-1]] = values[::-1]
         return found
 
     @property

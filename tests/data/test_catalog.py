@@ -1,6 +1,7 @@
 """Records, groups, splits and tasks, on small trees of files that are mostly empty."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -240,6 +241,22 @@ def test_what_is_not_trained_on_is_tested(study, records):
     tested, others = (set(table.loc[table["split"].isin(names), "group"])
                       for names in (["test"], ["train", "valid"]))  # fmt: skip
     assert not tested & others and set(records["group"]) == tested | seen
+
+
+def test_what_was_trained_on_is_marked_where_it_is_tested_too(study, records):
+    bare = catalog.tasks(records, study)
+    study = replace(study, seen_too={"text2img": "wiki"}, num_tested=12)
+    table = catalog.tasks(records, study)
+    counts = table[table["split"] == "test"].groupby(["task", "label"]).size()
+    assert counts.max() == 12 and counts["text2img / wiki (seen too)"].tolist() == [12, 12]
+    home = bare["task"] == "inpainting"
+    pd.testing.assert_frame_equal(table[table["task"] == "inpainting"], bare[home])
+    seen = set(bare.loc[home & (bare["split"] != "test"), "group"])
+    tested = table[table["real_source"] == "wiki (seen too)"]
+    marked = tested["group"].str.removeprefix("seen ")
+    assert ((marked != tested["group"]) == marked.isin(seen)).all() and marked.isin(seen).any()
+    own = records.set_index("path")["group"]
+    assert (marked == own[tested["path"]].to_numpy()).all() and marked.nunique() == 12
 
 
 def test_photographs_are_cut_to_squares_where_the_fakes_were_no_squashed_photographs(

@@ -181,6 +181,16 @@ def test_retrained_pictures(pictures):
     assert sorted(both.rows("test")) == sorted(union)
 
 
+def test_what_is_tested_though_it_was_trained_on_keeps_its_group_in_training(study, records):
+    plain = scoring.prepare(study, records, "report", "direct")
+    study = replace(study, seen_too={"text2img": "wiki"})
+    shown = scoring.prepare(study, records, "report", "direct")
+    for split in ("train", "valid"):
+        rows = plain.rows(split)
+        np.testing.assert_array_equal(shown.rows(split), rows)
+        np.testing.assert_array_equal(shown.groups()[rows], plain.groups()[rows])
+
+
 def test_reconstruction_errors_are_a_plain_loops():
     pictures = np.random.default_rng(0).integers(0, 256, (66, 16, 16, 3)).astype(np.uint8)
     model = autoencoder.build_autoencoder(Autoencoder(filters=(4, 4), latent=8), 16)
