@@ -20,6 +20,7 @@ from src.data import catalog, sources
 from src.data.archives import extract
 from src.data.sources import MIRROR, SOURCES
 from src.detectors import explain
+from src.evaluation import pca
 from src.report import style
 
 DRAWN = Simulation(36, 35, 40, 1)
@@ -53,6 +54,7 @@ def home(tmp_path_factory, eager):
         patch.setattr(sources, "SOURCES", small)
         patch.setitem(config.STUDIES, "mini", SMALL)
         patch.setattr(style, "DPI", 20)
+        patch.setattr(pca, "_NUM_PERMUTATIONS", 20)
         few = partial(explain.occlusion, patch=16, stride=16)
         patch.setattr(explain, "occlusion", lambda *pictures, **_: few(*pictures))
         patch.setenv(MIRROR, address)
