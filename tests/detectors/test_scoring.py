@@ -181,14 +181,21 @@ def test_retrained_pictures(pictures):
     assert sorted(both.rows("test")) == sorted(union)
 
 
-def test_what_is_tested_though_it_was_trained_on_keeps_its_group_in_training(study, records):
-    plain = scoring.prepare(study, records, "report", "direct")
-    study = replace(study, seen_too={"text2img": "wiki"})
+def test_what_is_tested_though_it_was_trained_on_keeps_its_group_in_training(few, records, scored):
+    network, model, plain, _ = scored
+    study = replace(few, seen_too={"text2img": "wiki"})
     shown = scoring.prepare(study, records, "report", "direct")
     for split in ("train", "valid"):
         rows = plain.rows(split)
         np.testing.assert_array_equal(shown.rows(split), rows)
         np.testing.assert_array_equal(shown.groups()[rows], plain.groups()[rows])
+    network = replace(network, name="seen_too")
+    scoring.fit(model, network, shown)
+    rows = scoring.score(model, network, shown).query("real_source == 'wiki (seen too)'")
+    counts = records.groupby(["dataset", "label"]).size()
+    row = rows.set_index("metric").loc["auc"]
+    assert row["num_real"] == counts["wiki", "real"]
+    assert row["num_fake"] == counts["text2img", "fake"] and row["test_set"] == "text2img"
 
 
 def test_reconstruction_errors_are_a_plain_loops():
