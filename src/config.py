@@ -171,10 +171,10 @@ def get_study(name: str) -> Study:
         raise ValueError(f"There is no study named {name!r}. Set STUDY to one of these: {valid}.")
     if name == "faces":
         return _of_folder(os.environ.get("FACES", ""), os.environ.get("TRAIN", ""))
-    chosen = os.environ.get("EVAL", "") if name == "full" else ""
-    if chosen not in EVALUATIONS:
-        valid = " or ".join(filter(None, EVALUATIONS))
-        raise ValueError(f"EVAL is {valid}, or not set at all. Received: {chosen!r}.")
+    chosen = os.environ.get("EVAL", "")
+    if chosen not in EVALUATIONS or (chosen and name != "full"):
+        valid = f"{' or '.join(filter(None, EVALUATIONS))} with STUDY=full, else not set"
+        raise ValueError(f"EVAL is {valid}. Received: {chosen!r} with {name!r}.")
     return replace(STUDIES[name], **EVALUATIONS[chosen])
 
 

@@ -39,10 +39,11 @@ def test_what_full_is_tested_on_is_chosen_by_a_variable(monkeypatch):
     monkeypatch.setenv("EVAL", "readme")
     readme = config.get_study("full")
     assert readme.num_tested == 30_000 and set(readme.seen_too) == {"text2img", "insight"}
-    assert "leak" in readme.description and config.get_study("demo").num_tested is None
-    monkeypatch.setenv("EVAL", "paper")
-    with pytest.raises(ValueError, match="EVAL is report or readme, or not set at all.*'paper'"):
-        config.get_study("full")
+    assert "leak" in readme.description
+    for value, name in (("paper", "full"), ("report", "demo")):
+        monkeypatch.setenv("EVAL", value)
+        with pytest.raises(ValueError, match=f"report or readme with .* '{value}' with '{name}'"):
+            config.get_study(name)
 
 
 def test_the_rehearsal_is_full_but_for_data_weights_and_epochs():
