@@ -213,7 +213,8 @@ def subgroups(
     """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
     Args:
-        study: Gives `num_resamples` and the seed; of its aligned fakes there are no subgroups.
+        study: Gives `num_resamples` and the seed; of its aligned fakes, and of `cropped_reals`,
+            there are no subgroups.
         scores: Of the detector, like `card`.
         attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
             the table lacks has the attributes of the photograph it was made from: the real one of
@@ -226,7 +227,9 @@ def subgroups(
         num_real, num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer
         than `MIN_IMAGES` of a class, or fewer than three groups with it.
     """
-    scores = scores[(scores["split"] == "test") & ~scores["test_set"].isin(study.aligned)]
+    left_out = scores["test_set"].isin(study.aligned)
+    left_out |= scores["real_source"].isin(study.cropped_reals)
+    scores = scores[(scores["split"] == "test") & ~left_out]
     values = _attributes_of(scores, attributes)
     found, skipped = [pd.DataFrame(columns=list(RESULT_COLUMNS))], []
     for name, column in values.items():

@@ -27,8 +27,9 @@ from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
 # Figures without people, by name. Of real people, the page has only these.
 SHOWS_NOBODY = re.compile(
-    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|leak_worth|pca_.*|curves.*|confusion|roc|loss"
-    "|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc|differences|reliability"
+    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|leak_worth|pca_.*|curves.*|confusion|roc"
+    "|loss|loss_report|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc"
+    "|differences|reliability"
     r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
 )
 AT_A_GLANCE = "06_auc.png"

@@ -165,8 +165,8 @@ def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     names = [*PROTOCOLS, "metadata", "geometry", "pixels", "pca", *NETWORKS]
     baselines = ["Metadata", "Face_box", "Pixel_statistics", "Spectral_peak"]
     names += [name + end for name in baselines for end in ("", OWN)]
-    ends = ("", "_imagenet", "_unit", "_resize", "_centre")
-    names += [network.name + end for network in study.direct for end in ends]
+    ends = ("", "_imagenet", "_unit", "_resize", "_aliased", "_centre")
+    names += [network.name + end for network in (*study.direct, study.probe) for end in ends]
     names += study.test_sets
     return in_order(results, ["protocol", "approach", "model", "test_set"], names)
 

@@ -21,7 +21,7 @@ from src.data.sources import MIRROR, RemoteFile
 
 pytestmark = pytest.mark.usefixtures("alone")
 NUMBER, TOTAL = 14, 40  # photographs taken, and all
-HUB, LIST = "datasets/owner/copy", "api/datasets/owner/copy/tree/main"
+HUB, LIST = "datasets/owner/copy", "api/datasets/owner/copy/tree/abc"
 
 
 def make_archive(name, seed=1):
@@ -224,8 +224,8 @@ def make_copy(server, names=("real", "fake"), size=300):
         for half in range(2):
             target, part = io.BytesIO(), tables[split].select(range(30 * half, 30 * half + 30))
             part.to_parquet(target, batch_size=6)
-            server.files[f"{HUB}/resolve/main/data/{split}-{half}.parquet"] = target.getvalue()
-    listed = [{"path": name.split("main/")[1]} for name in server.files if name.startswith(HUB)]
+            server.files[f"{HUB}/resolve/abc/data/{split}-{half}.parquet"] = target.getvalue()
+    listed = [{"path": name.split("abc/")[1]} for name in server.files if name.startswith(HUB)]
     server.files[LIST] = json.dumps([*listed, {"path": "README.md"}]).encode()
     patterns = [f"*{split}/{label}/*" for split in ("train", "valid", "test") for label in names]
     facts = {"taken": (9, 9, 9), "expected": tuple((pattern, 9) for pattern in patterns)}
@@ -245,6 +245,15 @@ def test_rows_are_those_of_the_whole_copy_and_labels_go_by_name(server, study, n
     folder_of = {path.read_bytes(): path.relative_to(whole).parent for path in whole.rglob("*.jpg")}
     for path in delivery.folder.rglob("*.jpg"):
         assert folder_of[path.read_bytes()] == path.relative_to(delivery.folder).parent
+
+
+def test_main_is_one_revision_which_is_remarked(server, places):
+    file, _ = make_copy(server)
+    file = dataclasses.replace(file, url=file.url.replace("tree/abc", "tree/main"))
+    server.files["api/datasets/owner/copy/revision/main"] = b'{"sha": "abc"}'
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.problem.endswith("The Hub's main was revision abc.")
+    assert not any("resolve/main" in str(request) for request in server.requests)
 
 
 def test_only_the_row_groups_that_are_needed_are_fetched(server, places):

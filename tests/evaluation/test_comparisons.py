@@ -268,6 +268,13 @@ def test_subgroups_are_the_rows_of_their_pictures(code, study):
     assert skip.loc[("inpainting", "celeba", "gender:female")].tolist() == [60, 0]
     assert skip.loc[("gan140k", "gan140k", "grey:True")].tolist() == [8, 8]
     assert "auc@grey:False" in own.index and not rows["metric"].str.contains("True|unknown").any()
+    # Crops bear the names of their photographs, in their groups.
+    crops = made_results.tested(scores, "inpainting").query("label == 0")
+    crops = crops.assign(path="wiki_crop/" + crops["path"], real_source="wiki_crop")
+    cropped = attributes.reindex(crops["path"].str.removeprefix("wiki_crop/"))
+    both = pd.concat([attributes, cropped.set_axis(crops["path"])])
+    found, _ = code.subgroups(study, pd.concat([scores, crops]), both, made_results.CARD, bounds)
+    pd.testing.assert_frame_equal(found, rows)
     write_results(study, rows)
     uncut, _ = code.subgroups(study, scores, attributes, made_results.CARD, {"face_size": np.nan})
     assert not uncut["metric"].str.contains("face_size").any() and len(uncut) < len(rows)

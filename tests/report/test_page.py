@@ -139,8 +139,8 @@ def test_real_people_stay_where_they_are(study):
     people += "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
     plots = """02_file_traits 02_leaks 02_pca_2d 02_pca_scree 02_pixel_statistics 02_shortcut
         03_confusion 03_curves 03_curves_report 04_mean_spectra 04_radial_profiles 04_rings
-        05_embeddings 05_error_histograms 05_loss 06_differences 06_false_alarms 06_matrix_direct
-        06_reliability 06_robustness 06_roc 06_subgroups""".split()
+        05_embeddings 05_error_histograms 05_loss 05_loss_report 06_differences 06_false_alarms
+        06_matrix_direct 06_reliability 06_robustness 06_roc 06_subgroups""".split()
     _draw(study, *people, *plots, "06_auc")
     text, web = _written(replace(study, simulation=None, description="photographs"))
     assert _attributes(web, "img", "alt") == [
