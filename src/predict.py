@@ -192,8 +192,7 @@ def judge(
 
 def delivered(square: Image.Image, way: Sequence[str], detector: Detector) -> np.ndarray:
     """What a detector sees of a square after the steps of its delivery: `(S, S, channels)`."""
-    pixels = np.asarray(run(square, (*way, *detector.steps), None))
-    return pixels.reshape(detector.model.input.shape[1:])
+    return np.reshape(run(square, (*way, *detector.steps), None), detector.model.input.shape[1:])
 
 
 def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarray]:
