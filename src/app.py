@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 
 import ipywidgets as widgets
 import pandas as pd
@@ -95,8 +94,7 @@ class Panel(widgets.VBox):
             f"Delivered so, the probability of fake is <b>{probability:.2f}</b>, on the side of "
             f"<b>{side}</b>; as it is, {row.probability:.2f}. Verdict: <b>{row.verdict}</b>."
         )
-        with redirect_stdout(io.StringIO()):  # bars would go to the log
-            figure = draw(pixels, self._detector, f"probability of fake {probability:.2f}")
+        figure = draw(pixels, self._detector, f"probability of fake {probability:.2f}")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         self.figure.value = stream.getvalue()
