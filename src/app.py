@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 
 import ipywidgets as widgets
 import pandas as pd
@@ -15,7 +14,7 @@ MAX_BYTES = 20_000_000  # of all together
 _QUALITIES = [("as it is", ()), *((str(q), (f"jpeg:{q}",)) for q in (95, 90, 80, 70, 60, 50, 40))]
 _SCALES = [("as it is", ()), *((f"1/{k}", (f"downscale:{k}",)) for k in (1.5, 2, 3, 4))]
 _SHOWN = ["path", "face", "verdict", "probability", "warnings"]
-_WIDE = {"width": "100%", "max_width": "860px"}
+_WIDE = {"width": "auto"}
 
 
 class Panel(widgets.VBox):
@@ -41,7 +40,8 @@ class Panel(widgets.VBox):
         hint = f"At most {MAX_PICTURES} pictures and {MAX_BYTES // 10**6} MB at a time. They stay "
         hint += "on this computer, in memory, and are gone when the page is closed."
         shown = [self.upload, self.message, self.table, self.face, self.scale, self.quality]
-        super().__init__([widgets.HTML(f"<p>{hint}</p>"), *shown, self.number, self.figure])
+        children = [widgets.HTML(f"<p>{hint}</p>"), *shown, self.number, self.figure]
+        super().__init__(children, layout={"max_width": "860px", "padding": "0 12px 0 0"})
         self.upload.observe(self._uploaded, "value")
         for control in (self.face, self.scale, self.quality):
             control.observe(self._redraw, "value")
@@ -73,8 +73,9 @@ class Panel(widgets.VBox):
             for row, square in zip(judged, squares, strict=True):
                 options.append((f"{row.path}, face {row.face}", (row, square)))
             tables.append(table.assign(warnings=table["warnings"].fillna(table["error"])))
-        look = {"index": False, "border": 0, "float_format": "{:.2f}".format}
+        look = {"index": False, "justify": "left", "float_format": "{:.2f}".format}
         table = pd.concat(tables)[_SHOWN].astype(object).fillna("").to_html(**look)
+        table = table.replace('border="1"', 'cellpadding="6"')
         self.table.value = f'<div style="overflow-x: auto">{table}</div>'
         self.message.value = ""
         self.face.options = options
@@ -93,8 +94,7 @@ class Panel(widgets.VBox):
             f"Delivered so, the probability of fake is <b>{probability:.2f}</b>, on the side of "
             f"<b>{side}</b>; as it is, {row.probability:.2f}. Verdict: <b>{row.verdict}</b>."
         )
-        with redirect_stdout(io.StringIO()):  # bars would go to the log
-            figure = draw(pixels, self._detector, f"probability of fake {probability:.2f}")
+        figure = draw(pixels, self._detector, f"probability of fake {probability:.2f}")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         self.figure.value = stream.getvalue()

@@ -8,12 +8,13 @@ In Python the same is `predict(["photo.jpg", "holiday"])`.
 
 import argparse
 import glob
+import io
 import math
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -182,8 +183,7 @@ def judge(
 
 def delivered(square: Image.Image, way: Sequence[str], detector: Detector) -> np.ndarray:
     """What a detector sees of a square after the steps of its delivery: `(S, S, channels)`."""
-    pixels = np.asarray(run(square, (*way, *detector.steps), None))
-    return pixels.reshape(detector.model.input.shape[1:])
+    return np.reshape(run(square, (*way, *detector.steps), None), detector.model.input.shape[1:])
 
 
 def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarray]:
@@ -272,9 +272,9 @@ def expand(names: Sequence[str]) -> list[Path]:
 @style.styled
 def draw(pixels: np.ndarray, detector: Detector, title: str) -> Figure:
     """A face as the detector sees it, its heat, and its spectrum beside those of validation."""
-    heat = explain.occlusion(
-        detector.model, pixels[None], patch=len(pixels) // 4, stride=len(pixels) // 8
-    )[0]
+    size = {"patch": len(pixels) // 4, "stride": len(pixels) // 8}
+    with redirect_stdout(io.StringIO()):  # it has a bar of its own
+        [heat] = explain.occlusion(detector.model, pixels[None], **size)
     spectra = reference.spectrum_of(pixels), *detector.reference.spectra
     names = ("this face", "mean of photographs", "mean of fakes")
     titles = ["as it is seen", "orange speaks for fake", "spectrum: mean by frequency", *names]
@@ -320,8 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{error} `make reproduce` trains the detectors of the demo.")  # exits with 2
     if options.explain:
         options.explain.mkdir(parents=True, exist_ok=True)
-    quiet = options.json or options.explain is not None  # drawing has a bar of its own
-    parts, bar = [], progress(description="Pictures", total=len(files), disable=quiet)
+    parts, bar = [], progress(description="Pictures", total=len(files), disable=options.json)
     for table, squares in judge(files, detector):
         parts.append(table)
         bar.update(table["path"].nunique())
