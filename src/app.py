@@ -21,13 +21,15 @@ class Panel(widgets.VBox):
     """Upload of pictures, their verdicts, and for one face what scale and JPEG do to its score.
 
     Args:
-        detector: Of `predict.load`.
+        detectors: Of `predict.load`, by the names to choose from; the first one is chosen.
         files: Shown until something is uploaded: as `predict.judge` takes them.
     """
 
-    def __init__(self, detector: Detector, files: Sequence):
-        self._detector = detector
+    def __init__(self, detectors: dict[str, Detector], files: Sequence):
+        self._files = files
         style = {"style": {"description_width": "110px"}, "layout": _WIDE}
+        options = list(detectors.items())
+        self.detector = widgets.Dropdown(options=options, description="Detector", **style)
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Pictures")
         self.message, self.table, self.number = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.face = widgets.Dropdown(description="Face", **style)
@@ -39,10 +41,12 @@ class Panel(widgets.VBox):
         self.figure = widgets.Image(format="png", layout=_WIDE)
         hint = f"At most {MAX_PICTURES} pictures and {MAX_BYTES // 10**6} MB at a time. They stay "
         hint += "on this computer, in memory, and are gone when the page is closed."
-        shown = [self.upload, self.message, self.table, self.face, self.scale, self.quality]
+        shown = [self.detector, self.upload, self.message, self.table]
+        shown += [self.face, self.scale, self.quality]
         children = [widgets.HTML(f"<p>{hint}</p>"), *shown, self.number, self.figure]
         super().__init__(children, layout={"max_width": "860px", "padding": "0 12px 0 0"})
         self.upload.observe(self._uploaded, "value")
+        self.detector.observe(lambda _: self._judge(self._files), "value")
         for control in (self.face, self.scale, self.quality):
             control.observe(self._redraw, "value")
         self._judge(files)
@@ -65,9 +69,10 @@ class Panel(widgets.VBox):
 
     def _judge(self, files: Sequence) -> None:
         """Fills the table and the list of faces."""
+        self._files = files
         self.message.value = f"Judging {len(files)} …"
         tables, options = [], []
-        for table, squares in judge(files, self._detector):
+        for table, squares in judge(files, self.detector.value):
             table["path"] = table["path"].map(os.path.basename)
             judged = table[table["error"].isna()].itertuples()
             for row, square in zip(judged, squares, strict=True):
@@ -87,14 +92,14 @@ class Panel(widgets.VBox):
             self.number.value, self.figure.value = "", b""
             return
         row, square = self.face.value
-        pixels = delivered(square, (*self.scale.value, *self.quality.value), self._detector)
-        [probability], _ = score(pixels[None], self._detector)
-        side = "fake" if probability >= self._detector.threshold else "real"
+        pixels = delivered(square, (*self.scale.value, *self.quality.value), self.detector.value)
+        [probability], _ = score(pixels[None], self.detector.value)
+        side = "fake" if probability >= self.detector.value.threshold else "real"
         self.number.value = (
             f"Delivered so, the probability of fake is <b>{probability:.2f}</b>, on the side of "
             f"<b>{side}</b>; as it is, {row.probability:.2f}. Verdict: <b>{row.verdict}</b>."
         )
-        figure = draw(pixels, self._detector, f"probability of fake {probability:.2f}")
+        figure = draw(pixels, self.detector.value, f"probability of fake {probability:.2f}")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         self.figure.value = stream.getvalue()

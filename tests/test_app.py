@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from simulator.drawing import make_celeba
 from src.app import MAX_BYTES, MAX_PICTURES, Panel
 from src.config import ROOT
+from src.predict import judge
 
 
 def upload(panel, *files):
@@ -31,7 +32,9 @@ def upload(panel, *files):
 
 @pytest.fixture
 def panel(tmp_path, detector, found):
-    return Panel(detector, [saved(tmp_path / "example.png", photograph(0))])
+    return Panel(
+        {"one": detector, "other": detector}, [saved(tmp_path / "example.png", photograph(0))]
+    )
 
 
 def test_uploads_are_judged_and_let_go(tmp_path, panel):
@@ -45,6 +48,16 @@ def test_uploads_are_judged_and_let_go(tmp_path, panel):
     upload(panel, ("text.jpg", b"no picture"))
     assert panel.face.options == () and panel.number.value == "" and panel.figure.value == b""
     assert before != b"" and sorted(tmp_path.iterdir()) == [tmp_path / "example.png"]
+
+
+def test_another_detector_judges_the_same_pictures(panel, monkeypatch):
+    seen, before = [], panel.table.value
+    monkeypatch.setattr(
+        "src.app.judge", lambda files, detector: seen.append(files) or judge(files, detector)
+    )
+    panel.table.value = ""
+    panel.detector.index = 1
+    assert [file.name for file in seen[0]] == ["example.png"] and panel.table.value == before
 
 
 def test_sliders_score_the_face_anew(panel, monkeypatch):
@@ -67,7 +80,7 @@ CELL = """
 from pathlib import Path
 from made_networks import sharp_detector
 from src.app import Panel
-Panel(sharp_detector(), [Path("example.png")])
+Panel({"sharp": sharp_detector()}, [Path("example.png")])
 """
 
 
