@@ -2,6 +2,7 @@
 # make reproduce STUDY=faces FACES=folder    the same on your pictures; TRAIN=generator or a+b
 # make reproduce STUDY=full                  the report's configuration; EVAL=report or readme
 # make extended             after reproduce: every generator trained on in turn
+# make beyond               what carries over, with other detectors (notebook 7): a quarter of an hour
 # make lab                  the notebooks in JupyterLab
 # make app                  after reproduce: a page to try pictures on, for this computer only
 # make test                 the tests; make coverage: with the share of lines they ran
@@ -22,7 +23,7 @@ TEST := env -u STUDY -u FACES -u TRAIN -u EVAL $(BIN)/python -m pytest
 IN_TURN := -n 2 --dist loadfile --no-loadscope-reorder
 export STUDY FACES TRAIN EVAL
 
-.PHONY: reproduce extended lab app test coverage test-jax mutants lint notebooks clean
+.PHONY: reproduce extended beyond lab app test coverage test-jax mutants lint notebooks clean
 
 reproduce: $(VENV)/installed
 	@$(BIN)/python -m tools.run_notebooks
@@ -30,6 +31,9 @@ reproduce: $(VENV)/installed
 extended: $(VENV)/installed
 	@$(BIN)/python -m src.detectors.extended
 	@$(BIN)/python -m tools.run_notebooks 06
+
+beyond: $(VENV)/installed
+	@$(BIN)/python -m tools.run_notebooks 07
 
 lab: $(VENV)/installed
 	@$(BIN)/python -m jupyter lab notebooks
@@ -42,6 +46,7 @@ app: $(VENV)/installed $(VENV)/installed-app
 # The notebooks as committed: executed on the demo, in place.
 notebooks: $(VENV)/installed
 	@STUDY=demo $(BIN)/python -m tools.run_notebooks --in-place
+	@STUDY=demo $(BIN)/python -m tools.run_notebooks --in-place 07
 	@$(BIN)/python -m tools.check_notebooks
 
 test: $(VENV)/installed $(VENV)/installed-dev $(VENV)/installed-app

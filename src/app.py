@@ -26,10 +26,10 @@ class Panel(widgets.VBox):
     """
 
     def __init__(self, detectors: dict[str, Detector], files: Sequence):
-        self._files = files
+        self._detectors, self._files = detectors, files
         style = {"style": {"description_width": "110px"}, "layout": _WIDE}
-        options = list(detectors.items())
-        self.detector = widgets.Dropdown(options=options, description="Detector", **style)
+        names = {"options": list(detectors), "description": "Detector"}
+        self.detector = widgets.Dropdown(**names, **style)
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Pictures")
         self.message, self.table, self.number = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.face = widgets.Dropdown(description="Face", **style)
@@ -72,7 +72,7 @@ class Panel(widgets.VBox):
         self._files = files
         self.message.value = f"Judging {len(files)} …"
         tables, options = [], []
-        for table, squares in judge(files, self.detector.value):
+        for table, squares in judge(files, self._detectors[self.detector.value]):
             table["path"] = table["path"].map(os.path.basename)
             judged = table[table["error"].isna()].itertuples()
             for row, square in zip(judged, squares, strict=True):
@@ -92,14 +92,15 @@ class Panel(widgets.VBox):
             self.number.value, self.figure.value = "", b""
             return
         row, square = self.face.value
-        pixels = delivered(square, (*self.scale.value, *self.quality.value), self.detector.value)
-        [probability], _ = score(pixels[None], self.detector.value)
-        side = "fake" if probability >= self.detector.value.threshold else "real"
+        detector = self._detectors[self.detector.value]
+        pixels = delivered(square, (*self.scale.value, *self.quality.value), detector)
+        [probability], _ = score(pixels[None], detector)
+        side = "fake" if probability >= detector.threshold else "real"
         self.number.value = (
             f"Delivered so, the probability of fake is <b>{probability:.2f}</b>, on the side of "
             f"<b>{side}</b>; as it is, {row.probability:.2f}. Verdict: <b>{row.verdict}</b>."
         )
-        figure = draw(pixels, self.detector.value, f"probability of fake {probability:.2f}")
+        figure = draw(pixels, detector, f"probability of fake {probability:.2f}")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=110)
         self.figure.value = stream.getvalue()

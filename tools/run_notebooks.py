@@ -33,6 +33,7 @@ _LARGE_PNG = 20_000  # characters of base64
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels
 _KEPT = "What was finished is kept: the same command goes on from there."
+_APART = "07"  # runs only where it is named
 _BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
 
 
@@ -213,13 +214,15 @@ def main(arguments: list[str] | None = None) -> int:
     description = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser("python -m tools.run_notebooks", description=description)
     add = parser.add_argument
-    add("notebooks", nargs="*", help="numbers or names, for example 03 (default: all)")
+    add("notebooks", nargs="*", help="numbers or names, for example 03 (default: all but 07)")
     add("--in-place", action="store_true", help="overwrite the notebooks with executed ones")
     add("--jobs", type=int, help="notebooks at a time (default: 2 for the demo, else 1)")
     options = parser.parse_args(arguments)
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if options.notebooks:
         paths = [path for path in paths if path.name.startswith(tuple(options.notebooks))]
+    else:
+        paths = [path for path in paths if not path.name.startswith(_APART)]
     try:
         study = get_study(os.environ.get("STUDY") or "demo")
         if not paths:
