@@ -2,7 +2,9 @@
 # make reproduce STUDY=faces FACES=folder    the same on your pictures; TRAIN=generator or a+b
 # make reproduce STUDY=full                  the report's configuration; EVAL=report or readme
 # make extended             after reproduce: every generator trained on in turn
+# make beyond               what carries over, with other detectors (notebook 7): a quarter of an hour
 # make lab                  the notebooks in JupyterLab
+# make app                  after reproduce: a page to try pictures on, for this computer only
 # make test                 the tests; make coverage: with the share of lines they ran
 # make test-jax             those of the networks once more, on JAX instead of TensorFlow
 # make lint                 style of code and notebooks
@@ -21,7 +23,7 @@ TEST := env -u STUDY -u FACES -u TRAIN -u EVAL $(BIN)/python -m pytest
 IN_TURN := -n 2 --dist loadfile --no-loadscope-reorder
 export STUDY FACES TRAIN EVAL
 
-.PHONY: reproduce extended lab test coverage test-jax mutants lint notebooks clean
+.PHONY: reproduce extended beyond lab app test coverage test-jax mutants lint notebooks clean
 
 reproduce: $(VENV)/installed
 	@$(BIN)/python -m tools.run_notebooks
@@ -30,15 +32,24 @@ extended: $(VENV)/installed
 	@$(BIN)/python -m src.detectors.extended
 	@$(BIN)/python -m tools.run_notebooks 06
 
+beyond: $(VENV)/installed
+	@$(BIN)/python -m tools.run_notebooks 07
+
 lab: $(VENV)/installed
 	@$(BIN)/python -m jupyter lab notebooks
+
+# A panel refuses more than 20 MB, in words; beyond this limit the connection ends without.
+app: $(VENV)/installed $(VENV)/installed-app
+	@$(BIN)/python -m voila notebooks/08_check_your_images.ipynb --no-browser --Voila.ip=127.0.0.1 \
+		--Voila.tornado_settings="{'websocket_max_message_size': 100_000_000}"
 
 # The notebooks as committed: executed on the demo, in place.
 notebooks: $(VENV)/installed
 	@STUDY=demo $(BIN)/python -m tools.run_notebooks --in-place
+	@STUDY=demo $(BIN)/python -m tools.run_notebooks --in-place 07
 	@$(BIN)/python -m tools.check_notebooks
 
-test: $(VENV)/installed $(VENV)/installed-dev
+test: $(VENV)/installed $(VENV)/installed-dev $(VENV)/installed-app
 	@$(TEST) $(IN_TURN)
 
 coverage: $(VENV)/installed $(VENV)/installed-dev

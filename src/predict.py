@@ -3,43 +3,50 @@
 Every face gets the probability that it was generated, and a verdict: real, fake or unsure. It is
 unsure where validation pictures of both classes had such probabilities, or where saving the picture
 smaller or once more as JPEG would turn the verdict: it would depend on the file, not on the face.
+In Python the same is `predict(["photo.jpg", "holiday"])`.
 """
 
 import argparse
 import glob
+import io
+import math
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import keras
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 from .config import Study, get_study
 from .data import faces
-from .detectors import explain, scoring, training
+from .detectors import explain, models, reference, scoring, shipped, training
 from .evaluation import metrics, results
+from .evaluation.metrics import conformal_band
 from .files import progress, write_atomically
 from .pictures.decoding import UnreadableImage, read
-from .pictures.spectrum import magnitude_spectrum, to_uint8
+from .pictures.spectrum import radial_profile
 from .pictures.steps import run
-from .report import data_charts, tables
+from .report import style, tables
 
 # What may happen to a picture on its way, in steps.
 DELIVERIES = {"as it is": (), "half size": ("downscale:2",), "JPEG 60": ("jpeg:60",)}
 DELIVERIES["half size, JPEG 60"] = ("downscale:2", "jpeg:60")
 COLUMNS = ["path", "face", "verdict", "probability", *DELIVERIES, *faces.BOX, "warnings", "error"]
-DEFAULT = "demo/Multidepth_probe-controlled"
+DEFAULT = "shipped/specialists"  # for real pictures; "demo/Multidepth_probe-controlled" for drawn
 ETHICS = "A verdict is no proof: accuse nobody on its account, and ask where the picture is from."
-ERROR_RATE = 0.05  # of each class that may get the other's verdict, on pictures like validation's
 SCENE = 2  # a detector sees a square around the face, so many times as large as its box
 SMALL = 64  # pixels: a face with a shorter side shows little
+UNLIKE = "unlike the pictures it learned from"  # see `reference.squared_distances`
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_AT_ONCE = 16  # pictures
+_AT_ONCE, _PIXELS_AT_ONCE = 16, 100_000_000  # pictures; together, or one picture alone
 
 
 @dataclass(frozen=True)
@@ -51,24 +58,56 @@ class Detector:
     card: dict  # of its training: `slope` and `intercept` calibrate the scores
     threshold: float  # calibrated
     band: tuple[float, float]  # see `conformal_band`
+    reference: reference.Reference
     about: str  # what it was trained on, and what it is not known to detect
 
 
-def load(study: Study, name: str) -> Detector:
-    """A detector that the notebooks trained, for example `"Multidepth_probe-controlled"`.
+def load(name: str = DEFAULT) -> Detector:
+    """The detector that comes with the project, or one of the notebooks', by study and model.
+
+    It has passed a self-test.
 
     Raises:
         FileNotFoundError: If it was not trained on this machine.
+        ValueError: If its file is damaged, holds no detector or needs code of its own to run: none
+            is run that comes with a file. Or if it judges crops of faces, as autoencoders do.
+        RuntimeError: If this installation computes other scores than the one that trained it.
     """
+    if name == DEFAULT:
+        model, card, known = shipped.load()
+        return Detector(
+            model, shipped.STEPS, card, card["threshold"], tuple(card["band"]), known, card["about"]
+        )
+    study, _, name = name.rpartition("/")
+    study = get_study(study)
     card = training.read_card(study.models / name)
-    model = keras.models.load_model(study.models / f"{name}.keras")  # in Keras' safe mode
+    if card.get("approach") not in ("direct", "probe", "fourier"):
+        known = "expected a detector of pictures or of their spectra"
+        raise ValueError(f"{name} has the approach {card.get('approach')!r}; {known}.")
+    model = _read_model(study.models / f"{name}.keras")
     how = {"slope": card["slope"], "intercept": card["intercept"]}
     valid = results.validation_rows(results.read_scores(study, name), card["train_set"])
     band = conformal_band(valid["label"].to_numpy(), metrics.calibrated(valid["score"], **how))
     threshold = float(metrics.calibrated(card["threshold"], **how))
+    study = replace(study, image_size=model.input.shape[1])  # another one where there is a GPU
     steps = scoring.last_steps(study, card["approach"], card["config"]["view"])
     steps = (f"squash:{study.square_size}", "jpeg:75", *steps)
-    return Detector(model, steps, card, threshold, band, _about(study, card))
+    known = reference.load(study, name, model, steps)
+    return Detector(model, steps, card, threshold, band, known, _about(study, card))
+
+
+def _read_model(file: Path) -> keras.Model:
+    """A detector from a file that may come from anywhere: Keras' safe mode refuses foreign code."""
+    try:
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
+        models.parts(model)
+        side, also, channels = model.input.shape[1:]
+        if side != also or channels not in (1, 3) or model.output.shape[1:] != (1,):
+            raise ValueError(f"it takes {model.input.shape} and returns {model.output.shape}")
+    except Exception as error:  # damaged files raise errors of many kinds
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{file} is no detector that can be used: {reason}") from error
+    return model
 
 
 def _about(study: Study, card: dict) -> str:
@@ -81,23 +120,6 @@ def _about(study: Study, card: dict) -> str:
     return f"It was trained on {card['train_set']} ({kind})." + missed * bool((~known).any())
 
 
-def conformal_band(labels: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-    """Probabilities below the first bound are no fake's, those above the second no photograph's.
-
-    Of new fakes drawn like these at most `ERROR_RATE` lie below the first, of new photographs above
-    the second: conformal prediction by class (Vovk et al., "Algorithmic learning in a random
-    world", 2005). With too few pictures to say so, a bound is 0 or 1.
-
-    Example:
-    >>> conformal_band(np.repeat([0, 1], 99), np.tile(np.arange(99) / 100, 2))
-    (0.04, 0.94)
-    """
-    real, fake = (np.sort(probability[labels == label]) for label in (0, 1))
-    num_fake, num_real = (int(ERROR_RATE * (len(part) + 1)) for part in (fake, real))
-    low, high = fake[num_fake - 1] if num_fake else 0, real[-num_real] if num_real else 1
-    return float(low), float(high)
-
-
 def verdict(probabilities: np.ndarray, threshold: float, band: tuple[float, float]) -> str:
     """`"real"`, `"fake"` or `"unsure"`, from the probabilities of a face in all `DELIVERIES`."""
     above = probabilities >= threshold
@@ -107,54 +129,91 @@ def verdict(probabilities: np.ndarray, threshold: float, band: tuple[float, floa
     return "fake" if can_be_fake else "real"
 
 
-def predict(files: Sequence[Path], detector: Detector) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-    """Verdicts on a few files at a time.
+def predict(images: Sequence[str | Path], model: str = DEFAULT) -> pd.DataFrame:
+    """Verdicts on pictures: names of files or folders, or patterns; `COLUMNS`, a row a face.
+
+    The surest face of a picture comes first; of a picture without one all of it is judged, and a
+    file that is no picture has a row with the `error`. Boxes are fractions of the upright picture.
+    `load` and `expand` say what is raised.
+
+    Example:
+        `predict(["holiday"])[["path", "verdict", "probability"]]`
+    """
+    files, detector = expand(images), load(model)
+    return pd.concat([table for table, _ in judge(files, detector)], ignore_index=True)
+
+
+def judge(
+    files: Sequence[Path | BinaryIO], detector: Detector
+) -> Iterator[tuple[pd.DataFrame, list[Image.Image]]]:
+    """Verdicts on a few files at a time; of open files the `name` is the path.
 
     Yields:
-        A table of `COLUMNS`, a row a face, the surest first; if there is none the whole picture,
-        and of a file that is no picture a row with the `error`. And what the detector saw of each
-        row without an error, as it is: `(N, S, S, channels)` `uint8`. Boxes are fractions of the
-        upright picture.
+        A table of `COLUMNS`, as of `predict`, and the square around each of its faces.
     """
-    shape = detector.model.input.shape[1:]
     with ThreadPoolExecutor(2) as pool:
-        for start in range(0, len(files), _AT_ONCE):
-            part = files[start : start + _AT_ONCE]
+        for part in _in_parts(files):
             opened = list(pool.map(_upright, part))
             pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
             found = iter(faces.find_all(list(pool.map(faces.shrunk, pictures))))
-            rows, jobs = [], []
+            rows, squares = [], []
             for file, picture in zip(part, opened):
+                path = str(file) if isinstance(file, Path) else file.name
                 if isinstance(picture, str):
-                    rows.append({"path": str(file), "error": picture})
+                    rows.append({"path": path, "error": picture})
                     continue
                 boxes = next(found)[:, :4]
                 noted = _warnings(picture, boxes)
                 for number, box in enumerate(boxes if len(boxes) else [(0, 0, 1, 1)], start=1):
-                    seen = _square_around(picture, box) if len(boxes) else picture
-                    jobs += [(seen, (*way, *detector.steps), None) for way in DELIVERIES.values()]
-                    row = {"path": str(file), "face": number, "warnings": "; ".join(noted)}
+                    squares.append(_square_around(picture, box) if len(boxes) else picture)
+                    row = {"path": path, "face": number, "warnings": noted}
                     rows.append(row | dict(zip(faces.BOX, map(float, box))))
-            pixels = [np.reshape(made, shape) for made in pool.map(lambda job: run(*job), jobs)]
-            pixels = np.array(pixels, np.uint8).reshape(-1, len(DELIVERIES), *shape)
-            for row, values in zip(
-                (row for row in rows if "face" in row), _score(pixels, detector)
-            ):
+            ways = [(square, way) for square in squares for way in DELIVERIES.values()]
+            pixels = np.array(list(pool.map(lambda way: delivered(*way, detector), ways)))
+            probabilities, is_far = score(pixels, detector)
+            judged = (row for row in rows if "face" in row)
+            values_of = probabilities.reshape(-1, len(DELIVERIES))
+            for row, values, far in zip(judged, values_of, is_far[:: len(DELIVERIES)].tolist()):
                 row |= {"probability": values[0], **dict(zip(DELIVERIES, values))}
                 row["verdict"] = verdict(values, detector.threshold, detector.band)
-            yield pd.DataFrame(rows, columns=COLUMNS), pixels[:, 0]
+                row["warnings"] = "; ".join(row["warnings"] + [UNLIKE] * far)
+            table = pd.DataFrame(rows, columns=COLUMNS).astype({"face": "Int64"})
+            yield table, squares
 
 
-def _score(pixels: np.ndarray, detector: Detector) -> np.ndarray:
-    """Calibrated probabilities `(N, D)` of pixels `(N, D, ...)`."""
+def delivered(square: Image.Image, way: Sequence[str], detector: Detector) -> np.ndarray:
+    """What a detector sees of a square after the steps of its delivery: `(S, S, channels)`."""
+    return np.reshape(run(square, (*way, *detector.steps), None), detector.model.input.shape[1:])
+
+
+def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities `(N,)` of pixels `(N, S, S, channels)`, and which lie far off."""
     if not len(pixels):
-        return np.empty((0, len(DELIVERIES)))
-    scores = detector.model.predict(pixels.reshape(-1, *pixels.shape[2:]), verbose=0)
-    scores = metrics.calibrated(scores, detector.card["slope"], detector.card["intercept"])
-    return scores.reshape(pixels.shape[:2])
+        return np.empty(0), np.empty(0, bool)
+    extractor, head = models.parts(detector.model)
+    features = extractor.predict(pixels, verbose=0)
+    scores = np.ravel(head.predict_on_batch(features))
+    is_far = reference.squared_distances(detector.reference, features) > detector.reference.limit
+    return metrics.calibrated(scores, detector.card["slope"], detector.card["intercept"]), is_far
 
 
-def _upright(file: Path) -> Image.Image | str:
+def _in_parts(files: Sequence[Path | BinaryIO]) -> Iterator[list]:
+    """The files in order, so many at a time that few large ones fill no memory."""
+    part, num_pixels = [], 0
+    for file in files:
+        size = (0, 0)
+        with suppress(Exception), Image.open(file) as image:  # why it fails is told when it is read
+            size = image.size
+        if part and (len(part) == _AT_ONCE or num_pixels + math.prod(size) > _PIXELS_AT_ONCE):
+            yield part
+            part, num_pixels = [], 0
+        part.append(file)
+        num_pixels += math.prod(size)
+    if part:
+        yield part
+
+
+def _upright(file: Path | BinaryIO) -> Image.Image | str:
     """A picture turned as its EXIF says, or why it cannot be read."""
     try:
         return ImageOps.exif_transpose(read(file))
@@ -163,13 +222,17 @@ def _upright(file: Path) -> Image.Image | str:
 
 
 def _square_around(picture: Image.Image, box: np.ndarray) -> Image.Image:
-    """The square around a face, moved and shrunk so that it lies in the picture."""
+    """The square around a face, moved and shrunk so that it lies in the picture.
+
+    Its corner lies on JPEG's grid of 8 × 8.
+    """
     left, top, right, bottom = np.asarray(box) * (picture.size * 2)
     side = min(SCENE * max(right - left, bottom - top), *picture.size)
     corner = [
         np.clip((low + high - side) / 2, 0, length - side)
         for low, high, length in ((left, right, picture.width), (top, bottom, picture.height))
     ]
+    corner = 8 * (np.array(corner) // 8)
     return picture.crop([round(place) for place in (*corner, *np.add(corner, side))])
 
 
@@ -206,23 +269,39 @@ def expand(names: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def draw(table: pd.DataFrame, pixels: np.ndarray, detector: Detector, folder: Path) -> None:
-    """For each picture a PNG with its faces as seen, what speaks for and against, the spectra."""
-    judged = table[table["error"].isna()].reset_index(drop=True)
-    for path, rows in judged.groupby("path", sort=False):
-        stem = folder / f"{Path(path).stem}-{zlib.crc32(path.encode()):08x}"  # names may recur
-        shown = pixels[rows.index]
-        title = ", ".join(f"{row.verdict} {row.probability:.2f}" for row in rows.itertuples())
-        names = [f"face {number}" for number in rows["face"]]
-        side = shown.shape[1]
-        heat = explain.occlusion(detector.model, shown, patch=side // 4, stride=side // 8)
-        spectra = [to_uint8(magnitude_spectrum(image)) for image in shown]
-        figure = data_charts.heat_overlays(
-            shown, {"occlusion": heat}, np.full((len(shown), 4), np.nan), title=title
-        )
-        figure.savefig(f"{stem}-heat.png")
-        figure = data_charts.image_grid(spectra, names, num_columns=len(names), title="Spectra")
-        figure.savefig(f"{stem}-spectrum.png")
+@style.styled
+def draw(pixels: np.ndarray, detector: Detector, title: str) -> Figure:
+    """A face as the detector sees it, its heat, and its spectrum beside those of validation."""
+    size = {"patch": len(pixels) // 4, "stride": len(pixels) // 8}
+    with redirect_stdout(io.StringIO()):  # it has a bar of its own
+        [heat] = explain.occlusion(detector.model, pixels[None], **size)
+    spectra = reference.spectrum_of(pixels), *detector.reference.spectra
+    names = ("this face", "mean of photographs", "mean of fakes")
+    titles = ["as it is seen", "orange speaks for fake", "spectrum: mean by frequency", *names]
+    figure, axes = style.new_axes(titles, 3, 2.9, 0.5, title, num_columns=3)
+    seen, where, profile, *below = axes.flat
+    shown = np.broadcast_to(pixels, (*pixels.shape[:2], 3))  # a spectrum is grey
+    style.show_picture(seen, shown)
+    style.show_picture(where, shown @ (0.299, 0.587, 0.114), cmap="gray", vmin=0, vmax=255)
+    highest = max(np.abs(heat).max(), 1e-9)
+    where.imshow(heat, cmap="PuOr_r", vmin=-highest, vmax=highest, alpha=0.6)
+    colors = ("black", style.REAL, style.FAKE)
+    for axis, spectrum, name, color in zip(below, spectra, names, colors):
+        style.show_picture(axis, spectrum, cmap="magma", vmin=0, vmax=255)
+        values = radial_profile(spectrum)
+        profile.plot(np.linspace(0, 0.5, len(values)), values, color=color, label=name)
+    profile.set(xlabel="cycles per pixel", ylabel="grey levels")
+    profile.legend(fontsize=9)
+    return figure
+
+
+def _explain(table: pd.DataFrame, squares: list, detector: Detector, folder: Path) -> None:
+    """Draws every face of a table into a PNG of its own."""
+    for row, square in zip(table[table["error"].isna()].itertuples(), squares, strict=True):
+        name = f"{Path(row.path).stem}-{zlib.crc32(row.path.encode()):08x}"  # stems may recur
+        title = f"face {row.face}: {row.verdict}, probability of fake {row.probability:.2f}"
+        figure = draw(delivered(square, (), detector), detector, title)
+        figure.savefig(folder / f"{name}-face{row.face}.png")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -235,22 +314,20 @@ def main(arguments: list[str] | None = None) -> int:
     add("--json", action="store_true", help="print a JSON object a face, and nothing else")
     add("--explain", type=Path, metavar="FOLDER", help="draw where the evidence lies")
     options = parser.parse_args(arguments)
-    study, _, name = options.model.rpartition("/")
     try:
-        files, detector = expand(options.pictures), load(get_study(study), name)
-    except (FileNotFoundError, ValueError) as error:
+        files, detector = expand(options.pictures), load(options.model)
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
         parser.error(f"{error} `make reproduce` trains the detectors of the demo.")  # exits with 2
     if options.explain:
         options.explain.mkdir(parents=True, exist_ok=True)
-    quiet = options.json or options.explain is not None  # drawing has a bar of its own
-    parts, bar = [], progress(description="Pictures", total=len(files), disable=quiet)
-    for table, pixels in predict(files, detector):
+    parts, bar = [], progress(description="Pictures", total=len(files), disable=options.json)
+    for table, squares in judge(files, detector):
         parts.append(table)
         bar.update(table["path"].nunique())
         if options.explain:
-            draw(table, pixels, detector, options.explain)
+            _explain(table, squares, detector, options.explain)
     bar.close()
-    table = pd.concat(parts, ignore_index=True).astype({"face": "Int64"})
+    table = pd.concat(parts, ignore_index=True)
     if options.csv:
         write_atomically(options.csv, lambda path: table.to_csv(path, index=False))
     if options.json:

@@ -9,6 +9,26 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import numpy as np
+
+
+@pytest.fixture
+def detector():
+    """Its score is the mean of the pixels: bright is fake."""
+    from made_networks import bright_detector  # brings Keras along
+
+    return bright_detector()
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """The faces that are found: everywhere one in the middle, until a test changes them."""
+    from src.data import faces
+
+    boxes = [[0.4, 0.3, 0.6, 0.7, 0.99]]
+    monkeypatch.setattr(faces, "find_all", lambda given: [np.reshape(boxes, (-1, 5))] * len(given))
+    return boxes
+
 
 def pytest_collection_modifyitems(items):
     """What takes longest begins first, so that no process waits for it at the end."""

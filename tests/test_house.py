@@ -9,9 +9,10 @@ from src.config import ROOT
 # A module may import from modules of a lower rank, and from its own room.
 RANKS = {"src": 0, "src.config": 0, "src.files": 0, "src.pictures": 1, "src.data": 2}
 RANKS |= {"src.evaluation": 3, "src.detectors": 4, "src.report": 5}
-# Commands: nothing imports them, so they may import every room.
-ENTRIES = ("src.evaluation.__main__", "src.predict")
-RANKS |= dict.fromkeys(ENTRIES, 6)
+RANKS |= {"src.predict": 6}
+# Entry points: nothing imports them, so they may import every room.
+ENTRIES = ("src.evaluation.__main__", "src.app")
+RANKS |= dict.fromkeys(ENTRIES, 7)
 FILES = sorted(
     path for room in ("src", "simulator", "tools") for path in (ROOT / room).rglob("*.py")
 )
@@ -58,4 +59,4 @@ def test_the_rooms_do_not_grow():
         files = (ROOT / room).rglob("*.py")
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
 
-    assert lines("src") <= 8_760 and lines("simulator") <= 1_270
+    assert lines("src") <= 9_970 and lines("simulator") <= 1_270

@@ -1,11 +1,14 @@
 """Verdicts on pictures: rules against counts, files of every kind, the command."""
 
+import io
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from made_odd_files import odd_file
 from PIL import Image
 
 from src import predict as code
@@ -15,29 +18,11 @@ from src.detectors.autoencoder import build_embedding_classifier
 PICTURE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype="uint8")
 
 
-@pytest.fixture
-def detector():
-    """Its score is the mean of the pixels: bright is fake."""
-    image = keras.Input((8, 8, 3), dtype="uint8")
-    extractor = keras.Model(image, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image)))
-    head = build_embedding_classifier(192, ())
-    head.set_weights([np.full((192, 1), 12 / 192), np.array([-6.0])])
-    model = keras.Model(image, head(extractor(image)))
-    card = {"slope": 1.0, "intercept": 0.0}
-    return code.Detector(model, ("squash:8",), card, 0.5, (0.3, 0.7), "About.")
-
-
-@pytest.fixture
-def found(monkeypatch):
-    """The faces that are found: everywhere one in the middle, until a test changes them."""
-    boxes = [[0.4, 0.3, 0.6, 0.7, 0.99]]
-    monkeypatch.setattr(faces, "find_all", lambda given: [np.reshape(boxes, (-1, 5))] * len(given))
-    return boxes
-
-
 def judged(files, detector):
-    tables, pixels = zip(*code.predict(files, detector))
-    return pd.concat(tables, ignore_index=True), np.concatenate(pixels)
+    """Verdicts on files, and the pixels that the detector saw."""
+    tables, squares = zip(*code.judge(files, detector))
+    pixels = [code.delivered(square, (), detector) for part in squares for square in part]
+    return pd.concat(tables, ignore_index=True), np.array(pixels)
 
 
 def test_a_band_holds_its_error_rate_on_new_pictures():
@@ -85,6 +70,29 @@ def test_files_of_every_kind_are_rows(tmp_path, detector, found):
     assert (shown < 0.01).all() and shown.iloc[0] == shown.iloc[1]
 
 
+def test_open_files_are_judged_as_files_are(tmp_path, detector, found):
+    Image.fromarray(PICTURE).save(tmp_path / "x.png")
+    files = [io.BytesIO((tmp_path / "x.png").read_bytes()), io.BytesIO(b""), io.BytesIO(b"text")]
+    for file, name in zip(files, ("x.png", "empty.png", "text.png")):
+        file.name = name
+    table, pixels = judged(files, detector)
+    same, same_pixels = judged([tmp_path / "x.png"], detector)
+    assert table["path"].tolist() == ["x.png", "empty.png", "text.png"]
+    assert table.loc[:0, "verdict":"bottom"].equals(same.loc[:, "verdict":"bottom"])
+    np.testing.assert_array_equal(pixels, same_pixels)
+    assert "0 bytes" in table.loc[1, "error"] and "known format" in table.loc[2, "error"]
+
+
+def test_pictures_unlike_those_of_the_training_have_a_warning(tmp_path, detector, found):
+    for name, level in (("dark", 10), ("bright", 250)):
+        Image.fromarray(np.full((400, 400, 3), level, "uint8")).save(tmp_path / f"{name}.png")
+    files = [tmp_path / "dark.png", tmp_path / "bright.png"]
+    near = 192 * (100 / 255) ** 2  # the features of the detector are its 192 values
+    detector = replace(detector, reference=detector.reference._replace(limit=near))
+    table, _ = judged(files, detector)
+    assert table["warnings"].tolist() == ["grey", f"grey; {code.UNLIKE}"]
+
+
 def test_every_face_is_a_row_and_without_one_the_picture(tmp_path, detector, found):
     Image.fromarray(PICTURE).save(tmp_path / "x.png")
     found.append([0, 0, 0.1, 0.2, 0.9])
@@ -97,6 +105,17 @@ def test_every_face_is_a_row_and_without_one_the_picture(tmp_path, detector, fou
     assert table["face"].tolist() == [1] and table.loc[0, faces.BOX].tolist() == [0, 0, 1, 1]
     whole = np.asarray(Image.fromarray(PICTURE).resize((8, 8), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(pixels[0], whole)
+
+
+def test_few_large_pictures_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "_PIXELS_AT_ONCE", 30)
+    files = [tmp_path / f"{number}.png" for number in range(6)]
+    for file, side in zip(files, (3, 4, 5, 6, 1)):
+        Image.new("L", (side, side)).save(file)
+    files.insert(1, tmp_path / "none.png")
+    parts = [[files.index(file) for file in part] for part in code._in_parts(files)]
+    assert parts == [[0, 1, 2], [3], [4], [5, 6]]
+    assert [len(part) for part in code._in_parts([tmp_path / "none.png"] * 35)] == [16, 16, 3]
 
 
 def test_a_picture_is_turned_as_its_exif_says(tmp_path, detector, found):
@@ -133,7 +152,7 @@ def test_names_mean_files_folders_and_patterns(tmp_path):
 
 
 def test_the_command(tmp_path, detector, found, monkeypatch, capsys):
-    monkeypatch.setattr(code, "load", lambda study, name: detector)
+    monkeypatch.setattr(code, "load", lambda name: detector)
     Image.fromarray(PICTURE).save(tmp_path / "x.png")
     assert code.main([str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 0
     printed = capsys.readouterr().out
@@ -141,9 +160,10 @@ def test_the_command(tmp_path, detector, found, monkeypatch, capsys):
     assert list(pd.read_csv(tmp_path / "t.csv")) == code.COLUMNS
     (tmp_path / "y.jpg").write_text("no picture")
     assert code.main([str(tmp_path), "--json", "--explain", str(tmp_path / "out")]) == 3
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["face"] for row in rows] == [1, None] and rows[0]["verdict"] == "unsure"
-    assert len(list((tmp_path / "out").glob("x-*.png"))) == 2
+    assert len(list((tmp_path / "out").glob("x-*-face1.png"))) == 1
+    assert code.predict([tmp_path / "x.png"])["verdict"].tolist() == ["unsure"]
 
 
 @pytest.mark.parametrize("wrong", [["none.jpg"], [".", "--model", "nothing/x"]])
@@ -154,3 +174,38 @@ def test_the_command_refuses(wrong, tmp_path, monkeypatch, capsys):
         code.main(wrong)
     assert stopped.value.code == 2
     assert "none.jpg" in (said := capsys.readouterr().err) or "nothing" in said
+
+
+def test_files_that_hold_no_detector_are_refused_and_no_code_of_theirs_runs(tmp_path, detector):
+    detector.model.save(tmp_path / "own.keras")
+    whole = (tmp_path / "own.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.keras").write_text("no model")
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]).save(tmp_path / "one.keras")
+    vectors = keras.Input((192,))
+    first = keras.Sequential([keras.Input((192,)), keras.layers.Dense(192)])
+    head = build_embedding_classifier(192, ())
+    keras.Model(vectors, head(first(vectors))).save(tmp_path / "vectors.keras")
+    code_inside = keras.Sequential([keras.Input((8,)), keras.layers.Lambda(lambda x: x + 1)])
+    code_inside.save(tmp_path / "code.keras")
+    read = code._read_model(tmp_path / "own.keras")
+    zeros = np.zeros((1, 8, 8, 3), "uint8")
+    np.testing.assert_array_equal(read.predict(zeros), detector.model.predict(zeros))
+    for name in ("cut", "text", "one", "vectors", "code", "missing"):
+        with pytest.raises(ValueError, match=f"{name}.keras is no detector that can be used: .+"):
+            code._read_model(tmp_path / f"{name}.keras")
+
+
+def test_odd_files_are_judged_or_refused_with_a_reason(tmp_path, detector, found):
+    for seed in range(39):
+        name, contents = odd_file(seed)
+        (tmp_path / name).write_bytes(contents)
+    table, _ = judged(code.expand([str(tmp_path)]), detector)
+    assert table["path"].nunique() == 39
+    is_judged = table["error"].isna()
+    assert is_judged.equals(table["probability"].between(0, 1))
+    kinds = table["path"].str.extract(r"-(\w+)\.")[0]
+    whole = kinds.isin(["any", "wrong_ending", "animated", "deep", "turned"])
+    assert is_judged[whole].all()
+    assert not is_judged[kinds.isin(["no_picture", "huge", "bomb"])].any()
+    assert (table.loc[~is_judged, "error"].str.len() > 10).all()

@@ -30,8 +30,10 @@ from src.files import write_atomically
 from src.report.web import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels
 _KEPT = "What was finished is kept: the same command goes on from there."
+_APART = "07"  # runs only where it is named
 _BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
 
 
@@ -75,7 +77,13 @@ def settle(text: str) -> str:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Settles what the cells printed; makes large pictures smaller (PNG with a palette or JPEG)."""
+    """Settles what the cells printed; makes large pictures smaller (PNG with a palette or JPEG).
+
+    Widgets go: without their kernel they are empty.
+    """
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
     for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
         if output.output_type == "stream":
             output.text = settle(output.text)
@@ -206,13 +214,15 @@ def main(arguments: list[str] | None = None) -> int:
     description = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser("python -m tools.run_notebooks", description=description)
     add = parser.add_argument
-    add("notebooks", nargs="*", help="numbers or names, for example 03 (default: all)")
+    add("notebooks", nargs="*", help="numbers or names, for example 03 (default: all but 07)")
     add("--in-place", action="store_true", help="overwrite the notebooks with executed ones")
     add("--jobs", type=int, help="notebooks at a time (default: 2 for the demo, else 1)")
     options = parser.parse_args(arguments)
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if options.notebooks:
         paths = [path for path in paths if path.name.startswith(tuple(options.notebooks))]
+    else:
+        paths = [path for path in paths if not path.name.startswith(_APART)]
     try:
         study = get_study(os.environ.get("STUDY") or "demo")
         if not paths:

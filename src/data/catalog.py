@@ -5,6 +5,7 @@ one photograph, and whatever else ties files together (a face-swap, two photogra
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..pictures.steps import protocol_steps
 from . import readers
 from .archives import MARKER, replacing
 
+Steps = tuple[str, ...] | Callable[[str], tuple[str, ...]]
 _LEAST = 4  # pictures of a class in every split of what is trained on
 _NOTEBOOK = "Run notebooks/01_data_download.ipynb"
 
@@ -241,14 +243,19 @@ def _drawn(table: pd.DataFrame, number: int) -> pd.DataFrame:
 
 
 def task_steps(
-    study: Study, records: pd.DataFrame, protocol: str, last_steps: tuple[str, ...] = ()
+    study: Study, records: pd.DataFrame, protocol: str, last_steps: Steps = ()
 ) -> pd.DataFrame:
-    """The rows of `tasks` with `steps`: what a protocol does to each picture, then `last_steps`."""
+    """The rows of `tasks` with `steps`: what a protocol does to each picture, then `last_steps`.
+
+    These are the same for all, or a function of the picture's path.
+    """
     table, size = tasks(records, study), study.square_size
     steps = [
-        " ".join((*protocol_steps(protocol, number, size, squashed=squashed), *last_steps))
+        protocol_steps(protocol, number, size, squashed=squashed)
         for number, squashed in zip(table["num_jpeg"], table["squashed"])
     ]
+    last = map(last_steps, table["path"]) if callable(last_steps) else [last_steps] * len(table)
+    steps = [" ".join((*first, *then)) for first, then in zip(steps, last)]
     return table.assign(steps=steps)
 
 

@@ -1,7 +1,7 @@
 """Facts: where the archives of a study come from, and what is known of the pictures in them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from simulator import archives as simulator
+from simulator import generators
 from simulator.server import serve
 
 from ..config import LABELS, SPLITS, Study
@@ -117,6 +118,9 @@ SOURCES = (
 )
 
 
+UNSEEN_DECODERS = tuple(generators.TEXT2IMG)  # that the simulated inpainting never draws from
+
+
 def remote_files(study: Study) -> tuple[RemoteFile, ...]:
     """The archives of a study, none of a folder's; simulated ones are drawn if missing."""
     if study.faces:
@@ -197,6 +201,18 @@ def altered_boxes(study: Study, table: pd.DataFrame) -> np.ndarray:
     boxes = (boxes - 0.5) * sizes.div(sizes.min(axis=1), axis=0).where(is_cut, 1).to_numpy() + 0.5
     side = table["steps"].str.extract(r"centre:(\d+)").fillna(study.square_size).to_numpy(float)
     return ((boxes - 0.5) * study.square_size / side + 0.5).clip(0, 1)
+
+
+def decodings(study: Study, pixels: np.ndarray, decoders: Sequence[int]) -> np.ndarray:
+    """Square pictures `(N, S, S, 3)` `uint8` as the simulator's latent decoders restore them.
+
+    They take turns: the first picture goes through the first of `decoders`.
+    """
+    made = []
+    for number, image in enumerate(pixels):
+        codec = generators.network(study.seed, decoders[number % len(decoders)])
+        made.append(codec.decode(codec.encode(image), np.random.default_rng(number)))
+    return np.stack(made)
 
 
 def _drawn(study: Study) -> Path:

@@ -12,7 +12,7 @@ from ..data.faces import boxes_of
 from ..evaluation import results
 from ..pictures import store
 from ..pictures.batches import Batches
-from . import models, training
+from . import model_card, models, training
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def prepare(
     boxes: pd.DataFrame | None = None,
     *,
     view: str = "resize",
-    steps: tuple[str, ...] | None = None,
+    steps: catalog.Steps | None = None,
 ) -> Pictures:
     """Decodes the pictures of all tasks under one protocol into a pixel store.
 
@@ -162,7 +162,7 @@ def fit(
 
 
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
-    """Scores every validation and test picture; writes scores, card and rows of `results.csv`.
+    """Scores every validation and test picture; writes scores, cards and rows of `results.csv`.
 
     Threshold and calibration are taken from the validation split of the training task. Scores of an
     unchanged model on unchanged pictures are read back. `network` gives name, approach and start.
@@ -180,7 +180,9 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         card |= {"protocol": pictures.protocol, "scored": scored}
         card |= results.calibrate(results.read_scores(study, name), study.train_set)
         training.update_card(stem, **card)
-    return _write_result_rows(study, name)
+    rows = _write_result_rows(study, name)
+    model_card.write(study, name, model.input.shape[1:], training.read_card(stem), rows)
+    return rows
 
 
 def _probabilities(model: keras.Model, pictures: Pictures) -> pd.DataFrame:

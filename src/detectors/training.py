@@ -23,7 +23,7 @@ from ..files import progress, read_json, require_space, write_atomically, write_
 from ..pictures.batches import Batches
 
 CLASSIFICATION = "binary_crossentropy"
-BATCH_SIZE = 64  # of pictures whose features are computed
+BATCH_SIZE = 16  # of pictures whose features are computed: the maps of more leave the cache
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Other people's detectors, judged by the same tables: `python -m src.evaluation --help`.
 
-Reads scores per image, writes `results.csv`, `recall.csv`, and a page with figures.
+Reads scores per image, or lets a file of Python code make them; writes `results.csv`, `recall.csv`,
+and a page with figures.
 """
 
 import argparse
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..config import get_study
 from ..files import progress, write_atomically
+from . import detector_files
 from .comparisons import recall_by_generator
 from .intervals import estimate
 from .results import refuse_rows
@@ -25,6 +28,10 @@ _FORMAT = """The columns of SCORES (CSV or Parquet), one row an image and detect
   group      images that share their fate (one photograph, one person); default: each image alone
   detector   default: one detector
   test_set   default: one test set
+
+With --detector, the scores are made here. The file defines `predict(paths)`: from a list of names
+of files to the probability of fake of each. FOLDER has a manifest.csv or the folders real/ and
+fake/<generator>/. `scores.csv` and `failures.csv`, pictures that it failed on, are written as well.
 """
 
 
@@ -68,6 +75,22 @@ def evaluate(table: pd.DataFrame, num_resamples: int = 2000) -> tuple[pd.DataFra
     return tuple(table.droplevel(-1).reset_index() for table in tables)
 
 
+def _score(options: argparse.Namespace) -> Path:
+    """Runs a detector; returns the file of its scores."""
+    study, folder = options.study, options.source
+    where = detector_files.of_study(get_study(study)) if study else detector_files.of_folder(folder)
+    scores, failures = detector_files.score(options.detector, where)
+    if len(failures):
+        print(f"It failed on {len(failures)} pictures: see failures.csv.")
+    _write(options.out / "failures.csv", failures)
+    return _write(options.out / "scores.csv", scores)
+
+
+def _write(file: Path, table: pd.DataFrame, **options) -> Path:
+    """Writes a table as CSV."""
+    return write_atomically(file, partial(table.to_csv, index=False, **options))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -76,12 +99,17 @@ def main(arguments: list[str] | None = None) -> None:
         epilog=_FORMAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scores", type=Path, metavar="SCORES")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--num-resamples", type=int, default=2000, metavar="N")
+    add = parser.add_argument
+    add("source", type=Path, nargs="?", metavar="SCORES | FOLDER", help="scores, or pictures")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
+    add("--detector", type=Path, metavar="FILE", help="my_detector.py, to be run on FOLDER")
+    add("--study", metavar="NAME", help="run it on the tests of a study instead: demo")
+    add("--num-resamples", type=int, default=2000, metavar="N", help="bootstrap (default: 2000)")
     options = parser.parse_args(arguments)
+    if (options.source is None) != bool(options.study) or options.study and not options.detector:
+        parser.error("expected SCORES, or --detector FILE with FOLDER or with --study NAME")
     try:
-        table = read(options.scores)
+        table = read(_score(options) if options.detector else options.source)
         results, recalls = evaluate(table, options.num_resamples)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
@@ -89,8 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     for name, rows in {"results": results, "recall": recalls}.items():
-        write = partial(rows.to_csv, index=False, float_format="%.6f")
-        write_atomically(options.out / f"{name}.csv", write)
+        _write(options.out / f"{name}.csv", rows, float_format="%.6f")
     scores_page.write(options.out, table, results, recalls)
     print(f"Written: {', '.join(sorted(file.name for file in options.out.iterdir()))}")
 

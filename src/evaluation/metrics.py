@@ -18,6 +18,7 @@ CALIBRATION_METRICS = ("brier", "log_loss", "ece")
 METRICS = CURVE_METRICS + THRESHOLD_METRICS + CALIBRATION_METRICS
 
 NUM_BINS = 15  # of the expected calibration error, as in Guo et al. (2017)
+BAND_ERROR = 0.05  # of each class may get the other's verdict, on pictures like validation's
 CLIP = 1e-7  # Keras' epsilon: float32 probabilities reach 0 and 1, where the log loss is infinite
 
 
@@ -75,6 +76,23 @@ def fit_calibration(labels, scores) -> dict[str, float]:
 def calibrated(scores, slope: float, intercept: float) -> np.ndarray:
     """The scores as probabilities, after `fit_calibration`; a slope above 0 keeps their order."""
     return special.expit(slope * _logits(scores) + intercept)
+
+
+def conformal_band(labels: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
+    """Probabilities below the first bound are no fake's, those above the second no photograph's.
+
+    Of new fakes drawn like these at most `BAND_ERROR` lie below the first, of new photographs above
+    the second: conformal prediction by class (Vovk et al., "Algorithmic learning in a random
+    world", 2005). With too few pictures to say so, a bound is 0 or 1.
+
+    Example:
+    >>> conformal_band(np.repeat([0, 1], 99), np.tile(np.arange(99) / 100, 2))
+    (0.04, 0.94)
+    """
+    real, fake = (np.sort(probability[labels == label]) for label in (0, 1))
+    num_fake, num_real = (int(BAND_ERROR * (len(part) + 1)) for part in (fake, real))
+    low, high = fake[num_fake - 1] if num_fake else 0, real[-num_real] if num_real else 1
+    return float(low), float(high)
 
 
 def _logits(scores) -> np.ndarray:

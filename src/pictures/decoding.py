@@ -1,5 +1,6 @@
 """Files → pixels: a picture is read to its end or rejected with a reason."""
 
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ def decode(file: Path | str) -> np.ndarray:
     return np.array(read(file))
 
 
-def read(file: Path | str) -> Image.Image:
-    """The same as `decode`, as a Pillow picture."""
+def read(file: Path | str | io.BytesIO) -> Image.Image:
+    """The same as `decode`, as a Pillow picture; also of a file in memory."""
     with _opened(file) as image:
         return _to_rgb(image)
 
@@ -82,7 +83,7 @@ def inspect(file: Path | str) -> dict:
 
 
 @contextmanager
-def _opened(file: Path | str):
+def _opened(file: Path | str | io.BytesIO):
     """A picture, not yet decoded; whatever goes wrong inside the block is an `UnreadableImage`."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise RuntimeError(
@@ -99,13 +100,15 @@ def _opened(file: Path | str):
         raise UnreadableImage(file, reason_of(file, error)) from error
 
 
-def reason_of(file: Path | str, error: Exception) -> str:
+def reason_of(file: Path | str | io.BytesIO, error: Exception) -> str:
     """Why a file could not be read, in a few words."""
     if isinstance(error, FileNotFoundError):
         return "the file is missing"
     if isinstance(error, UnidentifiedImageError):
         known = "not a picture in a known format, or one cut off in its header"
-        return known if os.path.getsize(file) else "the file is empty (0 bytes)"
+        is_open = hasattr(file, "getbuffer")
+        num_bytes = file.getbuffer().nbytes if is_open else os.path.getsize(file)
+        return known if num_bytes else "the file is empty (0 bytes)"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -42,11 +42,20 @@ def _square(image, _):
     return image.crop((left, top, left + side, top + side))
 
 
+def _shorter(image, size):
+    scale = size / min(image.size)
+    return image.resize([max(round(side * scale), size) for side in image.size], _BICUBIC)
+
+
 def _centre(image, size):
-    scale = max(size / min(image.size), 1)  # a picture that is too small grows first
-    if scale > 1:
-        image = image.resize([max(round(side * scale), size) for side in image.size], _BICUBIC)
+    image = _shorter(image, size) if size > min(image.size) else image
     left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def _on_grid(image, size):
+    image = _shorter(image, size) if size > min(image.size) else image
+    left, top = ((side - size) // 2 // 8 * 8 for side in image.size)
     return image.crop((left, top, left + size, top + size))
 
 
@@ -118,7 +127,9 @@ STEPS = {
     # The same of the nearest four pixels only, as Keras' `resize`, the study's. How much detail it
     # aliases depends on the size of the file: a trait of files, not of faces.
     "aliased": (_aliased, int, 1, 8192),
+    "shorter": (_shorter, int, 1, 8192),  # resized, so that its shorter side has so many pixels
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
+    "on_grid": (_on_grid, int, 1, 8192),  # the same, from a corner of JPEG's grid of 8 × 8 on
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
@@ -161,7 +172,7 @@ def output_shape(plan: tuple[str, ...]) -> tuple[int, int, int]:
     size, channels = None, 3
     for step in plan:
         name, _, number = parse(step)
-        if name in ("squash", "resize", "aliased", "centre", "crop"):
+        if name in ("squash", "resize", "aliased", "centre", "on_grid", "crop"):
             size = number
         elif name in ("grey", "spectrum"):
             channels = 1

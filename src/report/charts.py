@@ -109,18 +109,21 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns) -> Figure
 
 
 @styled
-def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
+def auc_dumbbells(
+    auc: pd.DataFrame, *, column="protocol", pair=("report", "controlled"), title
+) -> Figure:
     """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
 
     Baselines stand above the networks; networks that did not learn at home are grey. `auc` are rows
-    of `results.csv` in reading order, one for each detector, protocol and test set.
+    of `results.csv` in reading order, one for each detector, protocol and test set. Another
+    `column`, with the `pair` of its values, may take the protocol's place.
     """
     auc = auc.assign(network=auc["approach"].isin(tables.NETWORKS))
     firsts = auc.sort_values(["network", "protocol"]).drop_duplicates("model").set_index("model")
     places = np.arange(len(firsts)) + 0.7 * firsts["network"]
     pale = "#b0b0b0"
     colors = np.where(tables.unlearned(auc), pale, "black")
-    at = places[auc["model"]].to_numpy() + np.where(auc["protocol"] == "report", -0.17, 0.17)
+    at = places[auc["model"]].to_numpy() + np.where(auc[column] == pair[0], -0.17, 0.17)
     sets = auc.assign(color=colors, at=at).groupby("test_set", sort=False)
     trained, titles = set(firsts.loc[firsts["network"], "train_set"]), []
     for name, *counts in sets[["num_real", "num_fake", "num_groups"]].max().itertuples():
@@ -130,16 +133,16 @@ def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
     figure, [axes] = new_axes(titles, 2.6, 0.34 * len(places), margin, title, sharey=True)
     for axis, (_, rows) in zip(axes, sets):
         axis.axvline(0.5, color=GREY, linewidth=1, label="chance")
-        for _, pair in rows.groupby("model"):
-            axis.plot(pair["value"], pair["at"], color="#cccccc", linewidth=3)
+        for _, both in rows.groupby("model"):
+            axis.plot(both["value"], both["at"], color="#cccccc", linewidth=3)
         axis.hlines(rows["at"], rows["ci_low"], rows["ci_high"], rows["color"], linewidth=1.5)
-        faces = rows["color"].where(rows["protocol"] == "controlled", "white")
+        faces = rows["color"].where(rows[column] == pair[1], "white")
         axis.scatter(rows["value"], rows["at"], 42, faces, edgecolors=rows["color"], zorder=3)
         axis.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1), xlabel="AUC (95 % interval)")
         axis.grid(False, axis="y")
     axes[0].set_yticks(places, places.index)
     axes[0].set_ylim(places.iloc[-1] + 0.7, -0.7)
-    looks = {"report": "wk", "controlled": "kk", "did not learn at home": (pale, pale)}
+    looks = dict(zip(pair, ("wk", "kk"))) | {"did not learn at home": (pale, pale)}
     for label, (face, edge) in looks.items():
         axes[0].scatter([], [], 42, face, edgecolors=edge, label=label)
     return legend_below(figure)
@@ -308,6 +311,19 @@ def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
         draw_band(axis, *own, color=palette[model], marker="o", markersize=5)
         axis.set_xlabel("strength of the trace")
     plt.setp(axes[:, 0], ylabel="AUC", ylim=(min(0.3, rows["ci_low"].min() - 0.02), 1.02))
+    return figure
+
+
+@styled
+def variety_curve(rows: pd.DataFrame, *, title) -> Figure:
+    """AUC of `beyond.variety` by the number of decoders learnt from, on a log axis."""
+    figure, [[axis]] = new_axes([""], 6.4, 3.4, 0.4, title)
+    bounds = rows[["number", "value", "ci_low", "ci_high"]].to_numpy().T
+    axis.axhline(0.5, color=GREY, linewidth=1)
+    draw_band(axis, *bounds, color="black", marker="o", markersize=6)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(rows["number"], rows["number"])
+    axis.set(xlabel="decoders in training", ylabel="AUC on unseen ones", ylim=(0.4, 1.02))
     return figure
 
 

@@ -99,6 +99,9 @@ def home(tmp_path_factory):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "Not run on this machine yet: notebooks 01, 02, 03, 04, 05." in done.stdout
     assert done.stderr == "" and "summary.md" in done.stdout.splitlines()[-1]
+    for number in ("07", "08"):
+        done = run_on_tiny(number, home, ROOT)
+        assert done.returncode == 0 and done.stderr == "", done.stdout[-2000:] + done.stderr[-4000:]
     return home
 
 

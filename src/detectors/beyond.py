@@ -1,0 +1,310 @@
+"""Beyond the study: linear detectors of single traces, in pictures at their own resolution.
+
+Pictures are seen in `VIEWS`, none of which is trained here. A specialist is a logistic regression
+that tells the fakes of one family of generators from all photographs, in one view, calibrated. What
+several say is combined over views by the mean, over families as classes beside "real".
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers, ops
+from scipy.special import expit, logsumexp
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from ..config import Network, Study
+from ..data import catalog, sources
+from ..evaluation import intervals, results
+from ..files import progress
+from ..pictures.decoding import decode
+from ..pictures.residuals import DctHistograms, HighPass
+from ..pictures.steps import apply
+from . import models, scoring, training
+
+SIDE = 224  # pixels of the middle of a picture, not resampled
+VIEWS = ("embedding", "residual", "histograms")
+NUM_FOLDS = 5
+PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
+
+
+def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model:
+    """Pictures `(N, 224, 224, 3)` `uint8` to the features of views, one after the other.
+
+    `"embedding"`: what the probe's network sees at every depth; `"residual"`: the same of the
+    picture's finest detail alone; `"histograms"` of the cosine transform. See `residuals`.
+    """
+    image = layers.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
+    network = models.parts(models.build(probe, SIDE))[0]
+    sharp = ops.cast(ops.round(HighPass(name="high_pass")(image)), "uint8")
+    counts = DctHistograms(name="counts")(image)
+    seen = dict(zip(VIEWS, (network(image), network(sharp), counts)))
+    features = [seen[view] for view in views]
+    joined = layers.Concatenate()(features) if len(views) > 1 else features[0]
+    return keras.Model(image, joined, name="extractor")
+
+
+def delivery(path: str) -> tuple[str, ...]:
+    """What may have happened to a picture on its way: one size of many, one JPEG of many.
+
+    A pure function of the path, after the augmentation of Wang et al., "CNN-generated images are
+    surprisingly easy to spot ... for now", CVPR 2020.
+    """
+    size, quality = (catalog.unit_interval(f"{what} of {path}") for what in ("size", "quality"))
+    return f"shorter:{SIDE + int(176 * size)}", f"jpeg:{50 + int(46 * quality)}"
+
+
+def see(
+    study: Study, records: pd.DataFrame, protocol: str, delivered: bool = False
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The features of every picture of every generator, at its own resolution or `delivered`.
+
+    Returns the rows of `catalog.tasks`, of all splits, and features `(num_pictures, F)` `float32`,
+    on disk: `row` is the place in them.
+    """
+    study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
+    cut = (f"on_grid:{SIDE}",)
+    steps = (lambda path: (*delivery(path), *cut)) if delivered else cut
+    pictures = scoring.prepare(study, records, protocol, "probe", steps=steps)
+    extractor, folder = build_extractor(study.probe), study.data / "features"
+    way = extractor, pictures.pixels, folder, pictures.fingerprint
+    return pictures.table, training.cached_features(*way)
+
+
+def in_views(features: np.ndarray) -> dict[str, np.ndarray]:
+    """The features of `see` by view."""
+    num_histograms = DctHistograms().compute_output_shape((None,))[1]
+    half = (features.shape[1] - num_histograms) // 2
+    return dict(zip(VIEWS, np.split(features, [half, 2 * half], axis=1)))
+
+
+def family(generator: str) -> str:
+    """Generators whose names begin with the same word leave the same trace: `inpainting_local`."""
+    return generator.partition("_")[0]
+
+
+def fit_linear(x, labels, valid_x, valid_labels) -> tuple[np.ndarray, float]:
+    """Kernel `(F,)` and bias of a calibrated logistic regression: their logit is that of fake.
+
+    Features are standardised, classes weigh the same; the penalty, and slope and intercept of the
+    calibration (Platt, "Probabilistic outputs for support vector machines", 1999), are those that
+    suit the validation rows best.
+    """
+    middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
+    x, best = (x - middle) / scale, np.inf
+    for strength in PENALTIES:
+        model = LogisticRegression(C=strength, max_iter=300, class_weight="balanced")
+        kernel = model.fit(x, labels).coef_[0] / scale
+        logits = (valid_x @ kernel)[:, None]
+        platt = LogisticRegression(C=np.inf, class_weight="balanced").fit(logits, valid_labels)
+        weights = len(valid_labels) / (2 * np.bincount(valid_labels)[valid_labels])
+        loss = log_loss(valid_labels, platt.predict_proba(logits), sample_weight=weights)
+        if loss < best:
+            best, found = loss, (kernel * platt.coef_[0, 0], platt.intercept_[0])
+    return found
+
+
+def folds(groups: pd.Series) -> np.ndarray:
+    """The fold of each row, 0 to 4: that of its group, by the group's name alone."""
+    return (groups.map(catalog.unit_interval) * NUM_FOLDS).astype(int).to_numpy()
+
+
+def out_of_fold(
+    table: pd.DataFrame, views: dict[str, np.ndarray], unseen: Sequence[str] = ()
+) -> tuple[pd.DataFrame, dict]:
+    """What specialists, trained on other groups, say of every row of `table`.
+
+    Each fold is scored by detectors that were fitted on three others and calibrated on the fourth.
+    None learns of the pictures whose `real_source` is `unseen`.
+
+    Returns:
+        Logits by (view, family), a row for each of `table`; the family `"any"` is one detector for
+        the fakes of all. And by the same keys kernel and bias, their means over the folds.
+    """
+    table = table.reset_index(drop=True)
+    once = table.drop_duplicates("row").set_index("row").sort_index()
+    fold, fakes = folds(once["group"]), once["generator"].map(family)
+    labels = (once["label"] == "fake").to_numpy(int)
+    learnt = ~once["real_source"].isin(unseen).to_numpy()
+    families = fakes[learnt & (labels == 1)].unique()
+    logits = {(view, name): np.empty(len(once)) for view in views for name in (*families, "any")}
+    jobs = [(view, name, number) for view, name in logits for number in range(NUM_FOLDS)]
+    heads = {key: (0, 0) for key in logits}
+    for view, name, number in progress(jobs, "Specialists", unit="fit"):
+        chosen = learnt & ((labels == 0) | (fakes == name).to_numpy() | (name == "any"))
+        valid = chosen & (fold == (number + 1) % NUM_FOLDS)
+        train, x = chosen & ~valid & (fold != number), views[view]
+        kernel, bias = fit_linear(x[train], labels[train], x[valid], labels[valid])
+        logits[view, name][fold == number] = x[fold == number] @ kernel + bias
+        before = heads[view, name]
+        heads[view, name] = before[0] + kernel / NUM_FOLDS, before[1] + bias / NUM_FOLDS
+    return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True), heads
+
+
+def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "") -> np.ndarray:
+    """Scores in [0, 1]: mean over views, then one minus the chance that there is no trace at all.
+
+    Each specialist's logit is that of its trace against none, as in multinomial regression. One
+    family may be left out; `"any"` is.
+    """
+    mean = sum(logits[view] for view in views) / len(views)
+    asked = mean.drop(columns=[name for name in ("any", without) if name in mean])
+    return expit(logsumexp(asked, axis=1))
+
+
+def joined(heads: dict) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names of the families, and their kernels `(T, F)` and biases `(T,)` in all views together."""
+    families = [name for view, name in heads if view == VIEWS[0] and name != "any"]
+    kernels = [np.concatenate([heads[view, name][0] for view in VIEWS]) for name in families]
+    biases = [np.mean([heads[view, name][1] for view in VIEWS]) for name in families]
+    return families, np.array(kernels, "float32") / len(VIEWS), np.array(biases, "float32")
+
+
+def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
+    """Specialists in all views, of `joined`, as `combine` joins them: features to scores `(N, 1)`.
+
+    The layer `"families"` has a logit for each.
+    """
+    features = layers.Input((kernels.shape[1],), name="features")
+    dense = layers.Dense(len(kernels), name="families", dtype="float32")
+    score = ops.sigmoid(ops.logsumexp(dense(features), axis=1, keepdims=True))
+    dense.set_weights([kernels.T, biases])
+    return keras.Model(features, score, name="head")
+
+
+def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
+    """Scores of rows of `table` as those of a detector: all pictures of the sets are tested."""
+    labels = (table["label"] == "fake").astype("int8")
+    return table.assign(label=labels, score=score, split="test")
+
+
+def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """AUC of single views and of all, by what was trained on: rows as of `results.csv`.
+
+    `train_set` is `"all"` (all specialists), `"all but <family>"` (on the test sets
+    of that family), `"any"` (one detector for all), or the name of one specialist's family.
+    """
+    families = [name for name in logits[VIEWS[0]] if name != "any"]
+    of_family = table["test_set"].map(family)
+    ways, rows = {view: (view,) for view in VIEWS} | {"all views": VIEWS}, []
+    for model, views in ways.items():
+        mean = sum(logits[view] for view in views) / len(views)
+        asked = {"all": (combine(logits, views), of_family.notna())}
+        for name in families:
+            asked[f"all but {name}"] = combine(logits, views, name), of_family == name
+        for name in (*families, "any"):
+            asked[name] = expit(mean[name]), of_family.notna()
+        approach = "fusion" if len(views) > 1 else "probe"
+        card = {"approach": approach, "model": model, "protocol": protocol, "seed": study.seed}
+        for train_set, (score, where) in asked.items():
+            tested = scored(table, np.asarray(score))[where]
+            rows.append(
+                results.result_rows(study, tested, card | {"train_set": train_set}, ["auc"])
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def confounded(study: Study, records: pd.DataFrame, qualities=(95, 75)) -> pd.DataFrame:
+    """Fake, or JPEG? A probe that learns from files of two qualities, tested on the same and other.
+
+    `"confounded"` learns photographs of the first quality and fakes of the second; `"controlled"`
+    both classes in both. Tests: `"same"` as the confounded training, `"equal"` (both classes of the
+    second quality), `"reversed"`. Pictures are those of the training set, at their own resolution
+    and saved once more; scores are out of fold.
+
+    Returns:
+        A row for each `trained` and `tested`: `value`, `ci_low`, `ci_high` of the AUC.
+    """
+    study = replace(study, test_sets={study.train_set: study.test_sets[study.train_set]})
+    study = replace(study, aligned={}, foreign_reals={}, unseen_reals=())
+    network, seen = build_extractor(study.probe, ["embedding"]), []
+    for quality in qualities:
+        steps = (f"on_grid:{SIDE}", f"jpeg:{quality}")
+        pictures = scoring.prepare(study, records, "report", "probe", steps=steps)
+        way = network, pictures.pixels, study.data / "features", pictures.fingerprint
+        seen.append(training.cached_features(*way))
+    groups, labels = pictures.groups(), pictures.labels.astype(int)
+    real, fake = ((labels == label).astype(int) for label in (0, 1))
+    # Which of the two versions of each picture is learnt or tested.
+    tests = {"same": fake, "equal": np.ones_like(labels), "reversed": real}
+    ways = {"confounded": [fake], "controlled": [fake, real]}
+    fold, rows = folds(pd.Series(groups)), []
+    for trained, versions in ways.items():
+        x, y = (
+            np.concatenate(parts) for parts in zip(*((_chosen(seen, v), labels) for v in versions))
+        )
+        scores = {tested: np.empty(len(labels)) for tested in tests}
+        for number in range(NUM_FOLDS):
+            valid, test = fold == (number + 1) % NUM_FOLDS, fold == number
+            split = np.tile(valid, len(versions)), np.tile(valid | test, len(versions))
+            kernel, bias = fit_linear(x[~split[1]], y[~split[1]], x[split[0]], y[split[0]])
+            for tested, version in tests.items():
+                scores[tested][test] = expit(_chosen(seen, version)[test] @ kernel + bias)
+        for tested, score in scores.items():
+            options = {"num_resamples": study.num_resamples, "names": ("auc",)}
+            table = intervals.estimate(labels, score, groups, **options)
+            rows.append(table.assign(trained=trained, tested=tested))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _chosen(versions: list[np.ndarray], which: np.ndarray) -> np.ndarray:
+    """Row by row from one of two arrays."""
+    return np.where(which[:, None] == 1, versions[1], versions[0])
+
+
+def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd.DataFrame:
+    """Does it help to learn from more generators? Of simulated decoders alone.
+
+    Photographs are decoded by the first one, two, ... decoders that inpainting draws from, as many
+    fakes in every training; tested are the decodings of other photographs by decoders that none
+    was trained on.
+
+    Returns:
+        A row for each number: `number`, and `value`, `ci_low`, `ci_high` of the AUC of the probe on
+        the residual.
+    """
+    real = catalog.photographs(records, study.test_sets[study.train_set])
+    steps = ("square", f"squash:{study.square_size}")
+    images = np.stack([apply(decode(file), steps) for file in catalog.files(study, real)])
+    network = build_extractor(study.probe, ["residual"])
+    fold = folds(real["group"])
+    test, valid = fold == 0, fold == 1
+
+    def features(pixels):
+        made = [apply(each, ("jpeg:75", f"on_grid:{SIDE}")) for each in pixels]
+        return network.predict(np.stack(made), verbose=0)
+
+    reals, rows = features(images), []
+    unseen = features(sources.decodings(study, images[test], sources.UNSEEN_DECODERS))
+    for number in numbers:
+        fakes = np.zeros_like(reals)
+        fakes[~test] = features(sources.decodings(study, images[~test], range(number)))
+        x, y = np.concatenate([reals, fakes]), np.repeat([0, 1], len(reals))
+        learn, check = (np.tile(part, 2) for part in (~test & ~valid, valid))
+        kernel, bias = fit_linear(x[learn], y[learn], x[check], y[check])
+        score = expit(np.concatenate([reals[test], unseen]) @ kernel + bias)
+        groups = np.tile(real["group"].to_numpy()[test], 2)
+        options = {"num_resamples": study.num_resamples, "names": ("auc",)}
+        table = intervals.estimate(np.repeat([0, 1], test.sum()), score, groups, **options)
+        rows.append(table.assign(number=number))
+    return pd.concat(rows, ignore_index=True)
+
+
+def false_alarms(
+    scores: dict[str, pd.DataFrame], limits: pd.Series, unseen: Sequence[str]
+) -> pd.DataFrame:
+    """Shares of photographs of `unseen` sources with a score from a limit on, a row each.
+
+    `scores` are of `scored` by protocol, `limits` by protocol and rule, of the other photographs.
+    """
+    rows = []
+    for (protocol, rule), limit in limits.items():
+        for source in unseen:
+            part = scores[protocol].query("real_source == @source")
+            alarms = intervals.rate((part["score"] >= limit).to_numpy(), part["group"])
+            rows.append({"protocol": protocol, "rule": rule, "source": source, **alarms})
+            rows[-1]["num_real"] = len(part)
+    return pd.DataFrame(rows)

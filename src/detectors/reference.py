@@ -1,0 +1,156 @@
+"""What verdicts rest on besides the weights: made once, kept as `<model>.reference.npz`.
+
+Mean spectra of the validation pictures, how far these lie from the training pictures, and what the
+detector answered to two drawn pictures: another installation must answer the same.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from ..config import LABELS, Study
+from ..data import catalog
+from ..files import write_atomically
+from ..pictures.spectrum import magnitude_spectrum, to_uint8
+from ..pictures.steps import run
+from . import models, scoring
+from .training import read_card
+
+ERROR_RATE = 0.05  # of validation pictures that lie beyond `limit`
+TOLERANCE = 0.05  # of the self-test: of a score, and of the largest feature
+_COMPONENTS = 16
+_AT_MOST = 2000  # pictures of a split
+
+
+class Reference(NamedTuple):
+    """Of one detector, whose features have `D` numbers and whose pictures `S` pixels a side."""
+
+    scored: str  # the card's: another training or other pictures need another reference
+    spectra: np.ndarray  # (2, S, S): means of validation photographs and fakes, 0..255
+    mean: np.ndarray  # (D,) of the training pictures' features
+    deviation: np.ndarray  # (D,)
+    components: np.ndarray  # (K, D) principal axes of the standardised features
+    variances: np.ndarray  # (K + 1,) along them; the last: along every other axis
+    limit: float  # squared distance
+    features: np.ndarray  # (2, D) of the drawn pictures
+    scores: np.ndarray  # (2,)
+
+
+def load(study: Study, name: str, model: keras.Model, steps: tuple[str, ...]) -> Reference:
+    """The reference of a trained detector, made if it is missing, damaged or of another training.
+
+    `steps` lead from a picture to what the detector sees.
+
+    Raises:
+        FileNotFoundError: If it must be made, and the study's records are not on this machine.
+        RuntimeError: If the detector answers to the drawn pictures otherwise than when it was made.
+    """
+    file, card = study.models / f"{name}.reference.npz", read_card(study.models / name)
+    try:
+        with np.load(file) as arrays:
+            found = Reference(**arrays)
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+        found = None
+    if found is None or found.scored != card["scored"]:
+        found = _make(study, model, card, steps)
+        write_atomically(file, lambda path: np.savez(path, **found._asdict()))
+    self_test(found, model, steps, file)
+    return found
+
+
+def spectrum_of(pixels: np.ndarray) -> np.ndarray:
+    """The spectrum `(S, S)` `uint8` of `(S, S, 3)`; `(S, S, 1)` are a spectrum."""
+    return pixels[..., 0] if pixels.shape[-1] == 1 else to_uint8(magnitude_spectrum(pixels))
+
+
+def squared_distances(reference: Reference, features: np.ndarray) -> np.ndarray:
+    """How far features `(N, D)` lie from those of the training pictures: `(N,)`.
+
+    Mahalanobis' distance with the covariance of probabilistic PCA: `_COMPONENTS` variances, and one
+    for all other directions (Tipping & Bishop, "Probabilistic principal component analysis", 1999).
+    """
+    standard = (np.asarray(features, float) - reference.mean) / reference.deviation
+    along = (standard @ reference.components.T) ** 2
+    rest = (standard**2).sum(axis=1) - along.sum(axis=1)
+    return along @ (1 / reference.variances[:-1]) + rest / reference.variances[-1]
+
+
+def _make(study: Study, model: keras.Model, card: dict, steps: tuple[str, ...]) -> Reference:
+    """The reference, from the pictures that the detector was trained on and validated with."""
+    study = replace(study, train_set=card["train_set"])
+    how = {"protocol": card["protocol"], "approach": card["approach"]}
+    records = catalog.load(study)
+    pictures = scoring.prepare(study, records, **how, view=card["config"]["view"])
+    extractor, _ = models.parts(model)
+    train, valid = (
+        extractor.predict(pictures.pixels[some(pictures.rows(split))], verbose=0)
+        for split in ("train", "valid")
+    )
+    shown = [pictures.pixels[some(pictures.rows("valid", label))] for label in LABELS]
+    return of_features(train, valid, shown, model, steps, card["scored"])
+
+
+def some(rows: np.ndarray) -> np.ndarray:
+    """At most 2,000 of the rows, drawn and sorted."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:_AT_MOST])
+
+
+def of_features(
+    train, valid, shown: list[np.ndarray], model: keras.Model, steps: tuple[str, ...], scored: str
+) -> Reference:
+    """The reference from features `(N, D)`, and pixels of validation photographs and fakes."""
+    deviation = train.std(axis=0)
+    deviation[deviation == 0] = 1
+    standard = (train - train.mean(axis=0)) / deviation
+    num = min(_COMPONENTS, *np.subtract(train.shape, 2))
+    pca = PCA(num, svd_solver="randomized", random_state=0).fit(standard)
+    variances = np.append(pca.explained_variance_, pca.noise_variance_)
+    spectra = [np.mean([spectrum_of(image) for image in pixels], axis=0) for pixels in shown]
+    extractor, head = models.parts(model)
+    drawn = extractor.predict(_drawn(steps, model), verbose=0)
+    found = Reference(
+        scored=scored,
+        spectra=np.array(spectra, np.float32),
+        mean=train.mean(axis=0),
+        deviation=deviation,
+        components=pca.components_,
+        variances=np.maximum(variances, 1e-6),  # features that are always zero have none
+        limit=np.inf,
+        features=drawn,
+        scores=np.ravel(head.predict(drawn, verbose=0)),
+    )
+    limit = np.quantile(squared_distances(found, valid), 1 - ERROR_RATE, method="higher")
+    return found._replace(limit=limit)
+
+
+def _drawn(steps: tuple[str, ...], model: keras.Model) -> np.ndarray:
+    """Two drawn pictures, a smooth and a rough one, as the detector sees them."""
+    down, round_ = Image.linear_gradient("L"), Image.radial_gradient("L")
+    smooth = Image.merge("RGB", (down, round_, down.transpose(Image.Transpose.ROTATE_90)))
+    rows, columns = np.mgrid[:256, :256]
+    rough = np.stack([rows * columns, rows**2 + columns, rows ^ columns], axis=-1) % 256
+    pictures = (smooth, Image.fromarray(rough.astype(np.uint8)))
+    shape = model.input.shape[1:]
+    return np.array([np.reshape(run(picture, steps, None), shape) for picture in pictures])
+
+
+def self_test(reference: Reference, model: keras.Model, steps, file: Path) -> None:
+    """Compares the answers to the drawn pictures with those kept; see `load`."""
+    extractor, head = models.parts(model)
+    features = extractor.predict(_drawn(steps, model), verbose=0)
+    scores = np.ravel(head.predict(features, verbose=0))
+    off = np.abs(features - reference.features).max() / np.abs(reference.features).max()
+    if max(off, np.abs(scores - reference.scores).max()) <= TOLERANCE:  # not if a value is NaN
+        return
+    raise RuntimeError(
+        f"Self-test: {model.name} scores two drawn pictures {scores.round(3)}, its features are "
+        f"off by {off:.1%}; expected {reference.scores.round(3)} and at most {TOLERANCE:.0%}. This "
+        "installation computes something else than the one that made the file: pip install -r "
+        f"requirements.txt. Where a change of pictures or networks is meant, delete {file.name}."
+    )

@@ -1,0 +1,188 @@
+"""The detector of real pictures that comes with the project: `python -m src.detectors.shipped`.
+
+Only its head lies in the repository: the specialists of `beyond`, fitted to pictures at their own
+resolution. What they look at is computed with the weights of a package. The command fits it anew on
+the study that `STUDY` names, for example `STUDY=faces FACES=folder`.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..config import LABELS, ROOT, STUDIES, Study, get_study
+from ..data import catalog
+from ..evaluation import comparisons, metrics
+from ..files import write_atomically
+from . import beyond, models, reference, scoring
+
+FILE = ROOT / "models" / "shipped" / "specialists.safetensors"
+STEPS = (f"on_grid:{beyond.SIDE}",)  # from the square around a face to what the detector sees
+
+
+def load() -> tuple[keras.Model, dict, reference.Reference]:
+    """The model, what turns its scores into verdicts (its card), and its reference.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+        RuntimeError: If this installation computes other scores than the one that fitted it.
+    """
+    try:
+        with safe_open(FILE, framework="numpy") as file:
+            card = json.loads(file.metadata()["card"])
+            arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
+        model = _model(arrays.pop("kernels"), arrays.pop("biases"))
+        known = reference.Reference(scored=card["scored"], **arrays)
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        advice = "It comes with the repository: `git checkout models/shipped` restores it."
+        raise ValueError(f"{FILE} cannot be used: {error}. {advice}") from error
+    reference.self_test(known, model, STEPS, FILE)
+    return model, card, known
+
+
+def _model(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
+    extractor = beyond.build_extractor(STUDIES["faces"].probe)
+    return models.join(extractor, beyond.build_head(kernels, biases))
+
+
+def fit(study: Study) -> Path:
+    """Fits the detector to a study's pictures, and writes its file and its card `README.md`."""
+    records = catalog.load(study)
+    seen = [beyond.see(study, records, "report", delivered) for delivered in (False, True)]
+    (table, features), (other, delivered) = seen
+    both = pd.concat([table, other.assign(row=other["row"] + len(features))], ignore_index=True)
+    views = beyond.in_views(np.concatenate([features, delivered]))
+    logits, heads = beyond.out_of_fold(both, views)
+    families, kernels, biases = beyond.joined(heads)
+    parts = logits[: len(table)], logits[len(table) :].reset_index(drop=True)
+    once = beyond.scored(table, beyond.combine(parts[0])).drop_duplicates("row")
+    how = metrics.fit_calibration(once["label"], once["score"])
+    probability = metrics.calibrated(once["score"], **how)
+    rows = [beyond.compare(study, table, part, "report") for part in parts]
+    rows = pd.concat(rows, keys=["as it is", "delivered"], names=["files", None]).reset_index(0)
+    rows = rows[rows["model"] == "all views"]
+    card = {
+        "model": "Specialists",
+        "approach": "probe",
+        "families": families,
+        **how,
+        "threshold": metrics.choose_threshold(once["label"], probability),
+        "band": metrics.conformal_band(once["label"].to_numpy(), probability),
+        "about": _about(once, families, rows),
+        "scored": f"{len(once)} pictures",
+    }
+    model = _model(kernels, biases)
+    arrays = {"kernels": kernels, "biases": biases}
+    known = _reference(study, records, once, features, model)._asdict()
+    half = {"components", "spectra"}
+    for name in known.keys() - {"scored"}:
+        arrays[name] = np.asarray(known[name], np.float16 if name in half else np.float32)
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"card": json.dumps(card)}
+    write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
+    text = _card(study, once, rows, card)
+    return write_atomically(FILE.with_name("README.md"), lambda path: path.write_text(text))
+
+
+def _about(once: pd.DataFrame, families: list[str], rows: pd.DataFrame) -> str:
+    """What it was fitted to, and what it found of families that were held out, in two sentences."""
+    held = rows[rows["train_set"].str.startswith("all but") & (rows["files"] == "as it is")]
+    return (
+        f"It was fitted to {(once['label'] == 'real').sum():,} photographs of "
+        f"{', '.join(once.loc[once['label'] == 'real', 'dataset'].unique())} and fakes of "
+        f"{', '.join(families)}. Of generators that it has not seen it finds little: with one "
+        f"family held out, its AUC on that family was {held['value'].min():.2f} to "
+        f"{held['value'].max():.2f} (chance is 0.50)."
+    )
+
+
+def _reference(study, records, once, features, model) -> reference.Reference:
+    """Distances from the training pictures, mean spectra and the self-test; see `reference`."""
+    study = catalog.every_generator(study, records)
+    pictures = scoring.prepare(study, records, "report", "probe", steps=STEPS)
+    is_valid = beyond.folds(once["group"]) == 0
+    label, row = once["label"].to_numpy(), once["row"].to_numpy()
+    shown = [
+        pictures.pixels[reference.some(row[is_valid & (label == LABELS.index(name))])]
+        for name in LABELS
+    ]
+    train, valid = (features[reference.some(row[part])] for part in (~is_valid, is_valid))
+    return reference.of_features(train, valid, shown, model, STEPS, f"{len(once)} pictures")
+
+
+_CARD = """---
+license: other
+license_name: research-only
+pipeline_tag: image-classification
+tags: ["generated-faces", "deepfake-detection"]
+---
+# Specialists: a detector of generated faces
+
+The default of `python -m src.predict`. {about}
+
+**What it sees**: the middle {side} × {side} pixels of a square around the face, not resampled: \
+a frozen EfficientNet-Lite0 (ImageNet, from its package) looks at them and at their finest detail; \
+histograms of cosine residuals are the third view. **What lies here**: a linear head for each \
+family of generators, fitted to all photographs and the fakes of that family. No picture, and no \
+weights of the network.
+
+**For research only**: the pictures it was fitted to are under non-commercial terms. A verdict is \
+no proof: accuse nobody on its account.
+
+## Tests
+
+Out of fold: every picture was scored by detectors that had seen nothing of its group. Files are \
+as they came (protocol `report`): {counts}.
+
+| fakes of | AUC | AUC, delivered | AUC, its family held out | {rules} |
+|---|---|---|---|{dashes}
+{tests}
+
+"Delivered": every picture, real or fake, was resized and saved as JPEG in a way of its own, as \
+on the web; of the training pictures both versions were learnt. Recalls are at thresholds that so \
+many photographs of all sources together pass. "Held out" is what to expect of a new generator. \
+Photographs of other sources were not tested: how many of them are accused is not known.
+
+**Calibration**: probability = sigmoid({slope:.3f} logit(score) + {intercept:.3f}); fake from \
+{threshold:.3f} on. Between {low:.3f} and {high:.3f} the verdict is *unsure*: of pictures like \
+these, one in twenty of a class lies beyond.
+
+**To fit it again**, after notebook 1: `STUDY=faces FACES=folder python -m src.detectors.shipped`
+"""
+
+
+def _card(study: Study, once: pd.DataFrame, rows: pd.DataFrame, card: dict) -> str:
+    """The text of the model card."""
+    recall = comparisons.recall_by_generator(once)
+    recall = recall[recall["rule"].str.contains("%")]
+    rules, tests = recall["rule"].unique(), []
+    for test_set in rows["test_set"].unique():
+        own = rows[rows["test_set"] == test_set].set_index(["files", "train_set"])
+        held = "as it is", f"all but {beyond.family(test_set)}"
+        names = ("as it is", "all"), ("delivered", "all"), held
+        cells = [_interval(own.loc[name]) for name in names]
+        found = recall[recall["generator"] == test_set].set_index("rule")
+        cells += [_interval(found.loc[rule]) for rule in rules if rule in found.index]
+        tests.append(f"| {test_set} | {' | '.join(cells)} |")
+    counts = once["generator"].value_counts()
+    return _CARD.format(
+        **card | {"low": card["band"][0], "high": card["band"][1]},
+        side=beyond.SIDE,
+        counts=", ".join(f"{number:,} {name}" for name, number in counts.items()),
+        rules=" | ".join(f"found at {rule}" for rule in rules),
+        dashes="---|" * len(rules),
+        tests="\n".join(tests),
+    )
+
+
+def _interval(row) -> str:
+    return f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+
+
+if __name__ == "__main__":
+    print(fit(get_study(os.environ.get("STUDY", "faces"))))

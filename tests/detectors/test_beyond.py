@@ -1,0 +1,135 @@
+"""Specialists on made features: each family of fakes stands out in one of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+
+from src.config import get_study
+from src.data.catalog import unit_interval
+from src.detectors import beyond
+
+FAMILIES = ("ring", "grid")
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    """150 photographs, and of each a fake by every generator; two generators are one family."""
+    tasks = []
+    for generator in ("ring_a", "ring_b", "grid"):
+        for label in ("real", "fake"):
+            of = generator if label == "fake" else "real"
+            rows = pd.DataFrame({"group": [f"person {n}" for n in range(150)]})
+            tasks.append(rows.assign(label=label, generator=of, test_set=generator))
+    table = pd.concat(tasks, ignore_index=True).assign(
+        real_source="wiki", task=lambda t: t.test_set
+    )
+    table["path"] = table["generator"] + "/" + table["group"]
+    return table.assign(row=table.groupby("path", sort=False).ngroup())
+
+
+@pytest.fixture(scope="module")
+def views(table) -> dict[str, np.ndarray]:
+    """Noise; feature 0 tells the family ring, feature 1 grid, in the first view best."""
+    once = table.drop_duplicates("row").sort_values("row")
+    found = {}
+    for number, view in enumerate(beyond.VIEWS):
+        x = np.random.default_rng(number).normal(size=(len(once), 6)).astype(np.float32)
+        for feature, name in enumerate(FAMILIES):
+            x[:, feature] += (3 - number) * (once["generator"].map(beyond.family) == name)
+        found[view] = x
+    return found
+
+
+@pytest.fixture(scope="module")
+def fitted(table, views) -> tuple[pd.DataFrame, dict]:
+    return beyond.out_of_fold(table, views)
+
+
+@pytest.fixture(scope="module")
+def logits(fitted) -> pd.DataFrame:
+    return fitted[0]
+
+
+def auc(table, score, generator) -> float:
+    rows = table["test_set"] == generator
+    return roc_auc_score(table["label"][rows] == "fake", np.asarray(score)[rows])
+
+
+def test_specialists_find_their_own_family_and_no_other(table, logits):
+    own = {"ring_a": "ring", "ring_b": "ring", "grid": "grid"}
+    for generator, name in own.items():
+        other = FAMILIES[name == "ring"]
+        assert auc(table, logits["embedding", name], generator) > 0.95
+        assert abs(auc(table, logits["embedding", other], generator) - 0.5) < 0.1
+        assert auc(table, beyond.combine(logits), generator) > 0.9
+        assert abs(auc(table, beyond.combine(logits, without=name), generator) - 0.5) < 0.1
+
+
+def test_logits_are_calibrated(table, logits):
+    rows = table["test_set"].str.startswith("ring") & (table["row"] < 600)
+    probability = expit(logits["embedding", "ring"][rows])
+    is_fake, bins = table["label"][rows] == "fake", np.digitize(probability, [0.2, 0.5, 0.8])
+    for part in range(4):
+        assert abs(is_fake[bins == part].mean() - probability[bins == part].mean()) < 0.12
+
+
+def test_nothing_is_learnt_of_a_group_that_is_tested(table, views):
+    mixed = table.sample(frac=1, random_state=0)
+    who = mixed.drop_duplicates("row").sort_values("row")["group"]
+    # A feature that knows the person, and labels that are the person's luck alone.
+    luck = who.map(lambda name: unit_interval(f"luck of {name}")).to_numpy()
+    known = {"embedding": np.eye(150, dtype=np.float32)[pd.factorize(who)[0]]}
+    by_luck = mixed.assign(
+        label=np.where(luck[mixed["row"]] < 0.5, "fake", "real"), generator="ring", test_set="ring"
+    )
+    score = beyond.out_of_fold(by_luck, known)[0]["embedding", "ring"]
+    assert abs(roc_auc_score(by_luck["label"] == "fake", score) - 0.5) < 0.12
+
+
+def test_unseen_photographs_change_no_detector(table, views, logits):
+    more = table[table["label"] == "real"].drop_duplicates("row").head(40)
+    more = more.assign(real_source="celeba", test_set="none", path="c/" + more["path"])
+    more["row"] += table["row"].max() + 1
+    both = pd.concat([table, more], ignore_index=True)
+    bigger = {
+        view: np.vstack([x, 99 + x[: more["row"].max() + 1 - len(x)]]) for view, x in views.items()
+    }
+    found = beyond.out_of_fold(both, bigger, unseen=("celeba",))[0]
+    pd.testing.assert_frame_equal(found.head(len(table)), logits)
+    assert len(found) == len(both)
+
+
+def test_combining_is_a_mean_of_views_and_a_choice_among_families(logits):
+    mean = sum(logits[view] for view in beyond.VIEWS) / 3
+    expected = [1 - 1 / (1 + np.exp(row.ring) + np.exp(row.grid)) for row in mean.itertuples()]
+    np.testing.assert_allclose(beyond.combine(logits), expected)
+    np.testing.assert_allclose(
+        beyond.combine(logits, ["residual"], without="grid"), expit(logits["residual", "ring"])
+    )
+
+
+def test_rows_of_results_by_what_was_trained_on(table, logits):
+    study = get_study("tiny")
+    rows = beyond.compare(study, table, logits, "report").set_index(
+        ["model", "train_set", "test_set"]
+    )
+    assert set(rows.index.levels[1]) == {"all", "any", "all but ring", "all but grid", *FAMILIES}
+    left_out = rows.xs("all but ring", level="train_set")
+    assert set(left_out.index.get_level_values("test_set")) == {"ring_a", "ring_b"}
+    apart = table["generator"] != "ring_b"  # pairs of one group do not count
+    expected = auc(table[apart], beyond.combine(logits)[apart], "grid")
+    assert rows.loc[("all views", "all", "grid"), "value"] == pytest.approx(expected, abs=0.01)
+    assert set(rows["approach"]) == {"probe", "fusion"}
+
+
+def test_a_head_of_keras_says_the_same(views, fitted):
+    x = np.hstack([views[view] for view in beyond.VIEWS])
+    kernels = fitted[1]
+    mean = pd.DataFrame(
+        {(v, name): views[v] @ kernels[v, name][0] + kernels[v, name][1] for v, name in kernels}
+    )
+    _, *weights = beyond.joined(kernels)
+    found = beyond.build_head(*weights).predict(x, verbose=0).ravel()
+    np.testing.assert_allclose(found, beyond.combine(mean), atol=1e-5)

@@ -1,0 +1,54 @@
+"""The detector that comes with the project: its file, its self-test, its card."""
+
+import keras
+import numpy as np
+import pytest
+
+from src import predict
+from src.detectors import models, shipped
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return shipped.load()
+
+
+def test_the_file_is_small_and_loads(loaded):
+    model, card, known = loaded
+    assert shipped.FILE.stat().st_size < 2_000_000
+    assert model.input.shape == (None, 224, 224, 3) and model.output.shape == (None, 1)
+    head = models.parts(model)[1]
+    logits = keras.Model(head.input, head.get_layer("families").output)
+    features = np.stack([known.mean, known.features[1]])
+    probability = head.predict(features, verbose=0).ravel()
+    expected = 1 - 1 / (1 + np.exp(logits.predict(features, verbose=0)).sum(axis=1))
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    assert logits.output.shape[1] == len(card["families"])
+    low, high = card["band"]
+    assert 0 < low < 1 and 0 < high < 1 and 0 < card["threshold"] < 1
+
+
+def test_it_is_the_default_of_verdicts_and_says_what_it_knows(loaded):
+    detector = predict.load()
+    assert detector.card == loaded[1]
+    for name in loaded[1]["families"]:
+        assert name in detector.about
+    card = (shipped.FILE.with_name("README.md")).read_text(encoding="utf-8")
+    assert card.startswith("---\nlicense:") and detector.about in card
+
+
+def test_another_computation_is_noticed(monkeypatch):
+    monkeypatch.setattr(shipped, "STEPS", ("blur:9", *shipped.STEPS))
+    with pytest.raises(RuntimeError, match="Self-test"):
+        shipped.load()
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}" * 100, "half"])
+def test_a_damaged_file_is_told(tmp_path, monkeypatch, damage):
+    contents = shipped.FILE.read_bytes()
+    file = tmp_path / "specialists.safetensors"
+    if damage is not None:
+        file.write_bytes(contents[: len(contents) // 2] if damage == "half" else damage)
+    monkeypatch.setattr(shipped, "FILE", file)
+    with pytest.raises(ValueError, match="git checkout"):
+        shipped.load()
