@@ -1,0 +1,178 @@
+"""Work over shards: in threads of this machine, or on the machines of a Dask cluster.
+
+`TRUE_OR_FAKE_SCHEDULER=tcp://host:port` is all that turns the one into the other. Every worker
+must see the data's folder under the same path and have the same code; each shard checks both.
+"""
+
+import hashlib
+import os
+import pickle
+import platform
+import socket
+from asyncio import TimeoutError
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+
+from . import config
+from .files import progress, write_atomically
+
+SCHEDULER = "TRUE_OR_FAKE_SCHEDULER"
+
+_SECONDS = 20  # that a scheduler and a first worker may take to answer
+_PACKAGES = ("distributed", "keras", "numpy", "opencv-python-headless", "pillow", "scipy")
+_GO_ON = "What was finished is kept: the same command goes on from there."
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot do the work; the text says why and what to do."""
+
+
+def over(function: Callable, shards: Sequence, num_threads: int) -> Iterator:
+    """The function's value for every shard, in order.
+
+    Args:
+        function: Of one shard; it and its values can be pickled. What it writes may not depend on
+            who calls it, nor on whether it was called before: a shard whose worker dies is repeated
+            by another.
+        shards: Small descriptions of the work, such as file names or rows.
+        num_threads: On this machine; on a cluster, every thread of every worker takes a shard.
+
+    Raises:
+        ClusterError: If no scheduler or worker answers, if one dies, if a worker does not see the
+            data or has another version of the code. The function's own errors come as they are.
+    """
+    if address := os.environ.get(SCHEDULER):
+        yield from _on_cluster(function, shards, address)
+    elif num_threads == 1:
+        yield from map(function, shards)
+    else:
+        with ThreadPoolExecutor(num_threads) as pool:
+            yield from pool.map(function, shards)
+
+
+def map_files(function: Callable, files: Sequence, num_threads: int, title: str) -> list:
+    """The function's value for every file, in order, by `over`."""
+    size = min(max(len(files) // (8 * num_threads), 1), 64)
+    shards, values = [files[start : start + size] for start in range(0, len(files), size)], []
+    with progress(None, title, len(files), disable=len(files) < 1000) as bar:
+        for part in over(partial(_each, function), shards, num_threads):
+            values += part
+            bar.update(len(part))
+    return values
+
+
+def _each(function: Callable, files: Sequence) -> list:
+    """The function's value for every file of a shard."""
+    return [function(file) for file in files]
+
+
+def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
+    """`over` on the cluster of a scheduler; a few shards a thread are under way."""
+    client = _connect(address)
+    import cloudpickle
+    import dask
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    token = config.HOME / f".cluster-{os.getpid()}"
+    text = f"{socket.gethostname()} {os.getpid()}"
+    write_atomically(token, lambda file: file.write_text(text, encoding="utf-8"))
+    remaining, running = iter(shards), deque()
+    try:
+        # Once to each worker, though it may hold a network.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GB"}):
+            work = client.submit(pickle.loads, cloudpickle.dumps(function), pure=False)
+        options = {"token": str(token), "text": text, "expected": _versions(), "pure": False}
+        while True:
+            num_free = 3 * sum(client.nthreads().values()) - len(running)
+            for shard in islice(remaining, max(num_free, not running)):
+                running.append(client.submit(_checked, work, shard, **options))
+            if not running:
+                return
+            yield running.popleft().result()
+    except KilledWorker as error:
+        raise ClusterError(
+            f"One shard ended several workers: {error}. Most often their memory was short: start "
+            f"`dask worker` with fewer workers or more memory a machine. {_GO_ON}"
+        ) from error
+    except (CancelledError, OSError) as error:
+        is_comm = isinstance(error, (CancelledError, CommClosedError))
+        if not is_comm and client.status == "running":
+            raise  # the function's own
+        _connect.cache_clear()
+        raise ClusterError(f"The scheduler at {address} stopped ({error!r}). {_GO_ON}") from error
+    finally:
+        if client.status == "running":
+            client.cancel(list(running))
+        token.unlink(missing_ok=True)
+
+
+@cache
+def _connect(address: str):
+    """A client of the cluster, once a process."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        advice = "pip install -r requirements-cluster.txt, on every machine"
+        raise ClusterError(f"{SCHEDULER} is set, but Dask is not installed: {advice}.") from error
+    try:
+        client = Client(address, timeout=_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"No scheduler answers at {SCHEDULER}={address} ({error}). Start one with `dask "
+            "scheduler`, which prints its address, or unset the variable to work on this machine."
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=_SECONDS)
+    except TimeoutError as error:
+        client.close()
+        raise ClusterError(
+            f"The scheduler at {address} has no worker after {_SECONDS} s. Start some, in the "
+            f"project's folder: `dask worker {address} --nthreads 1 --nworkers auto`."
+        ) from error
+    return client
+
+
+def _checked(function: Callable, shard, *, token: str, text: str, expected: dict[str, str]):
+    """The function's value for a shard, if this worker sees the data and has the same code."""
+    found, host = _versions(), socket.gethostname()
+    if found != expected:
+        lines = [
+            f"{name}: {found[name]} here, {expected[name]} there"
+            for name in expected
+            if found[name] != expected[name]
+        ]
+        raise ClusterError(
+            f"Worker on {host}: its versions differ from those of the machine that gives the work. "
+            f"{'; '.join(lines)}. Use one environment and one copy of the project."
+        )
+    try:
+        seen = Path(token).read_text(encoding="utf-8")
+    except OSError as error:
+        seen = repr(error)
+    if seen != text:
+        raise ClusterError(
+            f"Worker on {host} does not see {Path(token).parent}: {seen}. Every machine needs the "
+            "data under the same path; set TRUE_OR_FAKE_HOME to a folder that all share."
+        )
+    return function(shard)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """What pixels and scores depend on."""
+    found = {"python": platform.python_version(), "backend": os.environ["KERAS_BACKEND"]}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    code = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        code.update(file.read_bytes())
+    return found | {"src": code.hexdigest()[:12]}
