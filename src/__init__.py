@@ -78,6 +78,9 @@ def _import_keras_quietly():
         try:
             import keras
 
+            from .devices import join_processes
+
+            join_processes()
             keras.ops.ones(1)  # wakes the device, which prints messages too
         except BaseException:
             messages.seek(0)
