@@ -6,6 +6,7 @@
 # make test                 the tests; make coverage: with the share of lines they ran
 # make test-jax             those of the networks once more, on JAX instead of TensorFlow
 # make lint                 style of code and notebooks
+# make bench                how fast, beside other ways; a quarter of an hour on an idle machine
 # make mutants              do the tests notice planted bugs?
 STUDY ?= demo
 PYTHON ?= python3
@@ -21,7 +22,7 @@ TEST := env -u STUDY -u FACES -u TRAIN $(BIN)/python -m pytest
 IN_TURN := -n 2 --dist loadfile --no-loadscope-reorder
 export STUDY FACES TRAIN
 
-.PHONY: reproduce extended lab test coverage test-jax mutants lint notebooks clean
+.PHONY: reproduce extended lab test coverage test-jax mutants bench lint notebooks clean
 
 reproduce: $(VENV)/installed
 	@$(BIN)/python -m tools.run_notebooks
@@ -50,6 +51,9 @@ mutants: $(VENV)/installed $(VENV)/installed-dev
 test-jax: $(JAX)/installed
 	@env -u STUDY -u FACES -u TRAIN KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
 		$(JAX)/bin/python -m pytest -n 2 --dist worksteal $(JAX_TESTS)
+
+bench: $(VENV)/installed $(VENV)/installed-cluster
+	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
