@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+os.environ.setdefault("TQDM_DISABLE", "1")  # no bars between the rows
+
 from src.files import write_atomically  # `src` chooses the backend, before Keras is imported
 
 RESULTS = Path(__file__).with_name("results.csv")

@@ -92,7 +92,7 @@ def main() -> None:
             slope = seconds @ sizes / (np.array(sizes) @ sizes)
             left = ((seconds - slope * np.array(sizes)) ** 2).sum()
             claim = f"growth to {sizes[-1]:,}: {work}"
-            r2 = 1 - left / ((seconds - seconds.mean()) ** 2).sum()
+            r2 = 1 - left / max(((seconds - seconds.mean()) ** 2).sum(), 1e-9)
             record(claim, "R² of the time", "", [r2], at_least=0.99)
             record(claim, "ours, images/s", "images/s", np.array(sizes) / seconds)
             record(claim, "memory, largest / smallest", "", [memory[-1] / memory[0]], at_most=1.1)

@@ -9,6 +9,7 @@ import os
 import pickle
 import platform
 import socket
+import uuid
 from asyncio import TimeoutError
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -79,8 +80,7 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
     from distributed import KilledWorker
     from distributed.comm import CommClosedError
 
-    token = config.HOME / f".cluster-{os.getpid()}"
-    text = f"{socket.gethostname()} {os.getpid()}"
+    token, text = config.HOME / f".cluster-{uuid.uuid4().hex}", socket.gethostname()
     write_atomically(token, lambda file: file.write_text(text, encoding="utf-8"))
     remaining, running = iter(shards), deque()
     try:

@@ -2,11 +2,14 @@
 
 import importlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
+import tensorflow
 
 import benchmarks
+from benchmarks import growth
 from benchmarks.__main__ import NAMES, table
 
 
@@ -15,6 +18,11 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(benchmarks, "RESULTS", tmp_path / "results.csv")
     monkeypatch.setenv("BENCHMARKS_QUICK", "")
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick"])
+    # Without processes that import everything once more, and without graphs.
+    monkeypatch.setattr(growth, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "costs"])

@@ -64,7 +64,7 @@ class Batches(keras.utils.PyDataset):
         Every device gets as many pictures: of a batch that does not divide, the first come twice.
         """
         if self.batch_size % num_devices:
-            expected = f"Expected a batch size that divides by {num_devices} devices."
+            expected = f"Expected a batch size that divides by {num_devices} devices; use fewer."
             raise ValueError(f"{expected} Received: {self.batch_size}.")
         part = copy.copy(self)
         part._devices, part._num_devices = devices, num_devices

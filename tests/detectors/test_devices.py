@@ -107,7 +107,7 @@ def test_a_batch_has_a_part_for_every_device(tmp_path):
         [[0, 1], [2, 3]],
         [[4, 5], [6, 4]],
     ]
-    with pytest.raises(ValueError, match="divides by 3 devices. Received: 4"):
+    with pytest.raises(ValueError, match="divides by 3 devices; use fewer. Received: 4"):
         batches.part(range(1), 3)
 
 
