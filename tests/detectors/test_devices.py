@@ -24,7 +24,7 @@ import os, signal, sys, traceback
 from pathlib import Path
 import src
 from made_networks import SETTINGS, batches_of, pixels_and_labels, small_model
-from src.detectors.training import train
+from src.detectors import training
 from src.devices import is_first, join_processes
 from src.pictures.batches import Batches
 
@@ -35,11 +35,13 @@ class KilledBatches(Batches):
         return super().__getitem__(index)
 
 join_processes()
+if not is_first():
+    training.write_json = training.write_atomically = None  # so that it cannot write
 batches = batches_of(*pixels_and_labels())
 if len(sys.argv) > 2:
     batches[0].__class__ = KilledBatches
 try:
-    train(small_model(), *batches, Path(sys.argv[1]), SETTINGS)
+    training.train(small_model(), *batches, Path(sys.argv[1]), SETTINGS)
 except RuntimeError:
     traceback.print_exc()
     sys.stderr.flush()
