@@ -14,10 +14,12 @@ from asyncio import TimeoutError
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+
+import cv2
 
 from . import config
 from .files import progress, write_atomically
@@ -25,7 +27,7 @@ from .files import progress, write_atomically
 SCHEDULER = "TRUE_OR_FAKE_SCHEDULER"
 
 _SECONDS = 20  # that a scheduler and a first worker may take to answer
-_PACKAGES = ("distributed", "keras", "numpy", "opencv-python-headless", "pillow", "scipy")
+_PACKAGES = "distributed", "keras", "numpy", "pillow", "scipy"
 _GO_ON = "What was finished is kept: the same command goes on from there."
 
 
@@ -61,15 +63,10 @@ def map_files(function: Callable, files: Sequence, num_threads: int, title: str)
     size = min(max(len(files) // (8 * num_threads), 1), 64)
     shards, values = [files[start : start + size] for start in range(0, len(files), size)], []
     with progress(None, title, len(files), disable=len(files) < 1000) as bar:
-        for part in over(partial(_each, function), shards, num_threads):
+        for part in over(lambda part: [*map(function, part)], shards, num_threads):
             values += part
             bar.update(len(part))
     return values
-
-
-def _each(function: Callable, files: Sequence) -> list:
-    """The function's value for every file of a shard."""
-    return [function(file) for file in files]
 
 
 def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
@@ -87,7 +84,7 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
         # Once to each worker, though it may hold a network.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GB"}):
             work = client.submit(pickle.loads, cloudpickle.dumps(function), pure=False)
-        options = {"token": str(token), "text": text, "expected": _versions(), "pure": False}
+        options = {"token": token, "text": text, "expected": _versions(), "pure": False}
         while True:
             num_free = 3 * sum(client.nthreads().values()) - len(running)
             for shard in islice(remaining, max(num_free, not running)):
@@ -101,8 +98,8 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
             f"`dask worker` with fewer workers or more memory a machine. {_GO_ON}"
         ) from error
     except (CancelledError, OSError) as error:
-        is_comm = isinstance(error, (CancelledError, CommClosedError))
-        if not is_comm and client.status == "running":
+        lost = isinstance(error, (CancelledError, CommClosedError)) or client.status != "running"
+        if not lost:
             raise  # the function's own
         _connect.cache_clear()
         raise ClusterError(f"The scheduler at {address} stopped ({error!r}). {_GO_ON}") from error
@@ -138,27 +135,19 @@ def _connect(address: str):
     return client
 
 
-def _checked(function: Callable, shard, *, token: str, text: str, expected: dict[str, str]):
+def _checked(function: Callable, shard, *, token: Path, text: str, expected: dict[str, str]):
     """The function's value for a shard, if this worker sees the data and has the same code."""
     found, host = _versions(), socket.gethostname()
-    if found != expected:
-        lines = [
-            f"{name}: {found[name]} here, {expected[name]} there"
-            for name in expected
-            if found[name] != expected[name]
-        ]
+    if differ := [name for name in expected if found[name] != expected[name]]:
+        told = "; ".join(f"{name}: {found[name]} here, {expected[name]} there" for name in differ)
         raise ClusterError(
             f"Worker on {host}: its versions differ from those of the machine that gives the work. "
-            f"{'; '.join(lines)}. Use one environment and one copy of the project."
+            f"{told}. Use one environment and one copy of the project."
         )
-    try:
-        seen = Path(token).read_text(encoding="utf-8")
-    except OSError as error:
-        seen = repr(error)
-    if seen != text:
+    if not token.exists() or token.read_text(encoding="utf-8") != text:
         raise ClusterError(
-            f"Worker on {host} does not see {Path(token).parent}: {seen}. Every machine needs the "
-            "data under the same path; set TRUE_OR_FAKE_HOME to a folder that all share."
+            f"Worker on {host} does not see {token.parent}. Every machine needs the data under the "
+            "same path: set TRUE_OR_FAKE_HOME to a folder that all share."
         )
     return function(shard)
 
@@ -166,13 +155,8 @@ def _checked(function: Callable, shard, *, token: str, text: str, expected: dict
 @cache
 def _versions() -> dict[str, str]:
     """What pixels and scores depend on."""
-    found = {"python": platform.python_version(), "backend": os.environ["KERAS_BACKEND"]}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    code = hashlib.sha256()
+    code, found = hashlib.sha256(), {name: version(name) for name in _PACKAGES}
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())
-    return found | {"src": code.hexdigest()[:12]}
+    found |= {"python": platform.python_version(), "backend": os.environ["KERAS_BACKEND"]}
+    return found | {"opencv": cv2.__version__, "src": code.hexdigest()[:12]}
