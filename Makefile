@@ -1,6 +1,6 @@
 # make reproduce            the figures and tables of the demo, offline
 # make reproduce STUDY=faces FACES=folder    the same on your pictures; TRAIN=generator or a+b
-# make reproduce STUDY=full                  the report's configuration
+# make reproduce STUDY=full                  the report's configuration; EVAL=report or readme
 # make extended             after reproduce: every generator trained on in turn
 # make lab                  the notebooks in JupyterLab
 # make test                 the tests; make coverage: with the share of lines they ran
@@ -18,9 +18,9 @@ JAX_TESTS := src/detectors/models.py $(foreach name,batches spectrum,src/picture
 	$(foreach name,devices explain models training,tests/detectors/test_$(name).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
-TEST := env -u STUDY -u FACES -u TRAIN $(BIN)/python -m pytest
+TEST := env -u STUDY -u FACES -u TRAIN -u EVAL $(BIN)/python -m pytest
 IN_TURN := -n 2 --dist loadfile --no-loadscope-reorder
-export STUDY FACES TRAIN
+export STUDY FACES TRAIN EVAL
 
 .PHONY: reproduce extended lab test coverage test-jax mutants bench lint notebooks clean
 
@@ -49,7 +49,7 @@ mutants: $(VENV)/installed $(VENV)/installed-dev
 	@$(TEST) tests/mutants.py
 
 test-jax: $(JAX)/installed
-	@env -u STUDY -u FACES -u TRAIN KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
+	@env -u STUDY -u FACES -u TRAIN -u EVAL KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
 		$(JAX)/bin/python -m pytest -n 2 --dist worksteal $(JAX_TESTS)
 
 bench: $(VENV)/installed $(VENV)/installed-cluster

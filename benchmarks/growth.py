@@ -38,7 +38,7 @@ def score(folder: Path, num_pictures: int) -> None:
     """A small network on a store of noise."""
     import keras
 
-    from src.detectors.scoring import _SHARD, _probabilities
+    from src.detectors.scoring import _SHARD, _predict
 
     store = folder / "noise.npy"
     image = keras.Input((64, 64, 3), dtype="uint8")
@@ -47,10 +47,10 @@ def score(folder: Path, num_pictures: int) -> None:
     )
     x = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(x))
     model, rows = keras.Model(image, x), np.arange(num_pictures)
-    _probabilities(model, str(store), rows[:64])  # traces
+    _predict(model, str(store), rows[:64])  # traces
     begin = time.perf_counter()
     for part in np.split(rows, range(_SHARD, num_pictures, _SHARD)):
-        _probabilities(model, str(store), part)
+        _predict(model, str(store), part)
     SECONDS["scoring"] = time.perf_counter() - begin
 
 

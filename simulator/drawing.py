@@ -23,7 +23,11 @@ _DAMAGES = ("truncated", "empty", "not an image")
 
 
 def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
-    """Photographs: names, genders, ages, damages and who is swapped into whose photograph."""
+    """Photographs: names, genders, ages, damages and who is swapped into whose photograph.
+
+    Two of one folder exchange faces, so that few groups chain; DeepFakeFace's own code draws the
+    pairs over all folders.
+    """
     rng = generator_for(seed, "plan")
     num_folders = int(np.clip(count // 6, 1, 100))
     folders = np.sort(rng.choice(100, num_folders, replace=False)).tolist()
@@ -31,7 +35,7 @@ def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
     for index in range(count):
         born = datetime.date(*rng.integers((1930, 1, 1), (1986, 13, 29)).tolist())
         year = born.year + int(rng.integers(18, min(75, 2015 - born.year)))
-        # Two in a row exchange faces, as in DeepFakeFace: of one folder and gender (assumed).
+        # Two in a row exchange faces, of one folder and gender.
         folder, other = folders[index // 2 % num_folders], index ^ 1
         path = f"{folder:02d}/{10001 + index}{folder:02d}_{born}_{year}.jpg"
         if index % 2 == 0:

@@ -39,9 +39,8 @@ def over(function: Callable, shards: Sequence, num_threads: int) -> Iterator:
     """The function's value for every shard, in order.
 
     Args:
-        function: Of one shard; it and its values can be pickled. What it writes may not depend on
-            who calls it, nor on whether it was called before: a shard whose worker dies is repeated
-            by another.
+        function: Of one shard; it and its values can be pickled. It may be called once more with
+            the same shard, when a worker dies, and then writes the same.
         shards: Small descriptions of the work, such as file names or rows.
         num_threads: On this machine; on a cluster, every thread of every worker takes a shard.
 
@@ -93,13 +92,12 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
                 return
             yield running.popleft().result()
     except KilledWorker as error:
+        advice = "Most often memory was short: start fewer workers, or with more memory each"
         raise ClusterError(
-            f"One shard ended several workers: {error}. Most often their memory was short: start "
-            f"`dask worker` with fewer workers or more memory a machine. {_GO_ON}"
+            f"One shard ended several workers: {error}. {advice}. {_GO_ON}"
         ) from error
     except (CancelledError, OSError) as error:
-        lost = isinstance(error, (CancelledError, CommClosedError)) or client.status != "running"
-        if not lost:
+        if not isinstance(error, (CancelledError, CommClosedError)) and client.status == "running":
             raise  # the function's own
         _connect.cache_clear()
         raise ClusterError(f"The scheduler at {address} stopped ({error!r}). {_GO_ON}") from error

@@ -1,4 +1,4 @@
-"""A local HTTP server that misbehaves to order, and a process that dies to order."""
+"""A local HTTP server that misbehaves to order, a process that dies to order, what they leave."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from src.data import fetch, transfer
+from src.data.archives import MARKER
 
 TRANSIENT = (
     "cut",  # the connection ends after a random byte
@@ -142,3 +143,9 @@ def fetch_and_die(file, home, kill_at):
     sys.addaudithook(count)
     [delivery] = fetch.fetch_archives([file], home / "archives", home / "raw")
     os._exit(num_operations if delivery.folder else 255)
+
+
+def read_tree(folder):
+    """Relative path → content of an extracted folder, without its marker."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -15,6 +15,8 @@ from simulator.archives import make_archives
 from src.config import SPLITS, Simulation, get_study
 from src.data import sources
 
+REVISION = "0123abc"  # that the Hub's `main` is of
+
 
 def make_mirror(folder: Path, simulation: Simulation, square_size: int = 64) -> None:
     """Draws the archives into `folder`, and beside them the copies as the Hub would serve them."""
@@ -50,6 +52,11 @@ def _write(folder: Path, url: str, where: str, tables: dict, kinds: dict) -> Non
     """Two parquet files a split in row groups of five, and the Hub's list of them."""
     features, listed = datasets.Features({"image": datasets.Image()} | kinds), []
     listing = folder / urlsplit(url).path.lstrip("/")
+    if listing.name == "main":
+        newest = listing.parents[1] / "revision" / "main"
+        newest.parent.mkdir(parents=True)
+        newest.write_text(json.dumps({"sha": REVISION}))
+        listing = listing.with_name(REVISION)
     files = Path(str(listing).replace("/api/", "/").replace("/tree/", "/resolve/"))
     (files / where).mkdir(parents=True)
     listing.parent.mkdir(parents=True)

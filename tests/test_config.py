@@ -28,6 +28,24 @@ def test_full_is_the_report_to_the_letter():
     assert list(study.test_sets) == ["inpainting", "text2img", "insight", "gan140k"]
 
 
+def test_what_full_is_tested_on_is_chosen_by_a_variable(monkeypatch):
+    monkeypatch.delenv("EVAL", raising=False)
+    full = config.get_study("full")
+    assert (full.shares, full.num_tested, full.seen_too) == ((0.8, 0.1, 0.1), None, {})
+    monkeypatch.setenv("EVAL", "report")
+    report = config.get_study("full")
+    assert [round(30_000 * share) for share in report.shares] == [20_000, 5_000, 5_000]
+    assert report.num_tested == 5_000 and not report.seen_too and report.direct == full.direct
+    monkeypatch.setenv("EVAL", "readme")
+    readme = config.get_study("full")
+    assert readme.num_tested == 30_000 and set(readme.seen_too) == {"text2img", "insight"}
+    assert "leak" in readme.description
+    for value, name in (("paper", "full"), ("report", "demo")):
+        monkeypatch.setenv("EVAL", value)
+        with pytest.raises(ValueError, match=f"report or readme with .* '{value}' with '{name}'"):
+            config.get_study(name)
+
+
 def test_the_rehearsal_is_full_but_for_data_weights_and_epochs():
     full, rehearsal = config.get_study("full"), config.get_study("rehearsal")
     fields = "train_set test_sets image_size square_size face_size paired_batches".split()
@@ -54,6 +72,14 @@ def test_mini_has_the_same_rows_with_and_without_a_gpu_and_the_full_networks_wit
     )
     fetched = {network.weights for network in (*mini.direct, mini.probe, mini.fourier)}
     assert "imagenet" not in fetched  # without a GPU, no weights are fetched
+
+
+def test_only_faces_reads_what_train_names(monkeypatch):
+    monkeypatch.setenv("TRAIN", "insight")
+    with pytest.raises(ValueError, match="'insight', but .* 'demo' trains on inpainting"):
+        config.get_study("demo")
+    monkeypatch.setenv("TRAIN", "")  # as make passes it on
+    assert config.get_study("demo").train_set == "inpainting"
 
 
 @pytest.mark.parametrize(("device", "size"), [("cpu:0", 128), ("gpu:0", 224)])

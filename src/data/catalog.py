@@ -89,7 +89,7 @@ def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
     """
     records = records.assign(source=records["dataset"] + ", " + records["label"])
     num_sources = records["group"].map(records.groupby("group")["source"].nunique())
-    records = records.assign(alone=num_sources < 2, key=records["group"].map(_unit_interval))
+    records = records.assign(alone=num_sources < 2, key=records["group"].map(unit_interval))
     chosen = records.sort_values(["alone", "key", "path"]).groupby("source", sort=False)
     chosen = chosen.head(num_each).assign(rank=lambda table: table["label"].map(LABELS.index))
     return chosen.sort_values(["rank", "source"], kind="stable", ignore_index=True)
@@ -103,14 +103,14 @@ def assign_splits(
     The split of a group is a pure function of its name and the seed: adding files moves no other.
     """
     groups = records["group"].unique()
-    places = [_unit_interval(f"{seed}/{group}") for group in groups]
+    places = [unit_interval(f"{seed}/{group}") for group in groups]
     numbers = np.searchsorted(np.cumsum(shares), places, side="right")
     split_of = {group: SPLITS[number] for group, number in zip(groups, numbers)}
     split_of |= records[records["split"] != ""].groupby("group")["split"].first().to_dict()
     return records.assign(split=records["group"].map(split_of))
 
 
-def _unit_interval(text: str) -> float:
+def unit_interval(text: str) -> float:
     """A number in [0, 1) that depends on nothing but the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
@@ -156,12 +156,13 @@ def load(study: Study) -> pd.DataFrame:
 
 
 def _origin(study: Study) -> dict[str, str]:
-    """Digests of what records are made from: the archives that are there, or the table of FACES."""
+    """What records are made from: the archives that are there and the shares, or those of FACES."""
     if study.faces:
         rows = pd.util.hash_pandas_object(folders.read(study.faces))
         return {"FACES": f"{rows.sum():016x}"}
     markers = sorted(root(study).glob(f"*/{MARKER}"))
-    return {marker.parent.name: read_json(marker)["digest"] for marker in markers}
+    digests = {marker.parent.name: read_json(marker)["digest"] for marker in markers}
+    return digests | {"shares": str(study.shares)}
 
 
 def photographs(records: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -196,7 +197,9 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
 
     First the training tasks, with the splits of the records. Then, with the split `"test"`, the
     other `study.test_sets`, the `aligned` sets, fakes against `foreign_reals`, and without fakes
-    `unseen_reals` (`test_set` is then the training set). Tests that could not be had are left out.
+    `unseen_reals` and `cropped_reals` (`test_set` is then the training set). Tests that could not
+    be had are left out. Last come the sets that are `seen_too`: `real_source` says so, and so does
+    the `group` of what the study trains on, `"seen <group>"`.
 
     Returns:
         The rows of every `task`; the column `task` is the generator's name, `"<generator> /
@@ -216,11 +219,25 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     first = study.train_sets[0]
     known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
     known["squashed"] = first in _SQUASHED
-    for source in study.unseen_reals:
+    for source in (*study.unseen_reals, *study.cropped_reals):
         unseen = photographs(records, source)
         others.append(unseen.assign(**known, real_source=source, task=source))
-    tables += [table[~table["group"].isin(seen)].assign(split="test") for table in others]
+    others = [table[~table["group"].isin(seen)] for table in others]
+    for generator, source in study.seen_too.items():
+        table, name = task(records, generator, source), f"{source} (seen too)"
+        group = table["group"].mask(table["group"].isin(seen), "seen " + table["group"])
+        kind = {"real_source": name, "task": f"{generator} / {name}"}
+        others.append(table.assign(group=group, **kind))
+    if study.num_tested:
+        others = [_drawn(table, study.num_tested) for table in others]
+    tables += [table.assign(split="test") for table in others]
     return pd.concat(tables, ignore_index=True)
+
+
+def _drawn(table: pd.DataFrame, number: int) -> pd.DataFrame:
+    """At most so many pictures of each label, of the same groups where it can be."""
+    place = table["group"].map(unit_interval)
+    return table[place.groupby(table["label"]).rank(method="first") <= number]
 
 
 def task_steps(
@@ -239,4 +256,11 @@ def every_generator(study: Study, records: pd.DataFrame) -> Study:
     """The study as if it trained on every generator there is: `tasks` then gives all splits."""
     generators = set(records["generator"])
     found = [name for name in study.test_sets if generators & set(name.split(JOIN))]
-    return replace(study, train_set="+".join(found), foreign_reals={}, aligned={}, unseen_reals=())
+    return replace(without_other_tests(study), train_set="+".join(found))
+
+
+def without_other_tests(study: Study) -> Study:
+    """The study as if `test_sets` were all that it tests on."""
+    return replace(
+        study, foreign_reals={}, seen_too={}, aligned={}, unseen_reals=(), cropped_reals=()
+    )

@@ -68,12 +68,20 @@ def face_records(study: Study, records: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_learnt(study: Study, records: pd.DataFrame) -> np.ndarray:
-    """Marks the real faces that the autoencoder learns; raises `ValueError` if there are none."""
+    """Marks the real faces that the autoencoder learns; raises `ValueError` if there are none.
+
+    Of more than `study.num_faces` in the training split, so many are drawn; of the other splits as
+    large a share.
+    """
     dataset = study.autoencoder.train_dataset
     learnt = records.index.isin(catalog.photographs(records, dataset).index)
     if not learnt.any():
         there = f"of which there is no record. Datasets are: {set(records['dataset'])}."
         raise ValueError(f"The autoencoder learns real faces of {dataset!r}, {there}")
+    training = learnt & (records["split"] == "train").to_numpy()
+    if study.num_faces and training.sum() > study.num_faces:
+        place = records["path"].map(catalog.unit_interval)
+        learnt &= (place <= place[training].nsmallest(study.num_faces).iloc[-1]).to_numpy()
     return learnt
 
 

@@ -111,19 +111,24 @@ def take_rows(file, url: str, growing: Path, folder: Path, advance, wait) -> str
 
     Row groups are fetched whole, in an order drawn from the seed, until there are as many pictures
     of each split, and of each label by its name, as are taken. Parquet has no checksums: length
-    and version of the files are verified. `url` is the Hub's list of them; all else is as in
-    `take_members`, but that what differs from Kaggle's files is remarked.
+    and version of the files are verified. `url` is the Hub's list of them, of one revision or of
+    `main`; all else is as in `take_members`, but that what differs from Kaggle's files is remarked,
+    and which revision `main` was.
     """
     import datasets
     import pyarrow
 
+    served = []
+
     def attempt():
-        with connect(url) as session, session.get(f"{url}?recursive=true", timeout=60) as response:
-            response.raise_for_status()
-            there = [entry["path"] for entry in response.json()]
-        there = sorted(there, key=partial(_draw, file.seed))
-        files = url.replace("/api/", "/", 1).replace("/tree/", "/resolve/", 1)
-        tables = {}
+        base, _, revision = url.rpartition("/tree/")
+        with connect(url) as session:
+            if revision == "main":  # the same one for all files
+                revision = _json(session, f"{base}/revision/main")["sha"]
+                served[:] = [f"The Hub's main was revision {revision}."]
+            listed = _json(session, f"{base}/tree/{revision}?recursive=true")
+        there = sorted((entry["path"] for entry in listed), key=partial(_draw, file.seed))
+        files, tables = f"{base.replace('/api/', '/', 1)}/resolve/{revision}", {}
         for split, number in zip(SPLITS, file.taken):
             own = [path for path in there if re.search(rf"\b{split[:3]}.*\.parquet$", path)]
             urls = [f"{files}/{quote(path)}" for path in own]
@@ -139,7 +144,14 @@ def take_rows(file, url: str, growing: Path, folder: Path, advance, wait) -> str
             parts = sorted(path.name for path in growing.glob("[!.]*"))
             mark(complete, file.archive, f"sha256:{_draw(0, parts)}")
         shutil.rmtree(growing)
-    return " ".join(notes)
+    return " ".join([*notes, *served])
+
+
+def _json(session: requests.Session, url: str):
+    """What the Hub answers."""
+    with session.get(url, timeout=60) as response:
+        response.raise_for_status()
+        return response.json()
 
 
 def _rows(urls: list, number: int, seed: int, growing: Path, advance, wait) -> list:

@@ -26,18 +26,23 @@ _CELEBA_SIZE = (178, 218)  # of the aligned pictures, in which its landmarks are
 
 
 def deepfakeface(raw: Path) -> pd.DataFrame:
-    """wiki, inpainting, text2img and insight: one relative path, one photograph, one group."""
+    """wiki, its crops, and three kinds of fakes: one relative path, one photograph, one group.
+
+    IMDB-WIKI's crops of other photographs than DeepFakeFace's are not used.
+    """
     # A fake has the gender of the photograph of its name: the public code that made the fakes
     # paired photographs of one gender. `inpainting` also has its face box, which was the mask.
-    names = ("wiki", "inpainting", "text2img", "insight")
+    names = ("wiki", "inpainting", "text2img", "insight", "wiki_crop")
     table = pd.concat([_records(raw, name) for name in names], ignore_index=True)
     keys = table["path"].str.split("/").str[-2:].str.join("/")  # 07/123_1950-01-01_2010.jpg
-    known, is_real = _wiki_mat(raw / "wiki_crop"), table["dataset"] == "wiki"
+    is_used = (table["dataset"] != "wiki_crop") | keys.isin(keys[table["dataset"] == "wiki"])
+    table, keys, known = table[is_used], keys[is_used], _wiki_mat(raw / "wiki_crop")
+    is_wiki, is_real = table["dataset"] == "wiki", table["dataset"].str.startswith("wiki")
     table = table.assign(label=np.where(is_real, "real", "fake"), group="wiki/" + keys)
     table["generator"] = table["dataset"].where(~is_real, "real")
     told = known[["person", "gender"]].reindex(keys, fill_value="")
     table[["person", "gender"]] = told.to_numpy()
-    file_of = table[is_real].set_index(keys[is_real])["path"].to_dict()
+    file_of = table[is_wiki].set_index(keys[is_wiki])["path"].to_dict()
     corners = known.loc[known.index.isin(list(file_of)), BOX].dropna()
     sizes = np.reshape([_stored_size(raw / file_of[key]) for key in corners.index], (-1, 2))
     boxes = (corners / np.tile(sizes, 2)).clip(0, 1)

@@ -90,16 +90,16 @@ CELEBA = _on_kaggle(
         ("*list_landmarks_align_celeba.csv", 1),
     ),
 )
-# Copies on the Hugging Face Hub of which a part can be taken: their address, what shares of the
-# pictures the splits get, as in the complete sets, and where the pictures then lie.
-_CELEBA_COPY = "flwrlabs/celeba/tree/6c14bd4eb86179a64c3f34900da75f270245ce47"
+# Of the copies on the Hugging Face Hub of which a part is taken: the revision, what shares of the
+# pictures the splits get, as in the complete sets, and where the pictures then lie. Without a
+# revision the newest is taken, and notebook 1 says which that was.
 _COPIES = {
-    "gan140k": (
-        "TheKernel01/140k-Real-and-Fake-Faces/tree/main",
-        (5, 1, 1),
-        ("*/real/*", "*/fake/*"),
+    "gan140k": (None, (5, 1, 1), ("*/real/*", "*/fake/*")),
+    "celeba": (
+        "6c14bd4eb86179a64c3f34900da75f270245ce47",
+        (8, 1, 1),
+        ("*img_align_celeba/*",),
     ),
-    "celeba": (_CELEBA_COPY, (8, 1, 1), ("*img_align_celeba/*",)),
 }
 SOURCES = (
     *(_deepfakeface(name, *facts) for name, facts in _DEEPFAKEFACE.items()),
@@ -147,7 +147,8 @@ def _parts(study: Study) -> tuple[RemoteFile, ...]:
         facts = dict(num_bytes=size, digest=None, expected=((pattern, number),))
         found.append(replace(file, **facts, taken=(number, total)))
     for file, number in ((GAN140K, study.part.num_gan), (CELEBA, study.part.num_celeba)):
-        copy, shares, patterns = _COPIES[file.name]
+        revision, shares, patterns = _COPIES[file.name]
+        copy = f"{file.copies[0]}/tree/{revision or 'main'}"
         taken = tuple(round(number * share / sum(shares)) for share in shares)
         expected = tuple((pattern, sum(taken)) for pattern in patterns)
         facts = dict(licence=file.licence, page=f"{HUB}/datasets/{copy}", expected=expected)

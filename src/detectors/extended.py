@@ -88,7 +88,7 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
     that it did not train on; `Matrix_by_picture` may have trained on their photograph, their fake
     or their swap partner. Only the mean over seeds says what a leak is worth.
     """
-    study = replace(study, foreign_reals={}, aligned={}, unseen_reals=())
+    study = catalog.without_other_tests(study)
     network = study.matrix[0]
     by_group = scoring.prepare(study, records, "report", network.approach, view=network.view)
     by_picture = replace(by_group, table=split_by_picture(by_group.table, study))

@@ -31,6 +31,9 @@ class Pictures:
     pixels: np.ndarray  # `(num_pictures, S, S, channels)` `uint8`, mapped from the disk
     fingerprint: str  # of pictures, labels and splits together
     variant: str = ""  # ending of the detectors' names, see `retrained`
+    # Those of `study.cropped_reals`, which are only scored: an array of their own, so that what is
+    # trained on the others does not depend on them.
+    cropped: "Pictures | None" = None
 
     @property
     def identity(self) -> str:
@@ -50,9 +53,9 @@ class Pictures:
         return results.model_id(name, self.protocol, self.variant)
 
     def _by_row(self, values: pd.Series) -> np.ndarray:
-        """Values of the rows of `table` as values of the rows of `pixels`."""
+        """Values of the rows of `table`, the first of each, as values of the rows of `pixels`."""
         found = np.zeros(len(self.pixels), values.to_numpy().dtype)
-        found[self.table["row"]] = values
+        found[self.table["row"][::-1]] = values[::-1]
         return found
 
     @property
@@ -109,19 +112,30 @@ def prepare(
     pictures without one are left out.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach, view))
+    corners = None
     if boxes is not None:
-        corners = boxes_of(table, boxes)
-        found = np.isfinite(corners).all(axis=1)
-        table, corners = table[found].reset_index(drop=True), corners[found]
-    table["row"] = table.groupby(["path", "steps"], sort=False).ngroup()
+        corners = pd.DataFrame(boxes_of(table, boxes), table.index).dropna()
+        table = table.loc[corners.index]
+    is_cropped = table["task"].isin(study.cropped_reals)
+    pictures = _prepared(study, protocol, table[~is_cropped], corners)
+    if is_cropped.any():
+        cropped = _prepared(study, protocol, table[is_cropped], corners)
+        pictures = replace(pictures, cropped=cropped)
+    return pictures
+
+
+def _prepared(study: Study, protocol: str, table: pd.DataFrame, corners) -> Pictures:
+    """`prepare` for some of its rows, with all boxes."""
+    table = table.assign(row=table.groupby(["path", "steps"], sort=False).ngroup())
     once = table.drop_duplicates("row")
     prepared = store.prepare(
         catalog.files(study, once),
         [tuple(steps.split()) for steps in once["steps"]],
         study.data / "store",
-        boxes=None if boxes is None else corners[once.index],
+        boxes=None if corners is None else corners.loc[once.index].to_numpy(),
         description=f"Preparing {protocol}",
     )
+    table = table.reset_index(drop=True)
     hashed = _hash_rows(table[["path", "label", "split", "test_set", "real_source", "row"]])
     return Pictures(study, protocol, table, prepared.pixels, f"{prepared.folder.name}-{hashed}")
 
@@ -158,17 +172,12 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
     unchanged model on unchanged pictures are read back. `network` gives name, approach and start.
     """
     study, name = pictures.study, pictures.model_id(network.name)
-    stem, scored = study.models / name, f"{training.identity(model)}-{pictures.identity}"
+    parts = [part for part in (pictures, pictures.cropped) if part]
+    scored = "-".join([training.identity(model), *(part.identity for part in parts)])
+    stem = study.models / name
     kept = training.read_card(stem).get("scored")  # before the work, if training is missing
     if kept != scored or not results.scores_file(study, name).is_file():
-        table = pictures.table[pictures.table["split"] != "train"]
-        rows = np.unique(table["row"])
-        probability = np.full(len(pictures.pixels), np.nan, np.float32)
-        shards = np.split(rows, range(_SHARD, len(rows), _SHARD))
-        work = partial(_probabilities, model, pictures.pixels.filename)
-        probability[rows] = np.concatenate([*over(work, shards, num_threads=1)])
-        labels = (table["label"] == "fake").astype("int8")
-        scores = table.assign(label=labels, score=probability[table["row"]])
+        scores = pd.concat([_probabilities(model, part) for part in parts], ignore_index=True)
         results.write_scores(study, name, scores)
         card = {"study": study.name, "train_set": study.train_set, "seed": study.seed}
         card |= {"approach": network.approach, "model": network.name, "starts_from": network.start}
@@ -178,7 +187,19 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
     return _write_result_rows(study, name)
 
 
-def _probabilities(model: keras.Model, store_file: str, rows: np.ndarray) -> np.ndarray:
+def _probabilities(model: keras.Model, pictures: Pictures) -> pd.DataFrame:
+    """The validation and test rows of `Pictures.table`; `label` (fake = 1), and `score`."""
+    table = pictures.table[pictures.table["split"] != "train"]
+    rows = np.unique(table["row"])
+    probability = np.full(len(pictures.pixels), np.nan, np.float32)
+    shards = np.split(rows, range(_SHARD, len(rows), _SHARD))
+    work = partial(_predict, model, pictures.pixels.filename)
+    probability[rows] = np.concatenate([*over(work, shards, num_threads=1)])
+    labels = (table["label"] == "fake").astype("int8")
+    return table.assign(label=labels, score=probability[table["row"]])
+
+
+def _predict(model: keras.Model, store_file: str, rows: np.ndarray) -> np.ndarray:
     """The scores of some rows of a store, `(num_rows,)`."""
     batches = Batches(np.load(store_file, mmap_mode="r"), rows=rows, shuffle=False)
     return model.predict(batches, verbose=0).ravel()

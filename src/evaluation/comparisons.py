@@ -29,7 +29,6 @@ from .results import (
 SIGNIFICANCE = 0.05
 MIN_IMAGES = 10  # of each class in a subgroup
 _MIN_GROUPS = 3  # with a class in it: then some kind of group is there twice, and resamples differ
-_NUM_PERMUTATIONS = 9999
 _FALSE_POSITIVE_RATES = (0.01, 0.05)  # of `recall_by_generator`
 
 
@@ -49,29 +48,22 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def rank_agreement(values: pd.DataFrame) -> dict[str, float]:
+def rank_agreement(values: pd.DataFrame) -> tuple[float, float]:
     """Whether test sets rank detectors alike: Kendall's W, and the p-value of Friedman's test.
 
     W is Friedman's statistic (corrected for ties) over its largest value: 1 where all test sets
-    rank alike, about 1 / `num_test_sets` where ranks are chance. The p-value is of ranks permuted
-    within each test set: the chi-square approximation needs more sets than a study has. Friedman
-    (1937), "The use of ranks to avoid the assumption of normality"; Kendall and Smith (1939), "The
-    problem of m rankings".
+    rank alike, about 1 / their number where ranks are chance. The p-value is of the chi-square
+    approximation, cautious with so few sets; it takes the sets as independent and is too small for
+    sets that share photographs. Kendall and Smith (1939), "The problem of m rankings".
 
-    `values` are detectors × test sets, for example AUCs; detectors with a NaN are left out. Returns
-    `w, p_value, num_detectors, num_test_sets`; the first two are NaN with fewer than three
-    detectors or two test sets, or where no test set tells two detectors apart.
+    `values` are detectors × test sets, for example AUCs, without NaN. Both are NaN with fewer than
+    three detectors or two test sets, or where no test set tells two detectors apart.
     """
-    values = values.dropna()
     num_detectors, num_sets = values.shape
-    counts = {"num_detectors": num_detectors, "num_test_sets": num_sets}
-    ranks = stats.rankdata(values.to_numpy(float), axis=0).reshape(values.shape)
-    if num_detectors < 3 or num_sets < 2 or not ranks.var(axis=0).any():
-        return {"w": np.nan, "p_value": np.nan, **counts}
-    draws = np.random.default_rng(0).permuted(np.tile(ranks, (_NUM_PERMUTATIONS, 1, 1)), axis=1)
-    spread = np.append(ranks.mean(axis=1)[None], draws.mean(axis=2), axis=0).var(axis=1)
-    p_value = np.mean(spread >= spread[0] - 1e-9)
-    return {"w": spread[0] / ranks.var(axis=0).mean(), "p_value": p_value, **counts}
+    if num_detectors < 3 or num_sets < 2 or (values.nunique() == 1).all():
+        return np.nan, np.nan
+    statistic, p_value = stats.friedmanchisquare(*values.to_numpy(float))
+    return float(statistic) / (num_sets * (num_detectors - 1)), float(p_value)
 
 
 def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
@@ -221,7 +213,8 @@ def subgroups(
     """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
     Args:
-        study: Gives `num_resamples` and the seed; of its aligned fakes there are no subgroups.
+        study: Gives `num_resamples` and the seed; of its aligned fakes, and of `cropped_reals`,
+            there are no subgroups.
         scores: Of the detector, like `card`.
         attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
             the table lacks has the attributes of the photograph it was made from: the real one of
@@ -234,7 +227,9 @@ def subgroups(
         num_real, num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer
         than `MIN_IMAGES` of a class, or fewer than three groups with it.
     """
-    scores = scores[(scores["split"] == "test") & ~scores["test_set"].isin(study.aligned)]
+    left_out = scores["test_set"].isin(study.aligned)
+    left_out |= scores["real_source"].isin(study.cropped_reals)
+    scores = scores[(scores["split"] == "test") & ~left_out]
     values = _attributes_of(scores, attributes)
     found, skipped = [pd.DataFrame(columns=list(RESULT_COLUMNS))], []
     for name, column in values.items():

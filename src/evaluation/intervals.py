@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from .metrics import METRICS, check_arrays, group_index, weighted_metrics
+from .metrics import CLIP, CURVE_METRICS, METRICS, check_arrays, group_index, weighted_metrics
 
 # An interval of an AUC lies above or below chance if its two decimals do: where it ends at 0.501,
 # another processor, with other last digits, may end it at 0.499.
 ABOVE_CHANCE, BELOW_CHANCE = 0.505, 0.495
 MIN_REALS = {"tpr_at_fpr1": 200, "tpr_at_fpr05": 400}  # with fewer, one image decides
+_FLAT = 1e-6  # the digits of `results.csv`: scores of a class no further apart are one score
 _WEIGHTS_AT_ONCE = 25_000  # resamples × images held together: they stay in the processor's cache
 
 
@@ -171,34 +172,38 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
     chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
     chunks = (drawn[start : start + chunk].astype(float) for start in range(0, len(drawn), chunk))
     draws = [np.mean([function(each) for function in functions], axis=0) for each in chunks]
+    draws = np.concatenate(draws)
     values = np.concatenate([function(np.ones((1, num_groups))) for function in functions])
+    if max(np.ptp(trainings[:, labels == label], axis=1).max() for label in (0, 1)) < _FLAT:
+        # But for ranks, resamples differ by nothing but the shares of the classes.
+        draws = np.where(np.isin(names, CURVE_METRICS), draws, values.mean(axis=0))
     scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
     counts = {"num_real": num_real, "num_fake": len(labels) - num_real, "num_groups": num_groups}
-    return _Drawn(names, values, np.concatenate(draws), counts, max(scarcer - 1, 1))
+    return _Drawn(names, values, draws, counts, max(scarcer - 1, 1))
 
 
 def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
-    Where no resample differs (all or nothing was seen, or all scores are equal), the value may be
-    off by the bound of Clopper and Pearson (1934) for no event in as many independent draws as
-    there are groups (of the scarcer class). Two groups tell nothing: their interval is [0, 1].
+    Where no resample differs (all or nothing was seen, or each class has one score), the value may
+    be off by the bound of Clopper and Pearson (1934) for no event in as many independent draws as
+    there are groups (of the scarcer class), times the range of the metric. Two groups tell nothing:
+    their interval is that range.
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
-    safe = np.where(value > 0, value, 1)
-    with np.errstate(over="ignore"):  # of fractions, which are replaced below
-        low, high = safe * np.exp(-reach / safe), safe * np.exp(reach / safe)
-    middle = np.where(inside, value, 0.5)
+    most = np.where(fraction, 1, -np.log(CLIP))
+    factor = np.exp(reach / np.where(fraction, 1, value))
+    middle = np.where(fraction & inside, value, 0.5)
     step = reach / (middle * (1 - middle))
-    for bound, sign in ((low, -1), (high, 1)):
-        bound[fraction] = special.expit(special.logit(middle) + sign * step)[fraction]
+    low = np.where(fraction, special.expit(special.logit(middle) - step), value / factor)
+    high = np.where(fraction, special.expit(special.logit(middle) + step), value * factor)
     if num_groups < 3:  # too few for resamples to show a spread
-        low[fraction], high[fraction] = 0, 1
-        return low, high
-    unseen, edge = 1 - 0.025 ** (1 / num_groups), fraction & (~inside | (error < 1e-12))
-    low[edge], high[edge] = (value - unseen).clip(0)[edge], (value + unseen).clip(max=1)[edge]
-    return low, high
+        return np.zeros_like(value), most
+    unseen = most * (1 - 0.025 ** (1 / num_groups))
+    edge = (error < 1e-12) | (fraction & ~inside)
+    low, high = np.where(edge, value - unseen, low), np.where(edge, value + unseen, high)
+    return low.clip(0), high.clip(max=most)
 
 
 @lru_cache(maxsize=1)  # detectors and thresholds follow each other on the same images

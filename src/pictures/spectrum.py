@@ -110,7 +110,8 @@ def spectral_peaks(pixels: np.ndarray) -> np.ndarray:
     Replicas (Zhang et al., "Detecting and simulating artifacts in GAN fake images", 2019) lie at a
     quarter and a half of the sampling rate, in both directions; each is measured against the median
     of the 5 × 5 frequencies around it. `pixels` are `(N, S, S, 3)` `uint8`, `S` a multiple of 4, in
-    their own resolution: shrinking moves the replicas.
+    their own resolution: shrinking moves the replicas. Of one number there is no `_own` baseline:
+    what a fit on the test set could change is its sign, and an AUC below 0.5 shows that already.
     """
     side = pixels.shape[1]
     if pixels.shape[1:] != (side, side, 3) or side % 4:

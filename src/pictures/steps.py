@@ -31,6 +31,11 @@ def _to_square(method):
     return lambda image, size: image.resize((size, size), method)
 
 
+def _aliased(image, size):
+    shown = np.asarray(image)
+    return Image.fromarray(cv2.resize(shown, (size, size), interpolation=cv2.INTER_LINEAR))
+
+
 def _square(image, _):
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -106,12 +111,13 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
 
 
 # name: function of picture and number; type, smallest and largest number, where it takes one
-# Keras' `resize`, the study's, takes the nearest four pixels only, so how much it aliases depends
-# on the size of the file: a trait of files, not of faces. Pillow's averages over all of them.
 STEPS = {
     "square": (_square,),  # cuts out the largest square, in the middle
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
+    # The same of the nearest four pixels only, as Keras' `resize`, the study's. How much detail it
+    # aliases depends on the size of the file: a trait of files, not of faces.
+    "aliased": (_aliased, int, 1, 8192),
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
@@ -155,7 +161,7 @@ def output_shape(plan: tuple[str, ...]) -> tuple[int, int, int]:
     size, channels = None, 3
     for step in plan:
         name, _, number = parse(step)
-        if name in ("squash", "resize", "centre", "crop"):
+        if name in ("squash", "resize", "aliased", "centre", "crop"):
             size = number
         elif name in ("grey", "spectrum"):
             channels = 1

@@ -124,9 +124,10 @@ def auc_dumbbells(auc: pd.DataFrame, *, title) -> Figure:
     sets = auc.assign(color=colors, at=at).groupby("test_set", sort=False)
     trained, titles = set(firsts.loc[firsts["network"], "train_set"]), []
     for name, *counts in sets[["num_real", "num_fake", "num_groups"]].max().itertuples():
-        name += " (trained on)" * (name in trained)
+        name = style.wrapped(name + " (trained on)" * (name in trained), 24)
         titles.append(name + "\n{:,} real + {:,} fake\nin {:,} groups".format(*counts))
-    figure, [axes] = new_axes(titles, 2.6, 0.34 * len(places), 1.9, title, sharey=True)
+    margin = 1.5 + 0.2 * max(text.count("\n") for text in titles)
+    figure, [axes] = new_axes(titles, 2.6, 0.34 * len(places), margin, title, sharey=True)
     for axis, (_, rows) in zip(axes, sets):
         axis.axvline(0.5, color=GREY, linewidth=1, label="chance")
         for _, pair in rows.groupby("model"):

@@ -18,7 +18,7 @@ def conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> l
     models = best, study.fourier.name, study.autoencoder.classifier.name
     found = {(row.model, row.test_set): row for row in auc.itertuples()}
     wanted = {(model, name) for model in models for name in {*near, *far}}
-    if against is None or not wanted <= set(found):
+    if against.empty or not wanted <= set(found):
         return []
     direct, fourier, coder = (
         {name: found[model, name] for name in {*near, *far}} for model in models

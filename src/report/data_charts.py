@@ -232,6 +232,7 @@ def trait_maps(panels: dict, *, title) -> Figure:
     figure, [axes] = new_axes(panels, *size, title, sharey=True)
     for axis, table in zip(axes, panels.values()):
         table = table.loc[first.index].set_axis(first.index.str.replace("_", " "))
+        table = table.rename(columns=lambda name: style.wrapped(name, 12))
         image = style.draw_matrix(axis, table.rename_axis(index=None, columns=None), fontsize=11)
         axis.tick_params(axis="x", rotation=20)
     figure.colorbar(image, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)

@@ -18,7 +18,7 @@ import pandas as pd
 from ..config import PROTOCOLS, ROOT, STUDIES, Study
 from ..data import catalog
 from ..evaluation.metrics import choose_threshold
-from ..evaluation.results import SCORE_COLUMNS, read_results, read_scores
+from ..evaluation.results import SCORE_COLUMNS, model_id, read_results, read_scores, scores_file
 from ..files import read_json
 from . import original, tables
 from .conclusions import conclusions
@@ -27,8 +27,9 @@ from .web import TEMPLATES, escape, to_html, to_markdown, write_text
 
 # Figures without people, by name. Of real people, the page has only these.
 SHOWS_NOBODY = re.compile(
-    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|leak_worth|pca_.*|curves.*|confusion|roc|loss"
-    "|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc|differences|reliability"
+    "[0-9][0-9]_(shortcut|file_traits|pixel_statistics|leaks|leak_worth|pca_.*|curves.*|confusion|roc"
+    "|loss|loss_report|mean_spectra|radial_profiles|rings|embeddings|error_histograms|auc"
+    "|differences|reliability"
     r"|matrix_.*|false_alarms|robustness|subgroups)\.png"
 )
 AT_A_GLANCE = "06_auc.png"
@@ -58,7 +59,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     names += (auc["model"] + "-" + auc["protocol"]).unique().tolist()
     files = {name: study.models / f"{name}.json" for name in names}
     cards = {name: card for name, file in files.items() if (card := read_json(file))}
-    records = sizes = against = None
+    records = sizes = None
     scores = pd.DataFrame(columns=["model_id", *SCORE_COLUMNS])
     with suppress(FileNotFoundError):
         records = catalog.load(study)
@@ -69,11 +70,8 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     controlled = auc[auc["protocol"] == "controlled"]
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
     best = chosen_by_validation(study, pixels)
-    pair = [f"{name}-controlled" for name in (study.fourier.name, best)]
-    if best and set(pair) <= set(scores["model_id"]):
-        from ..evaluation.comparisons import differences  # imports Keras, which takes seconds
-
-        against = differences(study, [pair]).set_index("test_set")
+    pairs = _paired_differences(study, study.fourier.name, best)
+    against = pairs[pairs["seed"] == study.seed]
     # Where a network that did not learn at home stands elsewhere says nothing.
     telling = ~tables.unlearned(auc) | (auc["test_set"] == study.train_set)
     seen = auc[auc["approach"].isin(tables.NETWORKS) & telling]
@@ -87,6 +85,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         best=best,
         percentiles=auc["num_groups"].isna().any(),
         against=against,
+        pairs=list(pairs[pairs.index == study.train_set].itertuples()),
         pixels=_split(study, pixels if best is None else pixels[pixels["model"] == best]),
         detector=lambda name: _split(study, controlled[controlled["model"] == name]),
         at_a_glance=_figure(AT_A_GLANCE) if (study.figures / AT_A_GLANCE).is_file() else "",
@@ -136,6 +135,24 @@ def chosen_by_validation(study: Study, auc: pd.DataFrame) -> str | None:
     if None in found.values():
         return None
     return max(found, key=lambda model: found[model][1]["val_auc"], default=None)
+
+
+def _paired_differences(study: Study, first: str, second: str | None) -> pd.DataFrame:
+    """`comparisons.differences` under `controlled` of trainings with the same `seed`, by test set.
+
+    `agrees`: on the sign, with the first. No rows where scores are not on this machine.
+    """
+    from ..evaluation.comparisons import differences  # imports Keras, which takes seconds
+
+    found = [pd.DataFrame(columns=["test_set", "seed", "difference"])]
+    for seed in dict.fromkeys([study.seed, *study.extra_seeds]) if second else ():
+        variant = "" if seed == study.seed else f"-seed{seed}"
+        pair = [model_id(name, "controlled", variant) for name in (first, second)]
+        if all(scores_file(study, name).is_file() for name in pair):
+            found.append(differences(study, [pair]).assign(seed=seed))
+    table = pd.concat(found[1:] or found).set_index("test_set")
+    signs = np.sign(table["difference"])
+    return table.assign(agrees=signs == signs.groupby(level=0).transform("first"))
 
 
 def _split(study: Study, auc: pd.DataFrame) -> dict[str, list]:

@@ -1,7 +1,9 @@
 """What all figures share: colours, sizes, `save_figure`, and the plots that `charts` builds on."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import TextWrapper
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,6 +62,18 @@ def save_figure(figure: Figure, study: Study, name: str) -> Path:
 def words(key, between: str = ", ") -> str:
     """A key as text: `"A"` → `"A"`, `("A", "report")` → `"A, report"`."""
     return between.join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def wrapped(name: str, width: int) -> str:
+    r"""A name in lines of at most `width` characters, broken after what joins its parts if it can.
+
+    Example:
+    >>> wrapped("stylegan&latent_diffusion", 12)
+    'stylegan&\nlatent_\ndiffusion'
+    """
+    wrapper = TextWrapper(width)
+    wrapper.wordsep_re = re.compile("(?<=[&+/_ -])")
+    return wrapper.fill(name)
 
 
 def span(counts: Sequence[int]) -> str:

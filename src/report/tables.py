@@ -165,8 +165,8 @@ def in_reading_order(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     names = [*PROTOCOLS, "metadata", "geometry", "pixels", "pca", *NETWORKS]
     baselines = ["Metadata", "Face_box", "Pixel_statistics", "Spectral_peak"]
     names += [name + end for name in baselines for end in ("", OWN)]
-    ends = ("", "_imagenet", "_unit", "_resize", "_centre")
-    names += [network.name + end for network in study.direct for end in ends]
+    ends = ("", "_imagenet", "_unit", "_resize", "_aliased", "_centre")
+    names += [network.name + end for network in (*study.direct, study.probe) for end in ends]
     names += study.test_sets
     return in_order(results, ["protocol", "approach", "model", "test_set"], names)
 
@@ -188,9 +188,7 @@ def in_domain_and_elsewhere(study: Study, auc: pd.DataFrame) -> pd.DataFrame:
 
 def significant(differences: pd.DataFrame) -> pd.DataFrame:
     """How many of `comparisons.differences` are significant on each test set, and which."""
-    first, second = (
-        differences[name].str.replace(r"-[^-]*$", "", regex=True) for name in ("first", "second")
-    )
+    first, second = (differences[n].str.rsplit("-", n=1).str[0] for n in ("first", "second"))
     names = first + np.where(differences["difference"] > 0, " > ", " < ") + second
     names = names.where(differences["significant"])
     by_set = names.groupby(differences["test_set"].rename("tested on"), sort=False)
@@ -206,10 +204,9 @@ def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     No rows where the study has no such pictures.
     """
     rows = headline(replace(study, test_sets=study.aligned), results)
-    rows = rows[rows["test_set"].isin(STRENGTHS) & (rows["metric"] == "auc")]
-    rows = rows[(rows["protocol"] == "controlled") & ~rows["model"].str.endswith(OWN)]
-    rows = rows.assign(strength=rows["test_set"].map(STRENGTHS))
-    return rows.sort_values("strength", kind="stable")
+    rows = rows.assign(strength=rows["test_set"].map(STRENGTHS)).dropna(subset="strength")
+    rows = rows.query("metric == 'auc' and protocol == 'controlled'")
+    return rows[~rows["model"].str.endswith(OWN)].sort_values("strength", kind="stable")
 
 
 def first_seen(rows: pd.DataFrame) -> pd.Series:
@@ -270,16 +267,15 @@ def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) 
     from ..evaluation.comparisons import rank_agreement  # imports Keras, which takes seconds
 
     auc = headline(study, results).query("metric == 'auc' and protocol == @protocol")
-    auc = auc[_is_trained(auc) & ~unlearned(auc)]
-    found = rank_agreement(wide(auc, "model", "test_set", "value"))
-    where = "{num_detectors} networks that learned at home and {num_test_sets} test sets"
-    where = f"{where.format(**found)} under {protocol}"
-    if np.isnan(found["w"]):
-        return f"With {where} there are too few ranks to compare."
-    alike = "more alike than by chance" if found["p_value"] < 0.05 else "not shown to agree"
+    values = wide(auc[_is_trained(auc) & ~unlearned(auc)], "model", "test_set", "value").dropna()
+    w, p_value = rank_agreement(values)
+    where = "{} networks that learned at home and {} test sets".format(*values.shape)
+    if np.isnan(w):
+        return f"With {where} under {protocol} there are too few ranks to compare."
+    alike = "more alike than by chance" if p_value < 0.05 else "not shown to agree"
     return (
-        f"Over {where}, ranks by AUC are {alike}: Kendall's W = {found['w']:.2f} "
-        f"(1: all sets rank alike), p = {found['p_value']:.2g} by permutation."
+        f"Over {where} under {protocol}, ranks by AUC are {alike}: Kendall's W = {w:.2f} (1: all "
+        f"sets rank alike), p = {p_value:.2g} by Friedman's test, which takes sets as independent."
     )
 
 

@@ -1,6 +1,7 @@
 """Records, groups, splits and tasks, on small trees of files that are mostly empty."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,8 @@ CELEBA = "celeba/img_align_celeba/img_align_celeba"
 @pytest.fixture
 def tree(study):
     raw = study.data / "raw"
-    for dataset in ("wiki", *FAKES):
+    touch(raw / "wiki_crop/wiki_crop/00/9_1950-01-01_2010.jpg")  # of no photograph that is there
+    for dataset in ("wiki", *FAKES, "wiki_crop"):
         for name in NAMES:
             touch(raw / dataset / dataset / name)
     for split, count in (("train", 6), ("valid", 2), ("test", 2)):
@@ -54,10 +56,11 @@ def test_collect_reads_every_layout(study, tree):
     records = catalog.collect(study)
     counts = (records["dataset"] + " " + records["label"]).value_counts().to_dict()
     expected = {"celeba real": 4, "gan140k fake": 10, "gan140k real": 10, "wiki real": 20}
+    expected["wiki_crop real"] = 20
     assert counts == expected | {f"{name} fake": 20 for name in FAKES}
     assert all(path.is_file() for path in catalog.files(study, records))
     photographs = records[records["group"].str.startswith("wiki/")]
-    assert photographs.groupby("group")["dataset"].nunique().eq(4).all()
+    assert photographs.groupby("group")["dataset"].nunique().eq(5).all()
     celeba = records[records["dataset"] == "celeba"]
     assert celeba["split"].tolist() == ["train", "train", "valid", "test"]
     gan = records[records["dataset"] == "gan140k"]
@@ -117,7 +120,6 @@ def test_what_wiki_mat_tells(study, tree):
         ("99/9_1950-01-01_2010.jpg", 1.0, "Cat", np.ones((1, 4)), 1.0),  # not in DeepFakeFace
     ]
     blank = {"dob": 0, "photo_taken": 2010, "second_face_score": np.nan}
-    (tree / "wiki_crop").mkdir()
     table = wiki_mat([blank | dict(zip(columns, row)) for row in rows])
     (tree / "wiki_crop/wiki.mat").write_bytes(table)
     records = catalog.collect(study).set_index("path")
@@ -208,7 +210,7 @@ def test_every_label_is_split_in_the_same_shares(seed):
 
 def test_samples_show_the_same_photographs_in_every_row(records):
     shown = catalog.samples(records, num_each=3)
-    assert shown.groupby("source").size().eq(3).all() and shown["source"].nunique() == 7
+    assert shown.groupby("source").size().eq(3).all() and shown["source"].nunique() == 8
     rows = shown[shown["group"].str.startswith("wiki/")].groupby("source")["group"].apply(tuple)
     assert rows.nunique() == 1
 
@@ -224,7 +226,8 @@ def test_what_is_not_trained_on_is_tested(study, records):
     learnt = records[(records["generator"] == "inpainting")
                      | real & records["dataset"].isin(["wiki", "celeba"])]  # fmt: skip
     seen = set(learnt.loc[learnt["split"] != "test", "group"])
-    pairs = {**study.test_sets, "gan140k / wiki": "wiki", "celeba": "celeba"}
+    pairs = {**study.test_sets, "gan140k / wiki": "wiki"}
+    pairs |= {"celeba": "celeba", "wiki_crop": "wiki_crop"}
     expected = set()
     for task, source in pairs.items():
         generator = task.split(" / ")[0]
@@ -240,6 +243,22 @@ def test_what_is_not_trained_on_is_tested(study, records):
     assert not tested & others and set(records["group"]) == tested | seen
 
 
+def test_what_was_trained_on_is_marked_where_it_is_tested_too(study, records):
+    bare = catalog.tasks(records, study)
+    study = replace(study, seen_too={"text2img": "wiki"}, num_tested=12)
+    table = catalog.tasks(records, study)
+    counts = table[table["split"] == "test"].groupby(["task", "label"]).size()
+    assert counts.max() == 12 and counts["text2img / wiki (seen too)"].tolist() == [12, 12]
+    home = bare["task"] == "inpainting"
+    pd.testing.assert_frame_equal(table[table["task"] == "inpainting"], bare[home])
+    seen = set(bare.loc[home & (bare["split"] != "test"), "group"])
+    tested = table[table["real_source"] == "wiki (seen too)"]
+    marked = tested["group"].str.removeprefix("seen ")
+    assert ((marked != tested["group"]) == marked.isin(seen)).all() and marked.isin(seen).any()
+    own = records.set_index("path")["group"]
+    assert (marked == own[tested["path"]].to_numpy()).all() and marked.nunique() == 12
+
+
 def test_photographs_are_cut_to_squares_where_the_fakes_were_no_squashed_photographs(
     study, records
 ):
@@ -251,6 +270,7 @@ def test_photographs_are_cut_to_squares_where_the_fakes_were_no_squashed_photogr
         "gan140k": (f"square {size} {jpeg}", f"square {size} {jpeg}"),
         "gan140k / wiki": (f"square {size} {jpeg}", f"square {size} {jpeg}"),
         "celeba": (f"{size} {jpeg} {jpeg}", None),
+        "wiki_crop": (f"{size} {jpeg} {jpeg}", None),
     }
     table = catalog.task_steps(study, records, "controlled", ("grey",))
     found = table.groupby(["task", "label"])["steps"].agg(set).to_dict()

@@ -22,7 +22,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from faulty_server import PERMANENT, TRANSIENT, FaultyServer, fetch_and_die
+from faulty_server import PERMANENT, TRANSIENT, fetch_and_die, read_tree
 
 from src.data import archives, transfer
 from src.data.archives import MARKER, extract
@@ -30,7 +30,7 @@ from src.data.fetch import fetch_archives
 from src.data.sources import CELEBA, GAN140K, MIRROR, SOURCES, RemoteFile
 from src.files import DeliveryError, digest_of
 
-HASTY = {"_TIMEOUTS": (2, 0.3), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
+pytestmark = pytest.mark.usefixtures("alone")
 UNKNOWN = {"num_bytes": None, "digest": None}  # what no publisher says of a file
 
 
@@ -86,27 +86,10 @@ def fetch_one(file, archives, raw):
     return delivery
 
 
-def read_tree(folder):
-    """Relative path → content of an extracted folder, without its marker."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARKER)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
 def everything(folder):
     """All paths below a folder except locks."""
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
     return sorted(path for path in paths if not path.endswith(".lock"))
-
-
-@pytest.fixture(autouse=True)
-def no_kaggle(monkeypatch):
-    """No test waits long, or sees the Kaggle, the mirror or the proxy of the machine it runs on."""
-    for name, value in HASTY.items():
-        monkeypatch.setattr(transfer, name, value)
-    monkeypatch.setitem(sys.modules, "kagglehub", None)
-    for name in (MIRROR, *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO"))):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture
@@ -115,17 +98,6 @@ def many_files():
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         yield Path(folder)
-
-
-@pytest.fixture
-def server():
-    with FaultyServer() as running:
-        yield running
-
-
-@pytest.fixture
-def places(tmp_path):
-    return tmp_path / "archives", tmp_path / "raw"
 
 
 def test_sources_are_complete():

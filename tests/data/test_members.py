@@ -11,17 +11,17 @@ from pathlib import Path
 
 import datasets
 import pytest
-from faulty_server import PERMANENT, TRANSIENT, FaultyServer
+from faulty_server import PERMANENT, TRANSIENT, read_tree
 
-from src.data import catalog, copies, members, transfer
-from src.data.archives import MARKER, extract
+from src.data import catalog, copies, transfer
+from src.data.archives import extract
 from src.data.fetch import fetch_archives
 from src.data.members import choose
 from src.data.sources import MIRROR, RemoteFile
 
-HASTY = {"_TIMEOUTS": (2, 0.3), "_BACKOFF": 0.001, "_LONGEST_WAIT": 0.01, "_CHUNK_BYTES": 512}
+pytestmark = pytest.mark.usefixtures("alone")
 NUMBER, TOTAL = 14, 40  # photographs taken, and all
-HUB, LIST = "datasets/owner/copy", "api/datasets/owner/copy/tree/main"
+HUB, LIST = "datasets/owner/copy", "api/datasets/owner/copy/tree/abc"
 
 
 def make_archive(name, seed=1):
@@ -52,35 +52,6 @@ def unpacked(content, seed=0):
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = choose(archive.namelist(), NUMBER, TOTAL, seed)
         return {name: archive.read(name) for name in names}
-
-
-def read_tree(folder):
-    """Relative path → content of a folder without its marker."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """No test waits long, or sees the mirror, the token or the proxies of this machine."""
-    for name, value in HASTY.items():
-        monkeypatch.setattr(transfer, name, value)
-    monkeypatch.setattr(members, "_RUN_FILES", 3)
-    proxies = (f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO"))
-    for name in (MIRROR, "HF_TOKEN", "HF_ENDPOINT", *proxies):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def server():
-    with FaultyServer() as running:
-        yield running
-
-
-@pytest.fixture
-def places(tmp_path):
-    return tmp_path / "archives", tmp_path / "raw"
 
 
 # --- Which photographs
@@ -253,8 +224,8 @@ def make_copy(server, names=("real", "fake"), size=300):
         for half in range(2):
             target, part = io.BytesIO(), tables[split].select(range(30 * half, 30 * half + 30))
             part.to_parquet(target, batch_size=6)
-            server.files[f"{HUB}/resolve/main/data/{split}-{half}.parquet"] = target.getvalue()
-    listed = [{"path": name.split("main/")[1]} for name in server.files if name.startswith(HUB)]
+            server.files[f"{HUB}/resolve/abc/data/{split}-{half}.parquet"] = target.getvalue()
+    listed = [{"path": name.split("abc/")[1]} for name in server.files if name.startswith(HUB)]
     server.files[LIST] = json.dumps([*listed, {"path": "README.md"}]).encode()
     patterns = [f"*{split}/{label}/*" for split in ("train", "valid", "test") for label in names]
     facts = {"taken": (9, 9, 9), "expected": tuple((pattern, 9) for pattern in patterns)}
@@ -274,6 +245,15 @@ def test_rows_are_those_of_the_whole_copy_and_labels_go_by_name(server, study, n
     folder_of = {path.read_bytes(): path.relative_to(whole).parent for path in whole.rglob("*.jpg")}
     for path in delivery.folder.rglob("*.jpg"):
         assert folder_of[path.read_bytes()] == path.relative_to(delivery.folder).parent
+
+
+def test_main_is_one_revision_which_is_remarked(server, places):
+    file, _ = make_copy(server)
+    file = dataclasses.replace(file, url=file.url.replace("tree/abc", "tree/main"))
+    server.files["api/datasets/owner/copy/revision/main"] = b'{"sha": "abc"}'
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.problem.endswith("The Hub's main was revision abc.")
+    assert not any("resolve/main" in str(request) for request in server.requests)
 
 
 def test_only_the_row_groups_that_are_needed_are_fetched(server, places):

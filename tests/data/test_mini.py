@@ -1,66 +1,96 @@
-"""The study `mini` on a mirror of its sources: what is fetched, records, ties, groups, splits."""
+"""The study `mini` on a mirror of its sources: all notebooks; the records of the first one."""
 
+import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
+import keras
+import matplotlib
 import pandas as pd
 import pytest
-from hub_mirror import make_mirror
+from hub_mirror import REVISION, make_mirror
+from notebook_cells import run_notebook
 
 from simulator.archives import truth
 from simulator.server import serve
 from src import config
-from src.config import Part, Simulation, get_study
-from src.data import catalog, fetch, sources, ties
+from src.config import ROOT, Part, Simulation, get_study
+from src.data import catalog, sources
 from src.data.archives import extract
 from src.data.sources import MIRROR, SOURCES
-from src.pictures.decoding import inspect_all
+from src.detectors import explain
+from src.evaluation import pca
+from src.report import style
 
 DRAWN = Simulation(36, 35, 40, 1)
-PART = Part(num_photographs=20, num_gan=14, num_celeba=20)
+DEEPFAKEFACE = ("wiki", "inpainting", "text2img", "insight")
+TINY = get_study("tiny")
+SMALL = replace(
+    get_study("mini"),
+    part=Part(num_photographs=26, num_gan=14, num_celeba=20),
+    shares=(0.4, 0.3, 0.3),
+    # VGG16_V2 is VGG16_V1 with another head.
+    direct=tuple(replace(each, epochs=1) for each in TINY.direct if each.name != "VGG16_V2"),
+    fourier=replace(TINY.fourier, epochs=1),
+    autoencoder=replace(TINY.autoencoder, epochs=1, head_epochs=1),
+    on_gpu={},
+    **{name: getattr(TINY, name) for name in ("image_size", "square_size", "face_size")},
+    headline=TINY.headline,
+    extra_seeds=(1,),
+    num_resamples=10,
+)
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    """A small `mini`, as notebook 1 fetches and groups it."""
-    home, mirror = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("mirror")
+def home(tmp_path_factory, eager):
+    """Where a small `mini` lies, with the mirror that it is fetched from."""
+    mirror = tmp_path_factory.mktemp("mirror")
     make_mirror(mirror, DRAWN)
     drawn = (("*.jpg", DRAWN.num_photographs),)
     small = tuple(replace(file, expected=drawn) for file in SOURCES)
     with pytest.MonkeyPatch.context() as patch, serve(mirror) as address:
-        patch.setattr(config, "HOME", home)
+        patch.setattr(config, "HOME", tmp_path_factory.mktemp("home"))
         patch.setattr(sources, "SOURCES", small)
+        patch.setitem(config.STUDIES, "mini", SMALL)
+        patch.setattr(style, "DPI", 20)
+        patch.setattr(pca, "_NUM_PERMUTATIONS", 20)
+        few = partial(explain.occlusion, patch=16, stride=16)
+        patch.setattr(explain, "occlusion", lambda *pictures, **_: few(*pictures))
         patch.setenv(MIRROR, address)
-        study = replace(get_study("mini"), part=PART, shares=(0.5, 0.2, 0.3))
-        files = sources.remote_files(study)
-        deliveries = fetch.fetch_archives(files, study.data / "archives", study.data / "raw")
-        records = catalog.collect(study)
-        is_readable = inspect_all(catalog.files(study, records))["reason"].isna()
-        records = records[is_readable.to_numpy()].reset_index(drop=True)
-        found = ties.find_swap_ties(records, catalog.root(study))
-        pairs = pd.concat([ties.swap_pairs(records, found), ties.person_ties(records)])
-        tied = ties.tie_groups(records["group"], pairs.to_numpy(), max_size=10)
-        records = catalog.assign_splits(records.assign(group=tied), study.seed, study.shares)
-        yield SimpleNamespace(
-            study=study,
-            mirror=mirror,
-            deliveries={delivery.name: delivery for delivery in deliveries},
-            records=records,
-            ties=found,
-            truth=truth(mirror).set_index("path"),
-        )
+        patch.setenv("STUDY", "mini")
+        patch.chdir(ROOT / "notebooks")
+        patch.setattr(sys, "path", list(sys.path))  # the setup cell adds to it
+        matplotlib.use("agg")
+        yield mirror
+
+
+@pytest.fixture(scope="module")
+def outcome(home):
+    """Notebook 1: its variables, what it wrote, and the truth."""
+    notebook = run_notebook("01")
+    return SimpleNamespace(
+        study=notebook.study,
+        mirror=home,
+        deliveries={delivery.name: delivery for delivery in notebook.deliveries},
+        records=catalog.load(notebook.study),
+        ties=notebook.swap_ties,
+        torn=notebook.torn,
+        truth=truth(home).set_index("path"),
+    )
 
 
 def test_all_sources_come_in_part(outcome):
     assert {delivery.status for delivery in outcome.deliveries.values()} == {"taken in part"}
     counts = {name: delivery.num_files for name, delivery in outcome.deliveries.items()}
-    assert counts == dict(wiki=20, inpainting=20, text2img=20, insight=20, gan140k=31, celeba=23)
-    remarks = {name for name, delivery in outcome.deliveries.items() if delivery.problem}
-    assert remarks == {"gan140k"}
-    assert "other way round than Kaggle's" in outcome.deliveries["gan140k"].problem
+    assert counts == dict.fromkeys(DEEPFAKEFACE, 26) | dict(gan140k=31, celeba=23)
+    remarks = {name: found.problem for name, found in outcome.deliveries.items() if found.problem}
+    assert list(remarks) == ["gan140k"]
+    assert "other way round than Kaggle's" in remarks["gan140k"]
+    assert remarks["gan140k"].endswith(f"The Hub's main was revision {REVISION}.")
 
 
-@pytest.mark.parametrize("name", ["wiki", "inpainting", "text2img", "insight"])
+@pytest.mark.parametrize("name", DEEPFAKEFACE)
 def test_files_are_those_of_the_whole_archive(outcome, tmp_path, name):
     extract(outcome.mirror / f"{name}.zip", tmp_path / name)
     photographs = list((outcome.deliveries[name].folder / name).rglob("*.jpg"))
@@ -74,7 +104,7 @@ def test_files_are_those_of_the_whole_archive(outcome, tmp_path, name):
 
 def test_records_are_those_of_the_truth(outcome):
     records = outcome.records
-    own = records[records["dataset"].isin(["wiki", "inpainting", "text2img", "insight"])]
+    own = records[records["dataset"].isin(DEEPFAKEFACE)]
     told = outcome.truth.loc[own["path"]]
     assert (own["label"].to_numpy() == told["label"]).all()
     assert (own["generator"].to_numpy() == told["generator"]).all()
@@ -88,10 +118,9 @@ def test_records_are_those_of_the_truth(outcome):
 def test_ties_found_are_right_and_no_group_lies_in_two_splits(outcome):
     true = outcome.truth.loc[outcome.ties["path"], "background"].to_numpy()
     assert len(true) >= 10 and (outcome.ties["background"] == true).mean() >= 0.95
-    kept, _ = ties.drop_torn_swaps(outcome.records, outcome.ties)
-    assert len(kept) == len(outcome.records)
+    assert outcome.torn.empty
     for what in ("group", "person"):
-        named = kept[kept[what] != ""]
+        named = outcome.records[outcome.records[what] != ""]
         assert named.groupby(what)["split"].nunique().max() == 1
 
 
@@ -109,3 +138,20 @@ def test_tasks_can_be_made(outcome):
     tasks = catalog.tasks(outcome.records, outcome.study)
     assert set(outcome.study.test_sets) <= set(tasks["task"])
     assert {"gan140k / wiki", "celeba"} <= set(tasks["task"])
+
+
+@pytest.mark.parametrize("number", ["02", "03", "04", "05", "06"])
+def test_the_other_notebooks_run_on_it(number, outcome):
+    notebook = run_notebook(number)
+    assert list(outcome.study.figures.glob(f"{number}_*.png")) and "Here: " in notebook.printed
+    keras.backend.clear_session()
+
+
+def test_their_results_are_of_all_test_sets_and_no_simulated_one(outcome):
+    """The last test: it reads what the notebooks wrote."""
+    results = pd.read_csv(outcome.study.figures / "results.csv")
+    assert set(results["study"]) == {"mini"}
+    assert set(results["test_set"]) == set(outcome.study.test_sets)
+    assert {"direct", "probe", "fourier", "autoencoder"} <= set(results["approach"])
+    summary = (outcome.study.figures / "summary.md").read_text(encoding="utf-8")
+    assert "Multidepth_probe" in summary and "imulated" not in summary

@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 
-import keras
 import pandas as pd
 import pytest
 
@@ -18,16 +17,8 @@ SMALL = dataclasses.replace(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def eager():
-    """TensorFlow traces no graphs, which would take longer than a few steps. The notebooks do."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
-    else:
-        yield
+def no_graphs(eager):
+    """All tests of this room are eager."""
 
 
 @pytest.fixture(scope="session")
@@ -79,5 +70,5 @@ def records(study):
 def few(study):
     """Two generators and nothing else to score."""
     test_sets = {name: study.test_sets[name] for name in ("inpainting", "gan140k")}
-    fewer = {"foreign_reals": {}, "aligned": {}, "unseen_reals": (), "num_resamples": 5}
-    return dataclasses.replace(study, test_sets=test_sets, **fewer)
+    study = catalog.without_other_tests(study)
+    return dataclasses.replace(study, test_sets=test_sets, num_resamples=5)

@@ -100,6 +100,25 @@ def test_scores_are_kept_while_model_and_pictures_stay(scored):
     assert set(read_scores(study, name)["group"]) <= set(shown.table["path"])
 
 
+def test_crops_are_scored_and_change_nothing_else(few, records, scored):
+    network, model, bare, _ = scored
+    network = replace(network, name="with_crops")
+    study = replace(few, cropped_reals=("wiki_crop",))
+    shown = scoring.prepare(study, records, "report", "direct")
+    assert shown.fingerprint == bare.fingerprint and shown.pixels.shape == bare.pixels.shape
+    scoring.fit(model, network, shown)
+    rows = scoring.score(model, network, shown).query("real_source == 'wiki_crop'")
+    (row,) = rows.to_dict("records")
+    assert (row["metric"], row["num_fake"]) == ("fpr_at_threshold", 0)
+    scores = read_scores(study, "with_crops-report").query("real_source == 'wiki_crop'")
+    assert len(scores) == row["num_real"] == len(shown.cropped.pixels)
+    assert set(scores["group"]) <= set(bare.table.query("split == 'test'")["group"])
+    file = catalog.root(study) / scores["path"].iloc[-1]
+    seen = apply(decode(file), scoring.last_steps(study, "direct"))
+    score = model.predict(seen[None], verbose=0).item()
+    assert score == pytest.approx(scores["score"].iloc[-1], abs=1e-4)
+
+
 def test_features_are_shared_by_heads_of_one_extractor_only(few, scored):
     shown, extractors = scored[2], []
     for network, seed, num_files in ((0, 0, 1), (1, 0, 1), (1, 1, 2)):
@@ -138,7 +157,7 @@ def test_metadata_baseline_before_and_after_control(study, records, protocol):
 
 def test_tasks_beside_the_main_ones(study, records):
     table = catalog.tasks(records, study)
-    others = ["gan140k / wiki", "celeba"]
+    others = ["gan140k / wiki", "celeba", "wiki_crop"]
     assert list(table["task"].unique()) == [*study.test_sets, *study.aligned, *others]
     foreign, unseen = table[table["task"] == "gan140k / wiki"], table[table["task"] == "celeba"]
     assert set(foreign["split"]) == set(unseen["split"]) == {"test"}
@@ -160,6 +179,23 @@ def test_retrained_pictures(pictures):
     assert both.model_id("x") == "x-controlled-text2img+gan140k"
     union = shown.table.query("split == 'test' and task in ['text2img', 'gan140k']")["row"]
     assert sorted(both.rows("test")) == sorted(union)
+
+
+def test_what_is_tested_though_it_was_trained_on_keeps_its_group_in_training(few, records, scored):
+    network, model, plain, _ = scored
+    study = replace(few, seen_too={"text2img": "wiki"})
+    shown = scoring.prepare(study, records, "report", "direct")
+    for split in ("train", "valid"):
+        rows = plain.rows(split)
+        np.testing.assert_array_equal(shown.rows(split), rows)
+        np.testing.assert_array_equal(shown.groups()[rows], plain.groups()[rows])
+    network = replace(network, name="seen_too")
+    scoring.fit(model, network, shown)
+    rows = scoring.score(model, network, shown).query("real_source == 'wiki (seen too)'")
+    counts = records.groupby(["dataset", "label"]).size()
+    row = rows.set_index("metric").loc["auc"]
+    assert row["num_real"] == counts["wiki", "real"]
+    assert row["num_fake"] == counts["text2img", "fake"] and row["test_set"] == "text2img"
 
 
 def test_reconstruction_errors_are_a_plain_loops():
@@ -199,6 +235,18 @@ def boxes(records):
     return same_boxes(records["path"], 0.2, 0.8).assign(
         left=np.tile(0.5 - half, 2), right=np.tile(0.5 + half, 2)
     )
+
+
+def test_so_many_faces_are_learnt_as_are_asked_for_and_as_large_a_share_of_the_rest(study):
+    split = np.repeat(["train", "valid", "test"], [800, 400, 400])
+    path = [f"celeba/{number}.jpg" for number in range(1600)]
+    table = pd.DataFrame({"path": path, "split": split, "label": "real", "dataset": "celeba"})
+    table.loc[:9, "dataset"] = "wiki"
+    for number, counts in ((200, [200, 100, 100]), (None, [790, 400, 400]), (790, [790, 400, 400])):
+        learnt = faces.is_learnt(replace(study, num_faces=number), table)
+        found = table[learnt].groupby("split", sort=False).size()
+        assert found["train"] == counts[0] and abs(found - counts).max() < 30
+    assert not learnt[:10].any()
 
 
 def test_boxes_alone_can_tell(study, records, boxes, monkeypatch):

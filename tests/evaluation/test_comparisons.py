@@ -48,21 +48,21 @@ def test_holm_rejects_step_by_step(code, study):
     assert code.holm([0.9, 0.9]).tolist() == [1, 1] and code.holm([0.02]).tolist() == [0.02]
 
 
-def test_rank_agreement_is_that_of_friedman(code):
+def test_rank_agreement_is_that_of_sums_of_ranks(code):
+    """Kendall's W with the correction for ties, and its p-value, from their formulas."""
     generator = np.random.default_rng(0)
-    for num_sets, decimals in ((4, 1), (4, 9), (40, 1)):
+    for num_sets, decimals in ((2, 1), (4, 1), (4, 9), (40, 1)):
         values = pd.DataFrame(generator.random((5, num_sets)).round(decimals))
         values[[0, 1]] += np.arange(5)[:, None] / 5
-        oracle = stats.friedmanchisquare(*values.to_numpy())
-        found = code.rank_agreement(values)
-        assert found["w"] == pytest.approx(oracle.statistic / (num_sets * 4))
-        assert found["p_value"] == pytest.approx(oracle.pvalue, abs=0.02 if num_sets > 9 else 0.1)
-        assert (found["num_detectors"], found["num_test_sets"]) == (5, num_sets)
-    alike = code.rank_agreement(pd.DataFrame([[1.0, 3], [2, 4], [3, 5]]))
-    # Two sets rank three alike by chance once in six.
-    assert alike["w"] == pytest.approx(1) and alike["p_value"] == pytest.approx(1 / 6, abs=0.02)
+        ranks, counts = values.rank(), [values[name].value_counts() for name in values]
+        ties = sum((count**3 - count).sum() for count in counts)
+        squares = ((ranks.sum(axis=1) - 3 * num_sets) ** 2).sum()
+        oracle = 12 * squares / (num_sets**2 * (5**3 - 5) - num_sets * ties)
+        p_value = stats.chi2.sf(num_sets * 4 * oracle, 4)
+        assert code.rank_agreement(values) == pytest.approx((oracle, p_value))
+    assert code.rank_agreement(pd.DataFrame([[1.0, 3], [2, 4], [3, 5]]))[0] == pytest.approx(1)
     for few in (values[:2], values[[0]], values * 0):
-        assert np.isnan(code.rank_agreement(few)["w"])
+        assert np.isnan(code.rank_agreement(few)).all()
 
 
 def test_differences_are_those_of_paired_tests_on_each_set(code, study):
@@ -268,6 +268,13 @@ def test_subgroups_are_the_rows_of_their_pictures(code, study):
     assert skip.loc[("inpainting", "celeba", "gender:female")].tolist() == [60, 0]
     assert skip.loc[("gan140k", "gan140k", "grey:True")].tolist() == [8, 8]
     assert "auc@grey:False" in own.index and not rows["metric"].str.contains("True|unknown").any()
+    # Crops bear the names of their photographs, in their groups.
+    crops = made_results.tested(scores, "inpainting").query("label == 0")
+    crops = crops.assign(path="wiki_crop/" + crops["path"], real_source="wiki_crop")
+    cropped = attributes.reindex(crops["path"].str.removeprefix("wiki_crop/"))
+    both = pd.concat([attributes, cropped.set_axis(crops["path"])])
+    found, _ = code.subgroups(study, pd.concat([scores, crops]), both, made_results.CARD, bounds)
+    pd.testing.assert_frame_equal(found, rows)
     write_results(study, rows)
     uncut, _ = code.subgroups(study, scores, attributes, made_results.CARD, {"face_size": np.nan})
     assert not uncut["metric"].str.contains("face_size").any() and len(uncut) < len(rows)

@@ -89,10 +89,28 @@ def test_equal_scores_have_the_bound_of_what_no_resample_shows(code):
         assert row[BOUNDS].tolist() == pytest.approx([max(0.5 - bound, 0), min(0.5 + bound, 1)])
 
 
+def test_no_metric_of_one_score_a_class_has_an_interval_without_width(code):
+    """Unseen images may score otherwise, up to the bound of Clopper and Pearson times the range."""
+    ranges = {"accuracy": 1, "recall": 1, "brier": 1, "ece": 1, "log_loss": -np.log(1e-7)}
+    most = np.array([*ranges.values()])
+    groups = np.append(np.repeat(np.arange(9), 2), 0)  # resamples differ in the shares of classes
+    labels = np.append(np.tile([0, 1], 9), 1)
+    bound = stats.binomtest(0, 9).proportion_ci().high
+    for scores in (np.full(19, 0.3), np.where(labels, 0.8, 0.2), 1 - labels, 1e-9 * groups + 0.4):
+        table = code.estimate(labels, scores, groups, names=[*ranges], num_resamples=20)
+        low, high = table["value"] - bound * most, table["value"] + bound * most
+        np.testing.assert_allclose(table[BOUNDS], np.stack([low.clip(0), high.clip(upper=most)], 1))
+    found = code.estimate(labels, scores, groups, names=["auc"]).iloc[0]  # of their ranks
+    expected = code.estimate(labels, groups / 9, groups, names=["auc"]).iloc[0]
+    assert found[["value", *BOUNDS]].tolist() == expected[["value", *BOUNDS]].tolist()
+
+
 def test_two_groups_tell_nothing(code):
     labels, groups = [0, 1, 0, 1], [0, 0, 1, 1]
-    table = code.estimate(labels, [0.2, 0.6, 0.4, 0.8], groups, names=["auc", "accuracy", "brier"])
-    assert (table["ci_low"] == 0).all() and (table["ci_high"] == 1).all()
+    names = ["auc", "accuracy", "brier", "log_loss"]
+    table = code.estimate(labels, [0.2, 0.6, 0.4, 0.8], groups, names=names)
+    assert (table["ci_low"] == 0).all()
+    assert table["ci_high"].tolist() == [1, 1, 1, pytest.approx(-np.log(1e-7))]
 
 
 def test_several_trainings_have_the_mean_and_the_df_of_satterthwaite(code):

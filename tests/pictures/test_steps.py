@@ -2,6 +2,7 @@
 
 import io
 
+import keras
 import numpy as np
 import pytest
 from made_pictures import picture
@@ -15,6 +16,14 @@ from src.pictures.steps import DEGRADATIONS, apply, output_shape, protocol_steps
 def test_squash_and_resize_are_pillows(step, method):
     expected = Image.fromarray(picture()).resize((32, 32), method)
     assert np.array_equal(apply(picture(), (f"{step}:32",)), expected)
+
+
+@pytest.mark.parametrize("size", [16, 96])
+def test_aliased_is_the_resize_of_keras(size):
+    plain = keras.ops.image.resize(picture().astype("float32"), (size, size), antialias=False)
+    found = apply(picture(), (f"aliased:{size}",)).astype(float)
+    assert np.abs(found - np.asarray(plain)).max() < 1.01  # OpenCV rounds its weights, too
+    assert output_shape((f"aliased:{size}", "grey")) == (size, size, 1)
 
 
 # Of an odd rest, one more is cut from the end.

@@ -14,6 +14,7 @@ import pytest
 from made_results import cells_of, made_results, made_rows
 from made_results import scores as made_scores
 from PIL import Image
+from scipy import stats
 
 from src import config
 from src.data import catalog
@@ -138,8 +139,8 @@ def test_real_people_stay_where_they_are(study):
     people += "07_new_figure 03_loss_faces 3_curves curves 02_pictures_pca_2d".split()
     plots = """02_file_traits 02_leaks 02_pca_2d 02_pca_scree 02_pixel_statistics 02_shortcut
         03_confusion 03_curves 03_curves_report 04_mean_spectra 04_radial_profiles 04_rings
-        05_embeddings 05_error_histograms 05_loss 06_differences 06_false_alarms 06_matrix_direct
-        06_reliability 06_robustness 06_roc 06_subgroups""".split()
+        05_embeddings 05_error_histograms 05_loss 05_loss_report 06_differences 06_false_alarms
+        06_matrix_direct 06_reliability 06_robustness 06_roc 06_subgroups""".split()
     _draw(study, *people, *plots, "06_auc")
     text, web = _written(replace(study, simulation=None, description="photographs"))
     assert _attributes(web, "img", "alt") == [
@@ -225,6 +226,50 @@ def test_whether_spectra_differ_is_a_paired_test(study, shift, is_significant):
         f"on the same pictures, {verdict} (p = {row.p_adjusted:.2g} after Holm's correction for "
         f"{len(table)} test sets);"
     ) in _answers(study, _headline())[3]
+
+
+def _difference(first, second, num_resamples=1000):
+    """Difference in AUC of two tables of scores, low and high: a loop over resamples of groups."""
+    both = first.merge(second, on=["path", "label", "group"], suffixes=("", "_second"))
+    reals, fakes = (both[both["label"] == label] for label in (0, 1))
+    apart = fakes["group"].to_numpy()[:, None] != reals["group"].to_numpy()  # not its photograph
+    wins = [
+        np.sign(fakes[name].to_numpy()[:, None] - reals[name].to_numpy()) / 2 + 0.5
+        for name in ("score", "score_second")
+    ]
+    gain, groups = apart * (wins[0] - wins[1]), both["group"].unique().tolist()
+    places = [[groups.index(group) for group in part["group"]] for part in (fakes, reals)]
+    number, generator, found = len(groups), np.random.default_rng(7), []
+    for resample in range(num_resamples + 1):
+        drawn = generator.integers(number, size=number) if resample else np.arange(number)
+        of_fakes, of_reals = (np.bincount(drawn, minlength=number)[each] for each in places)
+        found.append(of_fakes @ gain @ of_reals / (of_fakes @ apart @ of_reals))
+    error = np.std(found[1:], ddof=1) * np.sqrt(number / (number - 1))
+    reach = stats.t.ppf(0.975, number - 1) * error
+    return found[0], found[0] - reach, found[0] + reach
+
+
+def test_the_paired_difference_is_that_of_a_plain_loop_over_the_scores_of_each_seed(study):
+    study = replace(study, num_resamples=1000, extra_seeds=(1, 2))
+    _histories(study, VGG16_V1=[0.5, 0.8], VGG16_V3=[0.5, 0.9])
+    found = []
+    for seed, shift in enumerate((0.8, 1.6, 0.1)):
+        variant, rows = f"-seed{seed}" * (seed > 0), []
+        for name, value in (("Fourier_DenseNet", shift), ("VGG16_V3", 1.0)):
+            table = made_scores(value, seed=10 * seed + len(name))
+            write_scores(study, f"{name}-controlled{variant}", table)
+            rows.append(table.query("test_set == 'inpainting' and split == 'test'"))
+        found.append(_difference(*(each[each["real_source"] == "wiki"] for each in rows)))
+    answer = _answers(study, _headline())[3]
+    said = re.search(r"([+-]\S+) \[(\S+), (\S+)\] from `VGG16_V3` of seed 0", answer)
+    # Half a unit of the second decimal, and the luck of two times 1,000 resamples.
+    assert [*map(float, said.groups())] == pytest.approx(found[0], abs=0.009)
+    values, low, high = np.transpose(found)
+    clear = (low > 0) | (high < 0)
+    assert abs(np.diff(values)).min() > 0.05 and clear.tolist() == [False, True, True]
+    same = (np.sign(values) == np.sign(values[0])).sum()
+    said = f"over 3 seeds: mean {values.mean():+.2f}, this sign in {same}, significant in 2;"
+    assert said in answer and same == 2
 
 
 def test_networks_that_did_not_learn_have_a_dagger(study):

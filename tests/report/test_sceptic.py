@@ -124,19 +124,20 @@ def test_11_what_did_not_learn_is_marked_in_every_table_and_sentence(study):
 
 @pytest.fixture(scope="module")
 def demo():
-    """The committed five sentences of the demo, and its AUCs by model, protocol and test set."""
+    """The demo's committed sentences, its AUCs by model, protocol and test set, and all of them."""
     command = ["git", "diff", "--quiet", "HEAD", "--", "figures"]
     if subprocess.run(command, cwd=config.ROOT, capture_output=True).returncode:
         pytest.skip("figures/ holds other results than the committed ones")
     study, folder = config.get_study("demo"), config.ROOT / "figures" / "demo"
-    rows = tables.headline(study, pd.read_csv(folder / "results.csv")).query("metric == 'auc'")
-    auc = {(row.model, row.protocol, row.test_set): row for row in rows.itertuples()}
-    return _answers((folder / "summary.md").read_text("utf-8")), auc
+    results = pd.read_csv(folder / "results.csv").query("metric == 'auc'")
+    rows = tables.headline(study, results).itertuples()
+    auc = {(row.model, row.protocol, row.test_set): row for row in rows}
+    return _answers((folder / "summary.md").read_text("utf-8")), auc, results
 
 
 def test_every_number_of_the_five_sentences_is_that_of_the_rows(demo):
-    """But for the paired difference, which is of scores per image."""
-    (answers, auc), study = demo, config.get_study("demo")
+    """But for the paired difference: see below."""
+    (answers, auc, _), study = demo, config.get_study("demo")
     home, *others = study.test_sets
     best, fourier = re.match("`(.*?)`", answers[1])[1], study.fourier.name
 
@@ -162,11 +163,27 @@ def test_every_number_of_the_five_sentences_is_that_of_the_rows(demo):
         [*value(ENCODER), mean(ENCODER), *counts(ENCODER), *value(ERROR), mean(ERROR)],
     ]
     expected[-1] += counts(ERROR)
-    said = [re.sub(r" above 0\.5 | [+-]\d.* test sets\);", " ", answer) for answer in answers]
+    said = [re.sub(r" above 0\.5 | [+-]\d.*;(?= on \d)", " ", answer) for answer in answers]
     assert [re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)", each) for each in said] == expected
     for model, answer in zip((best, fourier, ENCODER), (answers[1], *answers[3:])):
         verdict = re.search("(not better|better|worse) than chance", answer)[0]
         assert verdict == tables.against_chance(auc[model, "controlled", home])
+
+
+def test_the_demos_paired_difference_is_that_of_the_rows_of_each_seed(demo):
+    """Both networks have scored the same pictures. Interval and p are of scores per image."""
+    (answers, _, results), study = demo, config.get_study("demo")
+    said = r"([+-]\S+) \[.*\] from `(\w+)` of seed (\d) .* over (\d) seeds: mean (\S+), .* in (\d),"
+    shown, best, seed, number, mean, agree = re.search(said, answers[3]).groups()
+    rows = results.query("protocol == 'controlled' and seed >= 0 and real_source == 'wiki'")
+    rows = rows[(rows["test_set"] == study.train_set) & (rows["train_set"] == study.train_set)]
+    by_seed = rows[rows["model"].isin([study.fourier.name, best])].pivot(
+        index="seed", columns="model", values="value"
+    )
+    values = by_seed[study.fourier.name] - by_seed[best]
+    assert (int(seed), int(number)) == (study.seed, len(values)) and len(values) == 3
+    assert (shown, mean) == (f"{values[study.seed]:+.2f}", f"{values.mean():+.2f}")
+    assert int(agree) == (np.sign(values) == np.sign(values[study.seed])).sum()
 
 
 def test_what_the_readme_says_of_the_demo_by_hand(demo):

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_results import cells_of, made_results, made_rows
+from scipy import stats
 
 from src.evaluation.results import ALL_SEEDS
 from src.report import numbers, original, tables
@@ -247,6 +248,25 @@ def test_strengths_and_from_which_on_the_trace_is_seen(study):
     assert seen["sees"] == 1 and np.isnan(seen["blind"]) and seen["by luck"] == 2
     assert tables.strengths(study, made_rows()).empty
     assert "strength_1" not in tables.headline(study, pd.concat(others))["test_set"].tolist()
+
+
+def test_ranks_are_compared_of_means_over_seeds(study):
+    first, mean = [[0.9, 0.8, 0.7]] * 4, [[0.9, 0.8, 0.7], *[[0.7, 0.8, 0.9]] * 2, [0.8, 0.7, 0.9]]
+    parts = [
+        made_rows(model=[*"ABC"], test_set=test_set, real_source=source, value=values, **of_seed)
+        for table, of_seed in ((first, {}), (mean, {"seed": ALL_SEEDS, "num_seeds": 3}))
+        for (test_set, source), values in zip(study.test_sets.items(), table)
+    ]
+    alone, both = (
+        tables.rank_agreement_in_words(study, pd.concat(rows), "controlled")
+        for rows in (parts[:4], parts)
+    )
+    oracle = stats.friedmanchisquare(*np.transpose(mean))
+    assert "more alike than by chance: Kendall's W = 1.00" in alone and "p = 0.018 by" in alone
+    said = f"not shown to agree: Kendall's W = {oracle.statistic / 8:.2f}"
+    assert said in both and f"p = {oracle.pvalue:.2g} by" in both
+    few = tables.rank_agreement_in_words(study, parts[0][:2], "controlled")
+    assert few.startswith("With 2 networks that learned at home and 1 test sets under controlled ")
 
 
 def test_networks_that_did_not_learn_have_a_dagger_in_every_table():

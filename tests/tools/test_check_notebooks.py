@@ -112,10 +112,10 @@ def test_all_run_and_leave_what_the_contract_says(home):
     assert (study / "results.csv").read_text().splitlines()[0] == contract
     models = {path.stem for path in (home / "models" / "tiny").glob("*.keras")}
     # Five direct networks, the probe, Fourier, the autoencoder and its two classifiers under two
-    # protocols; two with the other scaling, one with the other view, one with other last steps, an
-    # autoencoder with another learning rate; another seed of the three headline detectors and the
-    # autoencoder under one.
-    assert len(models) == 20 + 2 + 1 + 1 + 1 + 4
+    # protocols, and so the probe with two other views; two with the other scaling, one with the
+    # other view, one with other last steps, an autoencoder with another learning rate; another seed
+    # of the three headline detectors and the autoencoder under one.
+    assert len(models) == 20 + 4 + 2 + 1 + 1 + 1 + 4
     scores = {path.stem for path in (home / "data" / "tiny" / "scores").glob("*.parquet")}
     baselines = [f"{name}{end}" for name in ("Metadata", "Face_box") for end in ("", "_own")]
     baselines += ["Pixel_statistics", "Pixel_statistics_own", "PCA_probe", "Spectral_peak"]
