@@ -92,10 +92,14 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
                 return
             yield running.popleft().result()
     except KilledWorker as error:
-        advice = "Most often memory was short: start fewer workers, or with more memory each"
-        raise ClusterError(
-            f"One shard ended several workers: {error}. {advice}. {_GO_ON}"
-        ) from error
+        advice = f"Most often memory was short: start fewer workers. {_GO_ON}"
+        raise ClusterError(f"One shard ended several workers: {error}. {advice}") from error
+    except (ImportError, RuntimeError) as error:
+        missing = error if isinstance(error, ImportError) else error.__cause__
+        if not isinstance(missing, ImportError):
+            raise
+        advice = "Start both in the project's folder, with PYTHONPATH=. and the same packages"
+        raise ClusterError(f"Scheduler or worker lack code: {missing}. {advice}.") from error
     except (CancelledError, OSError) as error:
         if not isinstance(error, (CancelledError, CommClosedError)) and client.status == "running":
             raise  # the function's own
@@ -119,8 +123,8 @@ def _connect(address: str):
         client = Client(address, timeout=_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"No scheduler answers at {SCHEDULER}={address} ({error}). Start one with `dask "
-            "scheduler`, which prints its address, or unset the variable to work on this machine."
+            f"No scheduler answers at {SCHEDULER}={address} ({error}). Start one in the project's "
+            "folder, `PYTHONPATH=. dask scheduler`, or unset the variable to work on this machine."
         ) from error
     try:
         client.wait_for_workers(1, timeout=_SECONDS)
@@ -128,7 +132,7 @@ def _connect(address: str):
         client.close()
         raise ClusterError(
             f"The scheduler at {address} has no worker after {_SECONDS} s. Start some, in the "
-            f"project's folder: `dask worker {address} --nthreads 1 --nworkers auto`."
+            f"project's folder: `PYTHONPATH=. dask worker {address} --nthreads 1 --nworkers 4`."
         ) from error
     return client
 

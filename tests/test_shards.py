@@ -61,10 +61,11 @@ def start(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "HOME", tmp_path)
     monkeypatch.setattr(shards, "_SECONDS", 2)
 
-    def run(num_workers):
+    def run(num_workers, folder=ROOT):
         command = [sys.executable, "-c", CLUSTER, str(num_workers)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        started.append(subprocess.Popen(command, cwd=ROOT, **options))
+        environment = {key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}
+        started.append(subprocess.Popen(command, cwd=folder, env=environment, **options))
         monkeypatch.setenv(shards.SCHEDULER, started[-1].stdout.readline().strip())
         return started[-1]
 
@@ -151,6 +152,12 @@ def test_a_shard_that_ends_every_worker_is_given_up(on_cluster):
 def test_a_cluster_without_workers_is_told(start):
     start(0)
     with pytest.raises(ClusterError, match="has no worker after 2 s. Start some"):
+        next(over(len, ["ab"], 1))
+
+
+def test_a_cluster_without_the_project_is_told(start, tmp_path):
+    start(1, tmp_path)
+    with pytest.raises(ClusterError, match="lack code: No module named 'src'. Start both in"):
         next(over(len, ["ab"], 1))
 
 
