@@ -8,6 +8,7 @@ time decides; those that follow each other are added. `docs/scale.md` holds the 
 """
 
 import os
+from dataclasses import replace
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -62,7 +63,7 @@ def measure() -> Rates:
     pairs = 3000**2 / timed(match_backgrounds, *thumbnails)[1] / cores
     table = pd.DataFrame({"path": [f"raw/insight/{index:012d}.jpg" for index in range(10_000)]})
     record = 8 * table.memory_usage(deep=True).sum() / len(table)  # texts, in tables and lists
-    network = models.build(get_study("full").direct[3], 224)
+    network = models.build(replace(get_study("full").direct[3], weights=None), 224)
     return Rates(prepared, pairs, shards_a_second(), record, multiplications(network))
 
 

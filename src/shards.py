@@ -84,10 +84,12 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GB"}):
             work = client.submit(pickle.loads, cloudpickle.dumps(function), pure=False)
         options = {"token": token, "text": text, "expected": _versions(), "pure": False}
+        num_threads = 0
         while True:
-            num_free = 3 * sum(client.nthreads().values()) - len(running)
-            for shard in islice(remaining, max(num_free, not running)):
-                running.append(client.submit(_checked, work, shard, **options))
+            if len(running) <= num_threads:  # workers may have come or gone
+                num_threads = max(sum(client.nthreads().values()), 1)
+                for shard in islice(remaining, max(3 * num_threads - len(running), 0)):
+                    running.append(client.submit(_checked, work, shard, **options))
             if not running:
                 return
             yield running.popleft().result()

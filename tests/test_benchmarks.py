@@ -25,11 +25,11 @@ def quick(monkeypatch, tmp_path):
     tensorflow.config.run_functions_eagerly(False)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "costs"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs(quick, name, capsys):
     importlib.import_module(f"benchmarks.{name}").main()
     shown = capsys.readouterr().out
-    assert "ours" in shown or "is missing" in shown
+    assert "ours" in shown or "is missing" in shown or name == "costs" and "ties" in shown
     assert not benchmarks.RESULTS.exists()
 
 
