@@ -8,6 +8,7 @@
 # make test                 the tests; make coverage: with the share of lines they ran
 # make test-jax             those of the networks once more, on JAX instead of TensorFlow
 # make lint                 style of code and notebooks
+# make bench                how fast, beside other ways; a quarter of an hour on an idle machine
 # make mutants              do the tests notice planted bugs?
 STUDY ?= demo
 PYTHON ?= python3
@@ -16,14 +17,14 @@ BIN := $(VENV)/bin
 JAX := .venv-jax
 JAX_TESTS := src/detectors/models.py $(foreach name,batches spectrum,src/pictures/$(name).py \
 	tests/pictures/test_$(name).py) \
-	$(foreach name,explain models training,tests/detectors/test_$(name).py)
+	$(foreach name,devices explain models training,tests/detectors/test_$(name).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 TEST := env -u STUDY -u FACES -u TRAIN -u EVAL $(BIN)/python -m pytest
 IN_TURN := -n 2 --dist loadfile --no-loadscope-reorder
 export STUDY FACES TRAIN EVAL
 
-.PHONY: reproduce extended beyond lab app test coverage test-jax mutants lint notebooks clean
+.PHONY: reproduce extended beyond lab app test coverage test-jax mutants bench lint notebooks clean
 
 reproduce: $(VENV)/installed
 	@$(BIN)/python -m tools.run_notebooks
@@ -61,6 +62,9 @@ mutants: $(VENV)/installed $(VENV)/installed-dev
 test-jax: $(JAX)/installed
 	@env -u STUDY -u FACES -u TRAIN -u EVAL KERAS_BACKEND=jax XLA_FLAGS="$(JAX_FLAGS)" \
 		$(JAX)/bin/python -m pytest -n 2 --dist worksteal $(JAX_TESTS)
+
+bench: $(VENV)/installed $(VENV)/installed-cluster
+	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .

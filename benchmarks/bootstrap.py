@@ -1,7 +1,6 @@
-"""Processor seconds for 2,000 bootstrap resamples of 10,000 scores, by group.
+"""Intervals of one detector: 2,000 resamples of 10,000 scores by group, beside scikit-learn's loop.
 
-python -m benchmarks.bootstrap compares with the plain way, scikit-learn in a loop, measured on a
-few resamples and scaled up.
+The loop takes a few resamples, of one metric.
 """
 
 from functools import partial
@@ -9,31 +8,35 @@ from functools import partial
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import timed
+from benchmarks import is_quick, race, record, timed
 from src.evaluation.intervals import estimate
 from src.evaluation.metrics import METRICS
 
-NUM_IMAGES, NUM_RESAMPLES, NUM_LOOPED = 10_000, 2_000, 20
 
-
-def main():
-    generator = np.random.default_rng(0)
-    labels = np.arange(NUM_IMAGES) % 2
+def main() -> None:
+    num_images, num_resamples = (200, 50) if is_quick(__doc__) else (10_000, 2_000)
+    generator, num_looped = np.random.default_rng(0), 20
+    labels = np.arange(num_images) % 2
     scores = generator.beta(2 + labels, 3 - labels)
-    groups = np.arange(NUM_IMAGES) // 2  # a real photograph and its fake
+    groups = np.arange(num_images) // 2  # a real photograph and its fake
+    ours = partial(estimate, labels, scores, groups, num_resamples=num_resamples)
 
-    def loop():
-        for _ in range(NUM_LOOPED):
+    def loop() -> int:
+        for _ in range(num_looped):
             drawn = generator.integers(groups.max() + 1, size=groups.max() + 1)
             rows = (drawn[:, None] * 2 + [0, 1]).ravel()
             roc_auc_score(labels[rows], scores[rows])
+        return num_looped
 
-    for names in (METRICS, ("auc",), ("accuracy", "f1")):
-        options = {"num_resamples": NUM_RESAMPLES, "names": names}
-        seconds = timed(partial(estimate, labels, scores, groups, **options))[2]
-        print(f"{seconds:6.2f} s  {len(names)} metrics ({', '.join(names[:2])}, …), all at once")
-    seconds = timed(loop)[2] * NUM_RESAMPLES / NUM_LOOPED
-    print(f"{seconds:6.2f} s  auc, scikit-learn in a loop ({NUM_LOOPED} resamples, scaled up)")
+    claim = f"intervals, {num_resamples:,} × {num_images:,} scores"
+    seconds = [timed(partial(ours, names=METRICS))[1] for _ in range(5)]
+    record(claim, f"ours, all {len(METRICS)} metrics", "s", seconds, at_most=2)
+
+    def ours_auc() -> int:
+        ours(names=("auc",))
+        return num_resamples
+
+    race(f"{claim}, AUC", "resamples", {"ours": ours_auc, "scikit-learn in a loop": loop}, {})
 
 
 if __name__ == "__main__":

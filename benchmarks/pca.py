@@ -1,19 +1,18 @@
-"""Seconds and memory of the joint PCA: python -m benchmarks.pca [number of pictures].
+"""Seconds and memory of the joint PCA.
 
 First ours on 10,000 drawn pictures, then ours and scikit-learn's on 1,000 of them: 10,000 pictures
-of 224x224x3 are 12 GB in double precision, of which scikit-learn's PCA centres a copy. Needs 4 GB.
+of 224×224×3 are 12 GB in double precision, of which scikit-learn's PCA centres a copy. Needs 4 GB.
 """
 
-import resource
-import sys
+from functools import partial
 
 import numpy as np
-from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.decomposition import PCA
 
-from benchmarks import timed
+from benchmarks import is_quick, peak, race, record, timed
 from src.evaluation.pca import joint_pca
 
-SIDE, NUM_COMPONENTS, NUM_COMPARED, NUM_WAVES = 224, 3, 1000, 60
+SIDE, NUM_COMPONENTS, NUM_WAVES = 224, 3, 60
 
 
 def draw(num_pictures: int) -> np.ndarray:
@@ -34,30 +33,33 @@ def draw(num_pictures: int) -> np.ndarray:
     return pixels.reshape(num_pictures, SIDE, SIDE, 3)
 
 
-def peak() -> float:
-    """The most memory so far, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
 def main() -> None:
-    pixels = draw(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
-    before, (_, seconds, _) = peak(), timed(joint_pca, pixels, NUM_COMPONENTS)
-    print(f"{NUM_COMPONENTS} components; pictures of {SIDE}x{SIDE}x3")
-    print(f"{seconds:7.2f} s  ours, {len(pixels)} pictures; {before:.2f} → {peak():.2f} GiB")
+    num_pictures, num_compared = (60, 30) if is_quick(__doc__) else (10_000, 1000)
+    pixels = draw(num_pictures)
+    seconds = timed(joint_pca, pixels, NUM_COMPONENTS)[1]
+    claim = f"PCA of {num_pictures:,} × {SIDE}×{SIDE}×3"
+    record(claim, "ours", "s", [seconds])
+    record(claim, "ours, memory", "GiB", [peak()], at_most=4)
 
-    pixels = pixels[:NUM_COMPARED].reshape(NUM_COMPARED, -1).copy()
-    ours, seconds, _ = timed(joint_pca, pixels, NUM_COMPONENTS)
-    print(f"{seconds:7.2f} s  ours, {len(pixels)} pictures")
-    for name, model, kind in (
-        ("PCA, float64", PCA(NUM_COMPONENTS, random_state=0), np.float64),
-        ("PCA, float32", PCA(NUM_COMPONENTS, random_state=0), np.float32),
-        ("PCA(arpack), float32", PCA(NUM_COMPONENTS, svd_solver="arpack"), np.float32),
-        ("IncrementalPCA, float32", IncrementalPCA(NUM_COMPONENTS, batch_size=100), np.float32),
-    ):
-        _, theirs, _ = timed(model.fit, pixels.astype(kind))
-        agree = np.abs((model.components_ * ours.components).sum(1)).min()
-        ratio = f"{theirs / seconds:4.1f} times ours; least |cosine| {agree:.6f}"
-        print(f"{theirs:7.2f} s  scikit-learn {name}: {ratio}")
+    pixels = pixels[:num_compared].reshape(num_compared, -1).copy()
+    fitted = {}
+
+    def ours() -> int:
+        fitted["ours"] = joint_pca(pixels, NUM_COMPONENTS).components
+        return num_compared
+
+    def theirs(name: str, kind: type, model) -> int:
+        fitted[name] = model.fit(pixels.astype(kind)).components_
+        return num_compared
+
+    model = PCA(NUM_COMPONENTS, random_state=0)
+    ways = {"ours": ours}
+    ways["scikit-learn PCA, float64"] = partial(theirs, "float64", np.float64, model)
+    ways["scikit-learn PCA, float32"] = partial(theirs, "float32", np.float32, model)
+    goals = {"scikit-learn PCA, float64": 4}
+    race(f"PCA of {num_compared:,} × {SIDE}×{SIDE}×3", "images", ways, goals)
+    for name, components in fitted.items():
+        assert np.abs((components * fitted["ours"]).sum(1)).min() > 0.999, name
 
 
 if __name__ == "__main__":

@@ -1,89 +1,107 @@
-"""How fast pictures are prepared and batched, beside the bare loop that they cannot beat.
+"""How fast pictures are prepared and batched, beside what a user would pick, and the bare limits.
 
-    python -m benchmarks.pixel_store [FOLDER] [--num 2000] [--size 224] [--protocol report]
-
-FOLDER is any folder of pictures; without one, pictures of 512×512 are drawn. Both use two threads
-and take turns, and the best of three counts; on a machine that others use compare the CPU time.
-About one minute on two CPU cores.
+Preparing: `prepare` beside Pillow in two threads, into memory, nothing checked and nothing kept;
+alone, and while another process keeps every core busy. Batches: 64 random pictures at 224 pixels
+from the store, beside Keras' loaders and tf.data, which decode the files again in every epoch, and
+beside a copy from memory.
 """
 
-import argparse
 import tempfile
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
+import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
-from benchmarks import timed
-from src.pictures import store as pixel_store
+from benchmarks import draw_files, is_quick, race, record, second_process, timed
+from src.pictures import store
 from src.pictures.batches import Batches
 from src.pictures.steps import protocol_steps, run
-from src.pictures.store import prepare
+
+SIZE, BATCH_SIZE = 224, 64
+STEPS = (*protocol_steps("report", num_jpeg=2, square_size=512), f"resize:{SIZE}")
 
 
-def draw(folder: Path, num_images: int) -> Path:
-    """Writes noisy gradients as JPEG files: about as hard to decode as photographs."""
-    random, slope = np.random.default_rng(0), np.add.outer(np.arange(512), np.arange(512)) // 5
-    folder.mkdir()
-    for index in range(num_images):
-        pixels = slope[..., None] + random.integers(0, 40, (512, 512, 3)) + index % 20
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-        image.save(folder / f"{index}.jpg", quality=75)
-    return folder
-
-
-def bare_loop(files: list[Path], steps: tuple[str, ...]) -> np.ndarray:
-    """Pillow in two threads, into memory; nothing checked, nothing kept."""
+def bare_loop(files: list[Path]) -> np.ndarray:
+    """Pillow in two threads."""
 
     def one(file: Path) -> np.ndarray:
         with Image.open(file) as image:
-            return np.asarray(run(image.convert("RGB"), steps, None))
+            return np.asarray(run(image.convert("RGB"), STEPS, None))
 
     with ThreadPoolExecutor(2) as pool:
         return np.stack(list(pool.map(one, files)))
 
 
-def main() -> None:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--num", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--protocol", default="report")
-    options = parser.parse_args()
-    pixel_store.NUM_THREADS = 2  # as the bare loop
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or draw(Path(scratch, "drawn"), min(options.num, 500))
-        kinds = {".jpg", ".jpeg", ".png"}
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
-        files = files[:: max(len(files) // options.num, 1)][: options.num]
-        if not files:
-            parser.error(f"{folder} holds no JPEG or PNG files")
-        for file in files:  # into the page cache, so that the disk is not what is measured
-            file.read_bytes()
-        steps = protocol_steps(options.protocol, num_jpeg=2, square_size=512)
-        steps += (f"resize:{options.size}",)
-        taken = {"bare loop": [], "prepare": []}
-        for turn in range(3):
-            expected, *seconds = timed(bare_loop, files, steps)
-            taken["bare loop"].append(seconds)
-            store, *seconds = timed(prepare, files, steps, Path(scratch, str(turn)))
-            taken["prepare"].append(seconds)
-        assert np.array_equal(store.pixels, expected), "the store differs from the loop"
-        print(f"{len(files)} files, {options.protocol}, {options.size}×{options.size}, two threads")
-        for name, seconds in taken.items():
-            (wall, cpu), base = np.min(seconds, axis=0), np.min(taken["bare loop"], axis=0)[0]
-            speed = f"{len(files) / wall:8,.0f} images/s  {base / wall:4.0%}"
-            print(f"{name:22}  {speed}  {1000 * cpu / len(files):.2f} CPU ms/image")
-        seconds = timed(prepare, files, steps, Path(scratch, "0"))[1]
-        print(f"open a finished store   {1000 * seconds:8,.1f} ms")
+def preparing(folder: Path, files: list[Path]) -> np.ndarray:
+    """Both ways, idle and under load; returns the store's pixels."""
+    turn, prepared = count(), []
 
-        # The batches are kept: fresh memory for each, as in training.
-        rows = np.tile(np.arange(len(files)), -(-3200 // len(files)))
-        batches = Batches(store.pixels, np.zeros(len(files)), rows, batch_size=64)
-        seconds = min(timed(lambda: [batches[index] for index in range(50)])[1] for _ in range(3))
-        print(f"random batches of 64    {3200 / seconds:8,.0f} images/s, from the page cache")
+    def ours() -> int:
+        prepared[:] = [store.prepare(files, STEPS, folder / f"store {next(turn)}")]
+        return len(files)
+
+    ways = {"ours": ours, "decode + resize alone": lambda: len(bare_loop(files))}
+    race("preparing the store", "images", ways, {"decode + resize alone": 0.85})
+    with second_process():
+        race("preparing, a busy machine", "images", ways, {"decode + resize alone": 0.85})
+    assert np.array_equal(prepared[0].pixels, bare_loop(files)), "the store differs from the loop"
+    again = [timed(store.prepare, files, STEPS, folder / "store 0")[1] for _ in range(5)]
+    record("opening a finished store", "ours", "s", again)
+    return prepared[0].pixels
+
+
+def batching(folder: Path, pixels: np.ndarray) -> None:
+    """Random batches, by everybody's way."""
+    rows = np.tile(np.arange(len(pixels)), max(6400 // len(pixels), 1))
+    batches = Batches(pixels, np.zeros(len(pixels)), rows, batch_size=BATCH_SIZE)
+    memory = np.array(pixels)
+    options = {"batch_size": BATCH_SIZE, "shuffle": True}
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, image_size=(SIZE, SIZE), verbose=0, **options
+    )
+    generator = keras.src.legacy.preprocessing.image.ImageDataGenerator()
+    flow = generator.flow_from_directory(folder, target_size=(SIZE, SIZE), **options)
+
+    def decode(name):
+        image = tf.io.decode_jpeg(tf.io.read_file(name), channels=3)
+        return tf.cast(tf.image.resize(image, (SIZE, SIZE)), tf.uint8)
+
+    names = tf.data.Dataset.list_files(str(folder / "*" / "*.jpg"))
+    plain = names.map(decode, num_parallel_calls=2).batch(BATCH_SIZE).prefetch(2)
+
+    def ours() -> int:
+        return sum(len(batches[index][0]) for index in range(len(batches)))
+
+    def copies() -> int:
+        places = np.random.default_rng(0).permutation(rows)
+        parts = [places[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]
+        return sum(len(memory[part]) for part in parts)
+
+    ways = {
+        "ours": ours,
+        "ImageDataGenerator": lambda: sum(len(flow[index][0]) for index in range(len(flow))),
+        "image_dataset_from_directory": lambda: sum(len(images) for images, _ in dataset),
+        "tf.data, decode_jpeg": lambda: sum(len(images) for images in plain),
+        "a copy from memory": copies,
+    }
+    goals = {"ImageDataGenerator": 20, "image_dataset_from_directory": 10}
+    claim = "random batches of 64 at 224 px"
+    rates = race(claim, "images", ways, goals)
+    record(claim, "ours, images/s", "images/s", rates["ours"], at_least=10_000)
+
+
+def main() -> None:
+    quick = is_quick(__doc__)
+    warnings.filterwarnings("ignore")
+    store.NUM_THREADS = 2  # as the bare loop
+    with tempfile.TemporaryDirectory() as scratch:
+        files = draw_files(Path(scratch, "drawn"), 8 if quick else 500)
+        batching(Path(scratch, "drawn"), preparing(Path(scratch), files))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
+from threadpoolctl import threadpool_limits
+
 from .config import ROOT, get_study
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -32,6 +34,9 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
     """
     # Jupyter's progress widget is not used: bars go to standard output.
     warnings.filterwarnings("ignore", message="IProgress not found")
+    # Notebooks run two at a time: threads of BLAS spin while they wait for a core.
+    threadpool_limits(1, user_api="blas")  # of what is loaded
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # and of what will be
     study = get_study(os.environ.get("STUDY") or name)
     for folder in (study.data, study.models, study.figures):
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +83,9 @@ def _import_keras_quietly():
         try:
             import keras
 
+            from .devices import join_processes
+
+            join_processes()
             keras.ops.ones(1)  # wakes the device, which prints messages too
         except BaseException:
             messages.seek(0)

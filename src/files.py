@@ -1,4 +1,4 @@
-"""A file appears whole or not at all; JSON, hashes, free space, progress, threads."""
+"""A file appears whole or not at all; JSON, hashes, free space, progress."""
 
 import errno
 import hashlib
@@ -7,8 +7,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,10 +95,3 @@ def progress(
     """
     options = {"mininterval": 0.5, "delay": 0.5, "dynamic_ncols": True, "leave": False} | options
     return tqdm(iterable, description, total, unit=unit, file=sys.stdout, **options)
-
-
-def map_files(function: Callable, files: Sequence, num_threads: int, title: str) -> list:
-    """The function's value for every file, in order, from a few threads."""
-    with ThreadPoolExecutor(num_threads) as pool:
-        values = pool.map(function, files)
-        return list(progress(values, title, len(files), disable=len(files) < 1000))

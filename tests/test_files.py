@@ -63,8 +63,3 @@ def test_a_full_disk_is_explained_and_other_errors_are_not_touched(number, expec
     message = "is full. Make room" if expected is DiskFull else "as it was"
     with pytest.raises(expected, match=message), files.explain_full_disk(Path("a")):
         raise OSError(number, "as it was")
-
-
-def test_map_files_keeps_the_order():
-    names = [f"{index}.png" for index in range(1200)]
-    assert files.map_files(str.upper, names, 4, "names") == [name.upper() for name in names]

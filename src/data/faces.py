@@ -12,9 +12,10 @@ from filelock import FileLock
 from PIL import Image
 
 from ..config import Study
-from ..files import digest_of, map_files, progress, write_atomically
+from ..files import digest_of, progress, write_atomically
 from ..pictures.decoding import read
 from ..pictures.steps import run
+from ..shards import map_files, over
 from . import catalog
 from .readers import BOX
 
@@ -115,9 +116,10 @@ def detect(root: Path, paths: Sequence[str], steps: Sequence[str], cache: Path) 
         missing = keys.drop_duplicates().merge(known[_KEY], how="left", on=_KEY, indicator=True)
         missing = missing.loc[missing["_merge"] == "left_only", _KEY]
         starts = range(0, len(missing), _SAVE_EVERY)
-        for start in progress(starts, "Finding faces", unit=f"{_SAVE_EVERY} files"):
-            rows = missing.iloc[start : start + _SAVE_EVERY]
-            found = _detect([root / path for path in rows["path"]], rows["steps"])
+        parts = [missing.iloc[start : start + _SAVE_EVERY] for start in starts]
+        found_in = over(partial(_detect, root), parts, num_threads=1)
+        bar = progress(parts, "Finding faces", unit=f"{_SAVE_EVERY} files")
+        for rows, found in zip(bar, found_in):
             rows = rows.assign(**dict(zip(_COLUMNS, found.T))).astype(_TYPES)
             known = pd.concat([known, rows])
             known = known.drop_duplicates(["path", "steps"], keep="last", ignore_index=True)
@@ -141,10 +143,10 @@ def _detector():
     return MTCNN(device="CPU:0")
 
 
-def _detect(files: list[Path], steps: Sequence[str]) -> np.ndarray:
-    """The best face of every file: `(num_files, 6)`, the columns of `_COLUMNS`."""
+def _detect(root: Path, rows: pd.DataFrame) -> np.ndarray:
+    """The best face of every picture: `(num_pictures, 6)`, the columns of `_COLUMNS`."""
+    files, plans = [root / path for path in rows["path"]], [plan.split() for plan in rows["steps"]]
     with ThreadPoolExecutor(2) as pool:
-        plans = [plan.split() for plan in steps]
         small = pool.map(lambda file, plan: shrunk(run(read(file), plan, None)), files, plans)
         found = find_all(list(small))
     nowhere = np.full((1, len(_COLUMNS) - 1), np.nan)

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 from sklearn.neighbors import NearestNeighbors
 
-from ..files import map_files
 from ..pictures.decoding import read_grey
+from ..shards import map_files
 from .readers import BOX
 
 GRID = 64  # side of the grey thumbnails in which backgrounds are compared

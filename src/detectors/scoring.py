@@ -1,6 +1,7 @@
 """From records to results: the way that every detector goes: `prepare`, `fit`, `score`."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,7 +13,10 @@ from ..data.faces import boxes_of
 from ..evaluation import results
 from ..pictures import store
 from ..pictures.batches import Batches
+from ..shards import over
 from . import model_card, models, training
+
+_SHARD = 64 * 64  # pictures, in whole batches: so no score depends on the shards
 
 
 @dataclass(frozen=True)
@@ -190,10 +194,17 @@ def _probabilities(model: keras.Model, pictures: Pictures) -> pd.DataFrame:
     table = pictures.table[pictures.table["split"] != "train"]
     rows = np.unique(table["row"])
     probability = np.full(len(pictures.pixels), np.nan, np.float32)
-    batches = Batches(pictures.pixels, rows=rows, shuffle=False)
-    probability[rows] = model.predict(batches, verbose=0).ravel()
+    shards = np.split(rows, range(_SHARD, len(rows), _SHARD))
+    work = partial(_predict, model, pictures.pixels.filename)
+    probability[rows] = np.concatenate([*over(work, shards, num_threads=1)])
     labels = (table["label"] == "fake").astype("int8")
     return table.assign(label=labels, score=probability[table["row"]])
+
+
+def _predict(model: keras.Model, store_file: str, rows: np.ndarray) -> np.ndarray:
+    """The scores of some rows of a store, `(num_rows,)`."""
+    batches = Batches(np.load(store_file, mmap_mode="r"), rows=rows, shuffle=False)
+    return model.predict(batches, verbose=0).ravel()
 
 
 def _write_result_rows(study: Study, name: str) -> pd.DataFrame:

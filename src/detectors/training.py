@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from .. import devices
 from ..files import progress, read_json, require_space, write_atomically, write_json
 from ..pictures.batches import Batches
 
@@ -93,22 +94,31 @@ def train(
     finished = all(file.exists() for file in files)
     if not (finished and read_card(stem).get("fingerprint") == fingerprint):
         folder = _file(stem, ".partial")
-        _compile(model, settings, num_steps=settings.epochs * len(train_batches))
-        rows = _resume(model, folder, fingerprint)
+        with devices.every_device() as part:
+            replica = model if part == (range(1), 1) else keras.models.clone_model(model)
+            if replica is not model:
+                replica.set_weights(model.get_weights())
+            _compile(replica, settings, num_steps=settings.epochs * len(train_batches))
+            train_part, valid_part = train_batches.part(*part), valid_batches.part(*part)
+        rows = _resume(replica, folder, fingerprint)
         epochs = range(len(rows), settings.epochs)
         bar = progress(epochs, stem.name, settings.epochs, "epoch", initial=len(rows), leave=True)
         for epoch in bar:
-            row = _train_epoch(model, train_batches, valid_batches, epoch)
-            loss = row["val_loss"]
-            if not np.isfinite(loss):
+            with devices.every_device():
+                rows.append(_train_epoch(replica, train_part, valid_part, epoch))
+            if not np.isfinite(loss := rows[-1]["val_loss"]):
                 raise FloatingPointError(f"{stem.name}: validation loss {loss}, epoch {epoch + 1}.")
-            if loss < min((earlier["val_loss"] for earlier in rows), default=np.inf):
-                _save_model(saved, folder / "best.keras")
-            rows.append(row)
-            _save_state(model, folder, fingerprint, rows)
-            names = [name for name in ("loss", "val_loss", "val_auc") if name in row]
-            bar.set_postfix({name: f"{row[name]:.4f}" for name in names})
-        _finish(stem, folder, rows, _card(saved, settings) | {"fingerprint": fingerprint})
+            if devices.is_first():
+                if np.argmin([row["val_loss"] for row in rows]) == epoch:
+                    if replica is not model:
+                        model.set_weights(replica.get_weights())
+                    _save_model(saved, folder / "best.keras")
+                _save_state(replica, folder, fingerprint, rows)
+            names = [name for name in ("loss", "val_loss", "val_auc") if name in rows[-1]]
+            bar.set_postfix({name: f"{rows[-1][name]:.4f}" for name in names})
+        if devices.is_first():
+            _finish(stem, folder, rows, _card(saved, settings) | {"fingerprint": fingerprint})
+        devices.wait_for_all(f"{stem.name} is finished")
     # Without the optimiser, whose state was not kept, and what its steps were compiled to.
     bare = keras.Model(saved.input, saved.output, name=saved.name)
     bare.load_weights(files[0])
@@ -250,8 +260,9 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
     if saved and saved["fingerprint"] == fingerprint:
         model.load_weights(folder / f"epoch{len(saved['rows'])}.weights.h5")
         return saved["rows"]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    if devices.is_first():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     return []
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from ..config import SPLITS
-from ..files import map_files
 from ..pictures.decoding import read_grey
+from ..shards import map_files
 
 # Faces aligned to one template resemble each other: of 2,200, 2 pairs differ in up to 4 bits, 66 in
 # up to 8.

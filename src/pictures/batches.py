@@ -1,5 +1,6 @@
 """Batches of prepared pictures for Keras, in an order that a resumed training repeats."""
 
+import copy
 import math
 
 import keras
@@ -55,6 +56,19 @@ class Batches(keras.utils.PyDataset):
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self._groups = None if together is None else np.unique(together, return_inverse=True)[1]
         self.epoch = 0
+        self._devices, self._num_devices = range(1), 1
+
+    def part(self, devices: range, num_devices: int) -> "Batches":
+        """The same batches, but of each only what some of the devices get that share it.
+
+        Every device gets as many pictures: of a batch that does not divide, the first come twice.
+        """
+        if self.batch_size % num_devices:
+            expected = f"Expected a batch size that divides by {num_devices} devices; use fewer."
+            raise ValueError(f"{expected} Received: {self.batch_size}.")
+        part = copy.copy(self)
+        part._devices, part._num_devices = devices, num_devices
+        return part
 
     @property
     def epoch(self) -> int:
@@ -78,6 +92,9 @@ class Batches(keras.utils.PyDataset):
         first = range(0, len(self._order), self.batch_size)[index]  # or an IndexError
         rows = self._order[first : first + self.batch_size]
         self._finished |= index == len(self) - 1
+        share = math.ceil(len(rows) / self._num_devices)
+        rows = np.resize(rows, share * self._num_devices)
+        rows = rows[share * self._devices.start : share * self._devices.stop]
         images = np.take(self.pixels, rows, axis=0)
         return (images,) if self.labels is None else (images, self.labels[rows])
 

@@ -14,7 +14,6 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,14 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..files import (
-    digest_of,
-    explain_full_disk,
-    map_files,
-    progress,
-    require_space,
-    write_atomically,
-)
+from ..files import digest_of, explain_full_disk, progress, require_space, write_atomically
+from ..shards import map_files, over
 from .decoding import read
 from .steps import output_shape, run
 
@@ -38,7 +31,8 @@ KEEP_DAYS = 14  # an array that no call opened for so long is deleted when anoth
 NUM_THREADS = min(os.cpu_count() or 1, 8)
 
 _VERSION = 3  # part of every key; raise it when a step changes what it does
-_BLOCK_BYTES = 32 << 20  # what a killed run loses at most
+# A killed run loses what it did in the last seconds, and the blocks under way.
+_BLOCK_BYTES, _NUM_BLOCKS, _SAVE_SECONDS = 32 << 20, 64, 1
 
 
 class Store(NamedTuple):
@@ -120,11 +114,6 @@ def _hash_of(files: list[str], plans: list[tuple], boxes: np.ndarray | None) -> 
     return state.hexdigest()[:16]
 
 
-def _row(file: str, plan: tuple[str, ...], box: np.ndarray | None) -> bytes:
-    """The pixels of one file after its steps."""
-    return run(read(file), plan, box).tobytes()
-
-
 def _fill(home: Path, rows: list[tuple], shape: tuple[int, ...], description: str) -> None:
     """Writes the array in blocks of rows; `done` says how many are safely on the disk."""
     part, done, row_bytes = home / "pixels.npy.part", home / "done", math.prod(shape)
@@ -132,24 +121,34 @@ def _fill(home: Path, rows: list[tuple], shape: tuple[int, ...], description: st
     require_space(home, (len(rows) - num_safe) * row_bytes, "Prepared pictures")
     if not num_safe:
         np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(rows), *shape))
-    offset, num_block = np.load(part, mmap_mode="r").offset, max(_BLOCK_BYTES // row_bytes, 1)
+    start, saved = np.load(part, mmap_mode="r").offset, -np.inf
+    num_block = max(min(_BLOCK_BYTES // row_bytes, len(rows) // _NUM_BLOCKS), 1)
+    firsts = range(num_safe, len(rows), num_block)
+    blocks = [(start + first * row_bytes, rows[first : first + num_block]) for first in firsts]
     with (
-        ThreadPoolExecutor(NUM_THREADS) as pool,
         explain_full_disk(part),
-        open(part, "r+b") as stream,  # on a full disk a write is an error, a memory map a crash
         progress(None, description, len(rows), "image", initial=num_safe) as bar,
     ):
-        stream.seek(offset + num_safe * row_bytes)
-        for first in range(num_safe, len(rows), num_block):
-            block = rows[first : first + num_block]
-            for pixels in pool.map(_row, *zip(*block)):
-                stream.write(pixels)
-                bar.update()
-            stream.flush()
-            os.fsync(stream.fileno())
-            write_atomically(done, partial(Path.write_text, data=str(first + len(block))))
+        for num_new in over(partial(_write_block, part), blocks, NUM_THREADS):
+            num_safe += num_new
+            bar.update(num_new)
+            if time.monotonic() > saved + _SAVE_SECONDS:
+                write_atomically(done, partial(Path.write_text, data=str(num_safe)))
+                saved = time.monotonic()
     os.replace(part, home / "pixels.npy")
     done.unlink()
+
+
+def _write_block(part: Path, block: tuple[int, list[tuple]]) -> int:
+    """Writes the pixels of some rows to their place, safely; returns their number."""
+    place, rows = block
+    with open(part, "r+b") as stream:  # on a full disk a write is an error, a memory map a crash
+        stream.seek(place)
+        for file, plan, box in rows:
+            stream.write(run(read(file), plan, box).tobytes())
+        stream.flush()
+        os.fsync(stream.fileno())
+    return len(rows)
 
 
 def _delete_unused(folder: Path) -> None:

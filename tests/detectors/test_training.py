@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from made_networks import VGG, pictures
+from made_networks import SETTINGS, VGG, batches_of, pictures, pixels_and_labels, small_model
 
 from src.config import Autoencoder
 from src.detectors import training
@@ -23,34 +23,7 @@ from src.detectors.models import build, build_embedding_classifier, join, parts,
 from src.detectors.training import Settings, cached_features, read_card, train, update_card
 from src.pictures.batches import Batches
 
-SETTINGS = Settings(
-    learning_rate=0.02, epochs=3, seed=3, config={"name": "tiny"}, data="abc", decay=True
-)
 NETWORK = replace(VGG, frozen=True, head=4)
-
-
-def pixels_and_labels(num_images=22):
-    """Pictures whose fakes are brighter, and labels."""
-    labels = np.arange(num_images) % 2
-    noise = np.random.default_rng(0).integers(0, 200, (num_images, 8, 8, 3))
-    return (noise + 40 * labels[:, None, None, None]).astype("uint8"), labels
-
-
-def batches_of(pixels, labels):
-    """Batches for training and for validation."""
-    options = {"batch_size": 8, "seed": 3}
-    return [Batches(pixels, labels, shuffle=shuffle, **options) for shuffle in (True, False)]
-
-
-def small_model():
-    """With batch normalisation, which has a state besides its weights."""
-    keras.utils.set_random_seed(3)
-    image = keras.Input((8, 8, 3), dtype="uint8")
-    x = keras.layers.Rescaling(1 / 255)(image)
-    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
-    x = keras.layers.Flatten()(keras.layers.BatchNormalization()(x))
-    x = keras.layers.Dense(1, activation="sigmoid", dtype="float32")(x)
-    return keras.Model(image, x, name="small")
 
 
 def run(stem, model=None, **changes):

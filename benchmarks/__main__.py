@@ -1,0 +1,55 @@
+"""Runs every benchmark that has a goal, each in a process of its own; then the README's table.
+
+python -m benchmarks [--quick | --table]: about a quarter of an hour on two idle cores.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import pandas as pd
+
+from benchmarks import RESULTS, put
+from src.config import ROOT
+
+NAMES = ("spectrum", "pixel_store", "pca", "training", "bootstrap", "scoring", "growth", "costs")
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Rows of `results.csv` as Markdown."""
+    lines = ["| work | beside | min / median / max | ours is so many times it | goal |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for row in rows.itertuples():
+        rate = " / ".join(f"{value:,.4g}" for value in (row.min, row.median, row.max))
+        rate = f"{row.median:,.4g}" if row.min == row.max else rate
+        ratio = "" if pd.isna(row.ratio_median) else f"{row.ratio_min:.3g} to {row.ratio_max:.3g}"
+        goal = row.goal if isinstance(row.goal, str) else ""
+        goal += {"True": "", "False": ", **not reached**"}.get(str(row.reached), "")
+        ours = row.candidate.startswith("ours")
+        lines.append(
+            f"| {row.claim} | {row.candidate} | {rate} {row.unit} | {'' if ours else ratio} "
+            f"| {goal} |"
+        )
+    machines = rows[["machine", "cores"]].drop_duplicates().itertuples(index=False)
+    lines += ["", "Measured on " + "; ".join(f"{name}, {cores} cores" for name, cores in machines)]
+    return "\n".join(lines) + f", load {rows['load'].min()} to {rows['load'].max()}."
+
+
+def main() -> int:
+    start, failed = time.time(), []
+    for name in NAMES if "--table" not in sys.argv else ():
+        command, begun = [sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], time.time()
+        if subprocess.run(command, cwd=ROOT, env=os.environ, check=False).returncode:
+            failed.append(name)
+        print(f"benchmarks.{name}: {time.time() - begun:.0f} s\n", flush=True)
+    print(f"All: {(time.time() - start) / 60:.1f} min. Failed: {', '.join(failed) or 'none'}.")
+    if "--quick" not in sys.argv:
+        rows = pd.read_csv(RESULTS).drop_duplicates(["claim", "candidate"], keep="last")
+        put(ROOT / "docs" / "scale.md", "benchmarks", table(rows))
+        put(ROOT / "README.md", "benchmarks", table(rows[rows["goal"].notna()]))
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
