@@ -73,7 +73,7 @@ def fit(study: Study) -> Path:
         **how,
         "threshold": metrics.choose_threshold(once["label"], probability),
         "band": metrics.conformal_band(once["label"].to_numpy(), probability),
-        "about": _about(once, families, rows),
+        "about": _about(once, rows),
         "scored": f"{len(once)} pictures",
     }
     model = _model(kernels, biases)
@@ -89,15 +89,15 @@ def fit(study: Study) -> Path:
     return write_atomically(FILE.with_name("README.md"), lambda path: path.write_text(text))
 
 
-def _about(once: pd.DataFrame, families: list[str], rows: pd.DataFrame) -> str:
+def _about(once: pd.DataFrame, rows: pd.DataFrame) -> str:
     """What it was fitted to, and what it found of families that were held out, in two sentences."""
     held = rows[rows["train_set"].str.startswith("all but") & (rows["files"] == "as it is")]
+    real, fake = (once[once["label"] == label] for label in (0, 1))
     return (
-        f"It was fitted to {(once['label'] == 'real').sum():,} photographs of "
-        f"{', '.join(once.loc[once['label'] == 'real', 'dataset'].unique())} and fakes of "
-        f"{', '.join(families)}. Of generators that it has not seen it finds little: with one "
-        f"family held out, its AUC on that family was {held['value'].min():.2f} to "
-        f"{held['value'].max():.2f} (chance is 0.50)."
+        f"It was fitted to {len(real):,} photographs of {' and '.join(real['dataset'].unique())} "
+        f"and to fakes of {', '.join(fake['generator'].unique())}. Of generators that it has not "
+        f"seen it finds little: with one family held out, its AUC on that family was "
+        f"{held['value'].min():.2f} to {held['value'].max():.2f} (chance is 0.50)."
     )
 
 
