@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JAX := .venv-jax
 JAX_TESTS := src/detectors/models.py $(foreach name,batches spectrum,src/pictures/$(name).py \
-	tests/pictures/test_$(name).py) \
+	tests/pictures/test_$(name).py) tests/pictures/test_residuals.py \
 	$(foreach name,devices explain models training,tests/detectors/test_$(name).py)
 # JAX's compiler would take longer to optimise than the tests take to run.
 JAX_FLAGS := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true

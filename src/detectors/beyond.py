@@ -28,6 +28,7 @@ from . import models, scoring, training
 SIDE = 224  # pixels of the middle of a picture, not resampled
 VIEWS = ("embedding", "residual", "histograms")
 NUM_FOLDS = 5
+NUM_DECODED = 600  # photographs at most, of `variety`
 PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
 
 
@@ -267,6 +268,7 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
         the residual.
     """
     real = catalog.photographs(records, study.test_sets[study.train_set])
+    real = real.sort_values("path").head(NUM_DECODED)
     steps = ("square", f"squash:{study.square_size}")
     images = np.stack([apply(decode(file), steps) for file in catalog.files(study, real)])
     network = build_extractor(study.probe, ["residual"])
