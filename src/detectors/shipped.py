@@ -79,9 +79,8 @@ def fit(study: Study) -> Path:
     model = _model(kernels, biases)
     arrays = {"kernels": kernels, "biases": biases}
     known = _reference(study, records, once, features, model)._asdict()
-    half = {"components", "spectra"}
-    for name in known.keys() - {"scored"}:
-        arrays[name] = np.asarray(known[name], np.float16 if name in half else np.float32)
+    for name in known.keys() - {"scored"}:  # half precision of the axes would distort distances
+        arrays[name] = np.asarray(known[name], np.float16 if name == "spectra" else np.float32)
     FILE.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"card": json.dumps(card)}
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
