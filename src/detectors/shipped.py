@@ -79,8 +79,10 @@ def fit(study: Study) -> Path:
     model = _model(kernels, biases)
     arrays = {"kernels": kernels, "biases": biases}
     known = _reference(study, records, once, features, model)._asdict()
-    for name in known.keys() - {"scored"}:  # half precision of the axes would distort distances
-        arrays[name] = np.asarray(known[name], np.float16 if name == "spectra" else np.float32)
+    for name in known.keys() - {"scored"}:
+        dtype = np.float16 if name == "spectra" else np.float32
+        # safetensors 0.8 writes arrays of another memory order as if they were in C's.
+        arrays[name] = np.ascontiguousarray(known[name], dtype)
     FILE.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"card": json.dumps(card)}
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))

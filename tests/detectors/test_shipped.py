@@ -28,6 +28,11 @@ def test_the_file_is_small_and_loads(loaded):
     assert 0 < low < 1 and 0 < high < 1 and 0 < card["threshold"] < 1
 
 
+def test_the_axes_of_the_distance_test_are_orthonormal(loaded):
+    axes = loaded[2].components
+    np.testing.assert_allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-4)
+
+
 def test_it_is_the_default_of_verdicts_and_says_what_it_knows(loaded):
     detector = predict.load()
     assert detector.card == loaded[1]
