@@ -2,7 +2,7 @@
 
 `predict` also finds the faces, and scores each as it is and as three services would deliver it. The
 bare throughput is that of the network on as many batches, and, beside it, of the network and the
-face detector on pictures in memory. Needs the detectors of `make reproduce`.
+face detector on pictures in memory.
 """
 
 import tempfile
@@ -14,17 +14,11 @@ from PIL import Image
 from benchmarks import is_quick, race
 from benchmarks.full_size import draw
 from src import predict
-from src.config import get_study
 from src.data import faces
 
 
 def main() -> None:
     quick = is_quick(__doc__)
-    study, _, name = predict.DEFAULT.partition("/")
-    file = get_study(study).models / f"{name}.keras"
-    if not file.exists():
-        print(f"{file} is missing: `make reproduce` trains it. Nothing is measured.")
-        return
     detector, pictures = predict.load(), draw(("jpeg:90", "resize:512"), 8 if quick else 200)
     small = [faces.shrunk(Image.fromarray(picture)) for picture in pictures]
     num_seen = len(pictures) * len(predict.DELIVERIES)

@@ -136,7 +136,7 @@ def test_the_square_around_a_face_lies_in_the_picture():
         square = code._square_around(picture, box)
         assert abs(square.width - square.height) <= 1 and max(square.size) <= 91
     middle = code._square_around(picture, np.array([0.4, 0.4, 0.6, 0.6]))
-    np.testing.assert_array_equal(np.asarray(middle), PICTURE[21:69, 36:84])
+    np.testing.assert_array_equal(np.asarray(middle), PICTURE[16:64, 32:80])
 
 
 def test_names_mean_files_folders_and_patterns(tmp_path):

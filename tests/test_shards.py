@@ -115,7 +115,8 @@ def test_scores_are_the_same_from_a_cluster(on_cluster, tmp_path, monkeypatch):
     found = np.concatenate([*over(work, rows, 1)])
     monkeypatch.delenv(shards.SCHEDULER)
     expected = np.concatenate([*over(work, rows, 1)])
-    assert found.shape == (70,) and np.array_equal(found, expected)
+    assert found.shape == (70,)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)  # another process, other last digits
 
 
 def test_errors_of_the_work_come_as_they_are(on_cluster, tmp_path):

@@ -44,8 +44,8 @@ def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model
     counts = DctHistograms(name="counts")(image)
     seen = dict(zip(VIEWS, (network(image), network(sharp), counts)))
     features = [seen[view] for view in views]
-    joined = layers.Concatenate()(features) if len(views) > 1 else features[0]
-    return keras.Model(image, joined, name="extractor")
+    every = layers.Concatenate()(features) if len(views) > 1 else features[0]
+    return keras.Model(image, every, name="extractor")
 
 
 def delivery(path: str) -> tuple[str, ...]:

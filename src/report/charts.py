@@ -142,7 +142,8 @@ def auc_dumbbells(
         axis.grid(False, axis="y")
     axes[0].set_yticks(places, places.index)
     axes[0].set_ylim(places.iloc[-1] + 0.7, -0.7)
-    looks = dict(zip(pair, ("wk", "kk"))) | {"did not learn at home": (pale, pale)}
+    looks = dict(zip(pair, ("wk", "kk")))
+    looks |= {"did not learn at home": (pale, pale)} if pale in colors else {}
     for label, (face, edge) in looks.items():
         axes[0].scatter([], [], 42, face, edgecolors=edge, label=label)
     return legend_below(figure)

@@ -14,7 +14,7 @@ from ..evaluation.intervals import ABOVE_CHANCE, BELOW_CHANCE, difference
 from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import STEPS
 
-NETWORKS = ("direct", "probe", "fourier", "autoencoder")
+NETWORKS = ("direct", "probe", "fourier", "autoencoder", "fusion")
 
 
 def interval(value: float, low: float, high: float) -> str:
