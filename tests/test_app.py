@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -95,7 +96,7 @@ def address(tmp_path):
         port = free.getsockname()[1]
     target = (ROOT / "Makefile").read_text().partition("\napp:")[2].partition("\n\n")[0]
     options = target.partition(".ipynb")[2].replace("\\\n", " ")
-    command = f"{sys.executable} -m voila panel.ipynb {options} --port={port}"
+    command = f"{shlex.quote(sys.executable)} -m voila panel.ipynb {options} --port={port}"
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     (tmp_path / "temporary").mkdir()
     own = {"PYTHONPATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "temporary")}
