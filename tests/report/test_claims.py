@@ -1,5 +1,7 @@
 """What the page claims beside its five sentences and its tables of numbers, from made-up rows."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,3 +111,25 @@ def test_the_samples_rows_are_as_the_readme_says():
     rows = tables.headline(config.STUDIES["faces"], rows)
     assert rows["num_groups"].isna().all() and not rows["model"].str.endswith("_own").any()
     assert set(rows["num_seeds"]) == {1} and set(rows["seed"]) == {0}
+
+
+def test_the_committed_conclusions_say_what_the_committed_rows_say():
+    folder = config.ROOT / "figures" / "demo"
+    text = (folder / "summary.md").read_text(encoding="utf-8")
+    text = _flat(text.split("## The report's three conclusions")[1].split("\n## ")[0])
+    rows = pd.read_csv(folder / "results.csv").query("metric == 'auc' and protocol == 'controlled'")
+    study = config.get_study("demo")
+    rows = rows[rows["real_source"] == rows["test_set"].map(study.test_sets)]
+    rows = rows[rows["train_set"] == study.train_set].set_index(["model", "seed", "test_set"])
+    names = re.findall(r"\*\*\. `(\w+)`:", text)
+    assert len(names) == 3
+    for model, said in zip(names, text.split("**. `")[1:]):
+        for test_set in study.test_sets:
+            row = rows.loc[model, ALL_SEEDS, test_set]
+            expected = f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}] on {test_set}"
+            assert expected in said.split("; from")[0]
+    differences = re.findall(r"([+-]\d\.\d\d) \[[^]]*\] on (\w+)", text)
+    assert [test_set for _, test_set in differences] == ["insight", "gan140k"]
+    for value, test_set in differences:
+        first, second = (rows.loc[names[n], study.seed, test_set].value for n in (1, 0))
+        assert abs(float(value) - (first - second)) < 0.02  # a pair leaves out unshared pictures
