@@ -8,7 +8,7 @@
 # make test                 the tests; make coverage: with the share of lines they ran
 # make test-jax             those of the networks once more, on JAX instead of TensorFlow
 # make lint                 style of code and notebooks
-# make bench                how fast, beside other ways; a quarter of an hour on an idle machine
+# make bench                how fast, beside other ways; needs an idle machine
 # make mutants              do the tests notice planted bugs?
 STUDY ?= demo
 PYTHON ?= python3

@@ -146,12 +146,14 @@ as they came (protocol `report`): {counts}.
 
 "Delivered": every picture, real or fake, was resized and saved as JPEG in a way of its own, as \
 on the web; of the training pictures both versions were learnt. Recalls are at thresholds that so \
-many photographs of all sources together pass. "Held out" is what to expect of a new generator. \
-Photographs of other sources were not tested: how many of them are accused is not known.
+many photographs of all sources together pass. "Held out" is a hint at what to expect of a new \
+generator. Of each picture the middle was scored, without a search for the face. Photographs of \
+other sources were not tested: how many of them are accused is not known.
 
 **Calibration**: probability = sigmoid({slope:.3f} logit(score) + {intercept:.3f}); fake from \
 {threshold:.3f} on. Between {low:.3f} and {high:.3f} the verdict is *unsure*: of pictures like \
-these, one in twenty of a class lies beyond.
+these, one fake in twenty lies below it, one photograph in twenty above. It is *unsure*, too, \
+where half the size or one more JPEG would turn the verdict.
 
 **To fit it again**, after notebook 1: `STUDY=faces FACES=folder python -m src.detectors.shipped`
 """

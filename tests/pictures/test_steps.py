@@ -146,3 +146,19 @@ def test_the_centre_keeps_pixels_and_enlarges_only_what_is_too_small():
     np.testing.assert_array_equal(apply(pixels, ("centre:20",)), pixels[10:30, 20:40])
     assert apply(pixels, ("centre:50",)).shape == (50, 50, 3)
     assert output_shape(("centre:20",)) == (20, 20, 3)
+
+
+@pytest.mark.parametrize("size", [(70, 97), (33, 41), (64, 64), (20, 30)])
+def test_a_cut_on_the_grid_begins_where_a_block_of_jpeg_does(size):
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    cut = apply(picture, ("on_grid:32",))
+    assert cut.shape == (32, 32, 3)
+    if min(size) >= 32:
+        top, left = (8 * ((side - 32) // 16) for side in size)
+        np.testing.assert_array_equal(cut, picture[top : top + 32, left : left + 32])
+
+
+def test_the_shorter_side_gets_its_size_and_the_aspect_stays():
+    picture = np.zeros((60, 90, 3), np.uint8)
+    assert apply(picture, ("shorter:20",)).shape == (20, 30, 3)
+    assert apply(picture.transpose(1, 0, 2), ("shorter:120",)).shape == (180, 120, 3)
