@@ -64,7 +64,7 @@ def batching(folder: Path, pixels: np.ndarray) -> None:
     dataset = keras.utils.image_dataset_from_directory(
         folder, image_size=(SIZE, SIZE), verbose=0, **options
     )
-    generator = keras.src.legacy.preprocessing.image.ImageDataGenerator()
+    generator = tf.keras.preprocessing.image.ImageDataGenerator()
     flow = generator.flow_from_directory(folder, target_size=(SIZE, SIZE), **options)
 
     def decode(name):

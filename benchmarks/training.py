@@ -23,13 +23,14 @@ from src.detectors import models, training
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.pictures.batches import Batches
 
-NAMES = "VGG16_V3", "DenseNet_V2", "EfficientNet_Lite0"
-BATCH_SIZE = 32
+NAMES = "VGG16_V3", "DenseNet_V2", "EfficientNet_Lite0", "Fourier_DenseNet"
+BATCH_SIZE = 16
 
 
-def draw(folder: Path, num_pictures: int, side: int) -> np.ndarray:
+def draw(folder: Path, num_pictures: int, side: int, num_channels: int = 3) -> np.ndarray:
     """A store of noise, mapped from the disk."""
-    file, shape = folder / f"{side}-{num_pictures}.npy", (num_pictures, side, side, 3)
+    shape = num_pictures, side, side, num_channels
+    file = folder / f"{'-'.join(map(str, shape))}.npy"
     np.save(file, np.random.default_rng(0).integers(0, 256, shape, dtype="uint8"))
     return np.load(file, mmap_mode="r")
 
@@ -60,12 +61,13 @@ def plain(model: keras.Model, inputs: np.ndarray, batch_size: int) -> int:
 
 
 def network_loops(folder: Path, names: Sequence[str], num_pictures: int, side: int) -> None:
-    networks = {network.name: network for network in get_study("demo").direct}
-    store = draw(folder, num_pictures, side)
-    memory = np.array(store)
+    study = get_study("demo")
+    networks = {network.name: network for network in (*study.direct, study.fourier)}
     for name in names:
         keras.utils.set_random_seed(0)
         one, other = (compiled(models.build(networks[name], side)) for _ in range(2))
+        store = draw(folder, num_pictures, side, one.input.shape[-1])
+        memory = np.array(store)
         ways = {"ours": partial(ours, one, store, BATCH_SIZE)}
         ways["plain Keras fit"] = partial(plain, other, memory, BATCH_SIZE)
         for way in ways.values():

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
@@ -41,7 +42,15 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
     for folder in (study.data, study.models, study.figures):
         folder.mkdir(parents=True, exist_ok=True)
     _run_missing(study, after)
-    keras = _import_keras_quietly()
+    with quiet():  # waking the device prints messages, too
+        import keras
+
+        from .devices import join_processes
+
+        join_processes()
+        keras.ops.ones(1)
+    # TensorFlow warns when several models are called in one process, which is what a study does.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     keras.utils.set_random_seed(study.seed)
     devices = ", ".join(keras.distribution.list_devices()) or "cpu"
     if "gpu" in devices.lower():
@@ -74,19 +83,15 @@ def _run_missing(study, numbers: Sequence[str]) -> None:
         raise RuntimeError(f"Of notebooks {names} one stopped; its message stands above.")
 
 
-def _import_keras_quietly():
-    """Imports Keras; the backend's messages on file descriptor 2 are shown only if that fails."""
+@contextmanager
+def quiet():
+    """Inside, what is written to file descriptor 2 is shown only if an error is raised."""
     with tempfile.TemporaryFile() as messages:
         sys.stderr.flush()
         stderr = os.dup(2)
         os.dup2(messages.fileno(), 2)
         try:
-            import keras
-
-            from .devices import join_processes
-
-            join_processes()
-            keras.ops.ones(1)  # wakes the device, which prints messages too
+            yield
         except BaseException:
             messages.seek(0)
             os.write(stderr, messages.read())
@@ -94,6 +99,3 @@ def _import_keras_quietly():
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-    # TensorFlow warns when several models are called in one process, which is what a study does.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    return keras

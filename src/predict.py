@@ -12,14 +12,14 @@ import io
 import math
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import keras
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -46,14 +46,14 @@ SCENE = 2  # a detector sees a square around the face, so many times as large as
 SMALL = 64  # pixels: a face with a shorter side shows little
 UNLIKE = "unlike the pictures it learned from"  # see `reference.squared_distances`
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_AT_ONCE, _PIXELS_AT_ONCE = 16, 100_000_000  # pictures; together, or one picture alone
+_AT_ONCE, _PIXELS_AT_ONCE = 16, 50_000_000  # pictures; together, or one picture alone
 
 
 @dataclass(frozen=True)
 class Detector:
     """A trained detector, and what turns its scores into verdicts."""
 
-    model: keras.Model  # pixels `(N, S, S, channels)` `uint8` to scores `(N, 1)`
+    model: models.keras.Model  # pixels `(N, S, S, channels)` `uint8` to scores `(N, 1)`
     steps: tuple[str, ...]  # from the square around a face to these pixels
     card: dict  # of its training: `slope` and `intercept` calibrate the scores
     threshold: float  # calibrated
@@ -96,10 +96,10 @@ def load(name: str = DEFAULT) -> Detector:
     return Detector(model, steps, card, threshold, band, known, _about(study, card))
 
 
-def _read_model(file: Path) -> keras.Model:
+def _read_model(file: Path) -> models.keras.Model:
     """A detector from a file that may come from anywhere: Keras' safe mode refuses foreign code."""
     try:
-        model = keras.models.load_model(file, compile=False, safe_mode=True)
+        model = models.keras.models.load_model(file, compile=False, safe_mode=True)
         models.parts(model)
         side, also, channels = model.input.shape[1:]
         if side != also or channels not in (1, 3) or model.output.shape[1:] != (1,):
@@ -152,24 +152,7 @@ def judge(
         A table of `COLUMNS`, as of `predict`, and the square around each of its faces.
     """
     with ThreadPoolExecutor(2) as pool:
-        for part in _in_parts(files):
-            opened = list(pool.map(_upright, part))
-            pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
-            found = iter(faces.find_all(list(pool.map(faces.shrunk, pictures))))
-            rows, squares = [], []
-            for file, picture in zip(part, opened):
-                path = str(file) if isinstance(file, Path) else file.name
-                if isinstance(picture, str):
-                    rows.append({"path": path, "error": picture})
-                    continue
-                boxes = next(found)[:, :4]
-                noted = _warnings(picture, boxes)
-                for number, box in enumerate(boxes if len(boxes) else [(0, 0, 1, 1)], start=1):
-                    squares.append(_square_around(picture, box) if len(boxes) else picture)
-                    row = {"path": path, "face": number, "warnings": noted}
-                    rows.append(row | dict(zip(faces.BOX, map(float, box))))
-            ways = [(square, way) for square in squares for way in DELIVERIES.values()]
-            pixels = np.array(list(pool.map(lambda way: delivered(*way, detector), ways)))
+        for rows, squares, pixels in _ahead(partial(_look, detector, pool), _in_parts(files)):
             probabilities, is_far = score(pixels, detector)
             judged = (row for row in rows if "face" in row)
             values_of = probabilities.reshape(-1, len(DELIVERIES))
@@ -179,6 +162,44 @@ def judge(
                 row["warnings"] = "; ".join(row["warnings"] + [UNLIKE] * far)
             table = pd.DataFrame(rows, columns=COLUMNS).astype({"face": "Int64"})
             yield table, squares
+
+
+def _look(
+    detector: Detector, pool: ThreadPoolExecutor, files: list
+) -> tuple[list[dict], list[Image.Image], np.ndarray]:
+    """Rows of a few files without verdicts, the squares around their faces, what is to be scored.
+
+    Of each square the pixels in all `DELIVERIES`, `(N, S, S, channels)`.
+    """
+    opened = list(pool.map(_upright, files))
+    pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
+    found = iter(faces.find_all(list(pool.map(faces.shrunk, pictures))))
+    rows, squares = [], []
+    for file, picture in zip(files, opened):
+        path = str(file) if isinstance(file, Path) else file.name
+        if isinstance(picture, str):
+            rows.append({"path": path, "error": picture})
+            continue
+        boxes = next(found)[:, :4]
+        noted = _warnings(picture, boxes)
+        for number, box in enumerate(boxes if len(boxes) else [(0, 0, 1, 1)], start=1):
+            squares.append(_square_around(picture, box) if len(boxes) else picture)
+            row = {"path": path, "face": number, "warnings": noted}
+            rows.append(row | dict(zip(faces.BOX, map(float, box))))
+    ways = [(square, way) for square in squares for way in DELIVERIES.values()]
+    return rows, squares, np.array(list(pool.map(lambda way: delivered(*way, detector), ways)))
+
+
+def _ahead(function: Callable, items: Iterable) -> Iterator:
+    """`map`, but the next item is at work in a thread while a value is used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = None
+        for item in items:
+            waiting, ready = thread.submit(function, item), waiting
+            if ready:
+                yield ready.result()
+        if waiting:
+            yield waiting.result()
 
 
 def delivered(square: Image.Image, way: Sequence[str], detector: Detector) -> np.ndarray:
@@ -191,7 +212,9 @@ def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarra
     if not len(pixels):
         return np.empty(0), np.empty(0, bool)
     extractor, head = models.parts(detector.model)
-    features = extractor.predict(pixels, verbose=0)
+    starts = range(0, len(pixels), training.BATCH_SIZE)
+    features = [extractor.predict_on_batch(pixels[k : k + training.BATCH_SIZE]) for k in starts]
+    features = np.concatenate(features)
     scores = np.ravel(head.predict_on_batch(features))
     is_far = reference.squared_distances(detector.reference, features) > detector.reference.limit
     return metrics.calibrated(scores, detector.card["slope"], detector.card["intercept"]), is_far

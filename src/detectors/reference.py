@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA
 from ..config import LABELS, Study
 from ..data import catalog
 from ..files import write_atomically
-from ..pictures.spectrum import magnitude_spectrum, to_uint8
+from ..pictures.spectrum import spectrum_picture
 from ..pictures.steps import run
 from . import models, scoring
 from .training import read_card
@@ -66,7 +66,7 @@ def load(study: Study, name: str, model: keras.Model, steps: tuple[str, ...]) ->
 
 def spectrum_of(pixels: np.ndarray) -> np.ndarray:
     """The spectrum `(S, S)` `uint8` of `(S, S, 3)`; `(S, S, 1)` are a spectrum."""
-    return pixels[..., 0] if pixels.shape[-1] == 1 else to_uint8(magnitude_spectrum(pixels))
+    return pixels[..., 0] if pixels.shape[-1] == 1 else spectrum_picture(pixels)
 
 
 def squared_distances(reference: Reference, features: np.ndarray) -> np.ndarray:

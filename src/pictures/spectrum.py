@@ -32,17 +32,38 @@ def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
     """
     if not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3) or image.size == 0:
         raise ValueError(f"Expected pixels (H, W, 3) or (H, W). Received: shape {image.shape}.")
+    return _centred(_half_spectrum(image), image.shape[1])
+
+
+def spectrum_picture(image: np.ndarray) -> np.ndarray:
+    """`to_uint8(magnitude_spectrum(image))`, `(H, W)` `uint8`, in less time."""
+    return _centred(to_uint8(_half_spectrum(image)), image.shape[1])
+
+
+def _half_spectrum(image: np.ndarray) -> np.ndarray:
+    """The columns of frequency 0 to W // 2 of `magnitude_spectrum`, not centred."""
     grey = image.astype(np.float32, order="C")
     if grey.ndim == 3:
         grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)  # with GREY_WEIGHTS, not rounded
     # Without its mean the transform spends its digits on the frequencies, not on the brightness.
     mean = cv2.mean(grey)[0]  # in double precision
-    half = _half_magnitude(grey - np.float32(mean))
+    grey -= np.float32(mean)
+    half = _half_magnitude(grey)
     half[0, 0] = mean * grey.size
-    half = 20 * np.log(half + np.float32(EPSILON))
-    # The other half is a mirror: |F(-u, -v)| = |F(u, v)|.
-    mirrored = half[-np.arange(grey.shape[0]), (grey.shape[1] - 1) // 2 : 0 : -1]
-    return np.fft.fftshift(np.hstack([half, mirrored]))
+    half += np.float32(EPSILON)
+    np.log(half, out=half)
+    half *= 20
+    return half
+
+
+def _centred(half: np.ndarray, width: int) -> np.ndarray:
+    """A spectrum `(H, W)` from its columns of frequency 0 to W // 2: |F(-u, -v)| = |F(u, v)|."""
+    height, left = len(half), width // 2
+    rows = np.arange(height) - height // 2
+    full = np.empty((height, width), half.dtype)
+    np.take(half[:, : width - left], rows, axis=0, out=full[:, left:], mode="wrap")
+    np.take(half[:, left:0:-1], -rows, axis=0, out=full[:, :left], mode="wrap")
+    return full
 
 
 def _half_magnitude(grey: np.ndarray) -> np.ndarray:

@@ -75,9 +75,9 @@ def _crop(image, box):
 
 
 def _spectrum(image, _):
-    from .spectrum import magnitude_spectrum, to_uint8  # brings Keras along, which takes seconds
+    from .spectrum import spectrum_picture  # brings Keras along, which takes seconds
 
-    return Image.fromarray(to_uint8(magnitude_spectrum(np.asarray(image))))
+    return Image.fromarray(spectrum_picture(np.asarray(image)))
 
 
 def _blur(image, size):
