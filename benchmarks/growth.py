@@ -93,7 +93,8 @@ def main() -> None:
             r2 = np.corrcoef(sizes, seconds)[0, 1] ** 2
             record(claim, "R² of the time", "", [r2], at_least=0.99)
             record(claim, "ours, images/s", "images/s", np.array(sizes) / seconds)
-            record(claim, "memory, largest / smallest", "", [memory[-1] / max(memory[0], 1)], at_most=1.1)
+            growth = memory[-1] / max(memory[0], 1)
+            record(claim, "memory, largest / smallest", "", [growth], at_most=1.1)
 
 
 if __name__ == "__main__":

@@ -340,7 +340,7 @@ _FACES = replace(
     unseen_reals=(),
     cropped_reals=(),
     autoencoder=replace(
-        _DEMO.autoencoder, filters=(64, 32, 16), batch_size=16, epochs=30, train_dataset="140k"
+        _DEMO.autoencoder, filters=(64, 32, 16), batch_size=16, epochs=20, train_dataset="140k"
     ),
     matrix=_matrix(_DEMO_EFFICIENTNET, _DEMO_FOURIER),
 )

@@ -6,9 +6,13 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import layers
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from ..config import SPLITS, Autoencoder, Study
 from ..data import catalog, faces, readers
+from ..evaluation.audit import pixel_traits
 from ..pictures.batches import Batches
 from ..pictures.store import prepare
 from . import training
@@ -129,3 +133,17 @@ def reconstruction_errors(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
         difference = model.predict_on_batch(np.asarray(batch)) - batch / np.float32(255)
         errors.append((difference**2).mean(axis=(1, 2, 3)))
     return np.concatenate(errors)
+
+
+def unexplained_errors(errors, pixels: np.ndarray, photographs: np.ndarray) -> np.ndarray:
+    """What of the errors of pictures their detail does not explain, `(N,)`.
+
+    A picture rich in detail is hard to reconstruct, whoever made it. On the rows `photographs`, the
+    logarithm of the error is regressed on those of contrast, sharpness and noise, up to squares;
+    what is left comes in units of its standard deviation there.
+    """
+    detail = np.log(pixel_traits(pixels)[["contrast", "sharpness", "noise"]].to_numpy() + 0.1)
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LinearRegression())
+    target = np.log(np.asarray(errors, float))
+    left = target - model.fit(detail[photographs], target[photographs]).predict(detail)
+    return left / left[photographs].std()

@@ -83,7 +83,6 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         auc=list(auc.itertuples()),
         num_pixel_networks=pixels["model"].nunique(),
         best=best,
-        percentiles=auc["num_groups"].isna().any(),
         against=against,
         pairs=list(pairs[pairs.index == study.train_set].itertuples()),
         pixels=_split(study, pixels if best is None else pixels[pixels["model"] == best]),
@@ -282,7 +281,7 @@ def _environment() -> str:
 
 
 def readme_table(study: Study) -> str:
-    """AUC of all detectors and test sets, in Markdown: `report → controlled [the report's]`."""
+    """AUC of all detectors and test sets, in Markdown: `report → controlled`."""
     results = read_results(study)
     rows = tables.headline(study, results).query("metric == 'auc'")
     texts = rows["value"].map("{:.2f}".format) + np.where(tables.unlearned(rows), "†", "")
@@ -290,17 +289,40 @@ def readme_table(study: Study) -> str:
     rows = tables.in_reading_order(study, rows)
     values = tables.wide(rows, ["model", "test_set"], "order", "text").reindex(columns=[*PROTOCOLS])
     texts = values.fillna("–").agg(" → ".join, axis=1).unstack("test_set", sort=False)
-    texts = texts.reindex(columns=[*study.test_sets]).fillna("– → –")
-    given = original.beside_ours(study, results).dropna(subset=["auc_report"])
-    shown = given["auc_report"].map(lambda percent: f" [{percent / 100:.2f}]")
-    given = tables.wide(given, "model", "test_set", shown).reindex_like(texts).astype(object)
-    return to_markdown(texts + given.fillna(""))
+    return to_markdown(texts.reindex(columns=[*study.test_sets]).fillna("– → –"))
+
+
+def findings(demo: Study, faces: Study) -> str:
+    """What the README says first: the file alone, then the first of `headline` on both studies."""
+    shown = {}
+    for study in (demo, faces):
+        rows = with_texts(tables.headline(study, read_results(study)).query("metric == 'auc'"))
+        shown[study.name] = rows.set_index(["model", "protocol", "test_set"])["text"]
+    header, home = shown[demo.name].xs("Metadata"), demo.train_set
+    sentences = [
+        f"**The file can give a fake away.** On simulated pictures, a classifier that reads only "
+        f"the header of the file (its size, its compression) tells `{home}` from photographs "
+        f"with an AUC of {header['report', home]}; once both classes have been squashed and saved "
+        f"alike, with {header['controlled', home]}."
+    ]
+    for study, title, kind in (
+        (demo, "Something is learnt from pixels, too", "simulated pictures"),
+        (faces, "On real pictures", "real photographs and real generators"),
+    ):
+        name, home = study.headline[0], study.train_set
+        texts = shown[study.name].xs(name).xs("controlled")
+        others = ", ".join(f"{texts[key]} on `{key}`" for key in study.test_sets if key != home)
+        sentences.append(
+            f"**{title}.** On {kind}, after this control, `{name}`, fine-tuned to find `{home}`, "
+            f"reaches {texts[home]} on it. On generators that it has never seen: {others}."
+        )
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(sentences, start=1))
 
 
 def update_readme(readme: Path = ROOT / "README.md") -> bool:
-    """Writes tables and answers of all studies into the README. Returns whether it changed.
+    """Writes findings, tables and answers into the README. Returns whether it changed.
 
-    The tables are of `results.csv`, the answers those of `summary.md`.
+    The answers are those of `summary.md`, all else is of `results.csv`.
     """
 
     def block(found: re.Match) -> str:
@@ -316,6 +338,11 @@ def update_readme(readme: Path = ROOT / "README.md") -> bool:
 
     text, blocks = readme.read_text("utf-8"), r"<!-- (results|answers): (\w+) -->.*?<!-- end -->"
     new = re.sub(blocks, block, text, flags=re.DOTALL)
+    if "<!-- findings -->" in new:
+        before, rest = new.split("<!-- findings -->")
+        inside = findings(STUDIES["demo"], STUDIES["faces"])
+        rest = rest.split("<!-- end -->", 1)[1]
+        new = f"{before}<!-- findings -->\n\n{inside}\n\n<!-- end -->{rest}"
     if new != text:
         write_text(readme, new)
     return new != text

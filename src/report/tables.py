@@ -15,6 +15,10 @@ from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import STEPS
 
 NETWORKS = ("direct", "probe", "fourier", "autoencoder", "fusion")
+WITHOUT_FAKES = (
+    "Autoencoder_error",
+    "Autoencoder_unexplained",
+)  # which learnt of photographs alone
 
 
 def interval(value: float, low: float, high: float) -> str:
@@ -106,8 +110,8 @@ def _at_home(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _is_trained(rows: pd.DataFrame) -> pd.Series:
-    """Which rows are of a network that was trained on fakes; `Autoencoder_error` needs none."""
-    return rows["approach"].isin(NETWORKS) & (rows["model"] != "Autoencoder_error")
+    """Which rows are of a network that was trained on fakes."""
+    return rows["approach"].isin(NETWORKS) & ~rows["model"].isin(WITHOUT_FAKES)
 
 
 def unlearned(auc: pd.DataFrame) -> pd.Series:

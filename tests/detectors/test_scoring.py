@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from made_networks import same_boxes
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -205,6 +206,20 @@ def test_reconstruction_errors_are_a_plain_loops():
     expected = [((found - face / 255) ** 2).mean() for found, face in zip(shown, pictures)]
     errors = autoencoder.reconstruction_errors(model, pictures)
     np.testing.assert_allclose(errors, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("trace", "low", "high"), [(1, 0.4, 0.6), (1.5, 0.9, 1)])
+def test_what_detail_explains_of_an_error_is_taken_out(trace, low, high):
+    """Fakes are rougher; errors grow with roughness and, perhaps, with a trace of the fakes."""
+    random, labels = np.random.default_rng(0), np.repeat([0, 1], 200)
+    roughness = random.uniform(2, 20, 400) * (1 + labels)
+    pictures = 128 + roughness[:, None, None, None] * random.normal(size=(400, 16, 16, 3))
+    pictures = pictures.clip(0, 255).astype(np.uint8)
+    errors = roughness * trace**labels * np.exp(0.1 * random.normal(size=400))
+    left = autoencoder.unexplained_errors(errors, pictures, np.arange(100))
+    assert roc_auc_score(labels, errors) > 0.75
+    assert low < roc_auc_score(labels[100:], left[100:]) <= high
+    assert abs(left[:100].mean()) < 1e-6 and left[:100].std() == pytest.approx(1)
 
 
 def test_faces(study, records, monkeypatch):

@@ -104,13 +104,23 @@ def test_what_a_leak_is_worth_counts_intervals_without_zero(study, values, count
     assert words.endswith(f"(mean of 3 trainings each): {count} of 4 intervals exclude 0.")
 
 
-def test_the_samples_rows_are_as_the_readme_says():
-    said = (config.ROOT / "README.md").read_text("utf-8")
-    assert "each of one training; its intervals in `results.csv` are percentiles" in said
-    rows = pd.read_csv(config.ROOT / "figures" / "faces" / "results.csv")
-    rows = tables.headline(config.STUDIES["faces"], rows)
-    assert rows["num_groups"].isna().all() and not rows["model"].str.endswith("_own").any()
-    assert set(rows["num_seeds"]) == {1} and set(rows["seed"]) == {0}
+def test_the_readmes_findings_are_the_committed_rows():
+    readme = (config.ROOT / "README.md").read_text("utf-8")
+    findings = readme.split("<!-- findings -->")[1].split("<!-- end -->")[0].strip().splitlines()
+    name, protocols = "EfficientNet_Lite0", ["report", "controlled"]
+    asked = [(*[("demo", "Metadata", protocol, ["inpainting"]) for protocol in protocols],)]
+    for study in ("demo", "faces"):
+        asked.append([(study, name, "controlled", [*config.STUDIES[study].test_sets])])
+    for sentence, parts in zip(findings, asked, strict=True):
+        expected = []
+        for study, model, protocol, test_sets in parts:
+            rows = pd.read_csv(config.ROOT / "figures" / study / "results.csv")
+            rows = tables.headline(config.STUDIES[study], rows).query("metric == 'auc'")
+            rows = rows.set_index(["model", "protocol", "test_set"]).loc[model, protocol]
+            rows = rows.loc[test_sets]
+            expected += [tuple(row) for row in rows[["value", "ci_low", "ci_high"]].to_numpy()]
+        found = re.findall(r"(\d\.\d+) \[(\d\.\d+), (\d\.\d+)\]", sentence)
+        np.testing.assert_allclose(np.array(found, float), expected, atol=0.005001)
 
 
 def test_the_committed_conclusions_say_what_the_committed_rows_say():

@@ -189,8 +189,6 @@ def test_the_demos_paired_difference_is_that_of_the_rows_of_each_seed(demo):
 def test_what_the_readme_says_of_the_demo_by_hand(demo):
     auc, study = demo[1], config.get_study("demo")
     readme = (config.ROOT / "README.md").read_text("utf-8")
-    told = [key[1] for key, row in auc.items() if key[0] == "Metadata_own" and row.ci_low > 0.5]
-    assert "on three of four generators real" in readme and told == ["report"] * 3
     assert all(auc["Face_box_own", "controlled", name].value <= 0.55 for name in study.test_sets)
     said = re.findall("`(.*?)`", re.search(".* are means over three trainings", readme)[0])
     repeated = {key[0] for key, row in auc.items() if key[1] == "controlled" and row.num_seeds == 3}

@@ -122,7 +122,7 @@ def test_all_run_and_leave_what_the_contract_says(home):
     scores = {path.stem for path in (home / "data" / "tiny" / "scores").glob("*.parquet")}
     baselines = [f"{name}{end}" for name in ("Metadata", "Face_box") for end in ("", "_own")]
     baselines += ["Pixel_statistics", "Pixel_statistics_own", "PCA_probe", "Spectral_peak"]
-    baselines.append("Autoencoder_error")
+    baselines += ["Autoencoder_error", "Autoencoder_unexplained"]
     coders = ("Autoencoder-", "Autoencoder_slower")
     assert scores == {name for name in models if not name.startswith(coders)} | {
         f"{name}-{protocol}" for name in baselines for protocol in ("report", "controlled")
