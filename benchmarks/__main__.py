@@ -16,14 +16,23 @@ from src.config import ROOT
 NAMES = ("spectrum", "pixel_store", "pca", "training", "bootstrap", "scoring", "growth", "costs")
 
 
+def number(value: float) -> str:
+    """Three digits, or all of a large number."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def table(rows: pd.DataFrame) -> str:
     """Rows of `results.csv` as Markdown."""
     lines = ["| work | beside | min / median / max | ours is so many times it | goal |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for row in rows.itertuples():
-        rate = " / ".join(f"{value:,.4g}" for value in (row.min, row.median, row.max))
-        rate = f"{row.median:,.4g}" if row.min == row.max else rate
-        ratio = "" if pd.isna(row.ratio_median) else f"{row.ratio_min:.3g} to {row.ratio_max:.3g}"
+        values = dict.fromkeys((row.min, row.median, row.max))
+        rate = " / ".join(map(number, values))
+        ratio = (
+            ""
+            if pd.isna(row.ratio_median)
+            else f"{number(row.ratio_min)} to {number(row.ratio_max)}"
+        )
         goal = row.goal if isinstance(row.goal, str) else ""
         goal += {"True": "", "False": ", **not reached**"}.get(str(row.reached), "")
         ours = row.candidate.startswith("ours")

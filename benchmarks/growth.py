@@ -6,6 +6,7 @@ which the system takes back when it needs them, do not count. Thumbnails are kep
 files are a few of 256×256, listed again and again: the disk is not what is measured.
 """
 
+import os
 import tempfile
 import threading
 import time
@@ -31,7 +32,7 @@ def do(work: str, files: list[Path], folder: Path) -> None:
         score(folder, len(files))
     else:
         steps = ("spectrum", "resize:64") if work == "spectra" else ("resize:64",)
-        prepare(files, steps, folder / f"{work} {len(files)}")
+        prepare(files, steps, folder / f"{work} {len(files)} {os.getpid()}")  # new: it imports
 
 
 def score(folder: Path, num_pictures: int) -> None:

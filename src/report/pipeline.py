@@ -20,7 +20,7 @@ _WIDTH, _HEIGHT = 0.82, 0.62  # of a box; one station is one unit
 
 
 @style.styled
-def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]], *, title="") -> Figure:
+def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """The stations of a picture as boxes, above faces and, larger, one eye of each.
 
     `faces` are by name a picture `(H, W, 3)` and its eye `(h, w, 3)`, `uint8`.
@@ -30,11 +30,12 @@ def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]], *, title="") ->
         style.show_picture(axes[0, number], picture)
         style.show_picture(axes[1, number], eye)
         axes[1, number].set_title("")
+    axes[1, 0].set_ylabel(f"one eye,\n{len(eye)} pixels wide")
     share = 1.9 / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - share))
     above = figure.add_axes((0, 1 - share, 1, share))
     above.set_in_layout(False)
-    above.set(xlim=(-0.5, len(STATIONS) - 0.5), ylim=(0, 1), xticks=[], yticks=[], title=title)
+    above.set(xlim=(-0.5, len(STATIONS) - 0.5), ylim=(0, 1), xticks=[], yticks=[])
     style.remove_frame(above)
     for place, (name, text) in enumerate(STATIONS.items()):
         corner = (place - _WIDTH / 2, (1 - _HEIGHT) / 2)
