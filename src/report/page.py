@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from ..config import PROTOCOLS, ROOT, STUDIES, Study
 from ..data import catalog
@@ -87,7 +88,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         pairs=list(pairs[pairs.index == study.train_set].itertuples()),
         pixels=_split(study, pixels if best is None else pixels[pixels["model"] == best]),
         detector=lambda name: _split(study, controlled[controlled["model"] == name]),
-        at_a_glance=_figure(AT_A_GLANCE) if (study.figures / AT_A_GLANCE).is_file() else "",
+        at_a_glance=_figure(glance) if (glance := study.figures / AT_A_GLANCE).is_file() else "",
         numbers=number_tables(study, results, changes),
         leak=_leak(study, scores, records),
         leak_worth=tables.leak_in_words(tables.leak_worth(study, results)),
@@ -246,15 +247,20 @@ def _figures(study: Study) -> str:
     titles = {path.stem[:2]: path.stem[3:].replace("_", " ") for path in notebooks}
     parts = []
     for number, group in groupby(shown, lambda name: name[:2]):
-        parts += [f"### {escape(number)} · {titles.get(number, 'others')}", *map(_figure, group)]
+        parts += [
+            f"### {escape(number)} · {titles.get(number, 'others')}",
+            *map(_figure, map(study.figures.joinpath, group)),
+        ]
     if hidden := [escape(name) for name in names if name not in shown]:
         parts.append(f"Left out, since they show people, or may: {', '.join(hidden)}.")
     return "\n\n".join(parts) or "None yet."
 
 
-def _figure(name: str) -> str:
-    caption = re.sub(r"^\d\d_", "", name.removesuffix(".png")).replace("_", " ")
-    return f"![{escape(caption)}]({quote(name)})"
+def _figure(path: Path) -> str:
+    """A link with the title that `style.save_figure` wrote into the file, or else its name."""
+    with Image.open(path) as image:
+        caption = image.info.get("Title") or path.stem[3:].replace("_", " ")
+    return f"![{escape(caption)}]({quote(path.name)})"
 
 
 def _missing(study: Study, auc: pd.DataFrame) -> list[tuple]:

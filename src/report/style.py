@@ -50,11 +50,16 @@ def _paired(names, palette) -> dict:
 
 
 def save_figure(figure: Figure, study: Study, name: str) -> Path:
-    """Writes `figures/<study>/<name>.png`, with a note if data are simulated; returns its path."""
+    """Writes `figures/<study>/<name>.png`, with a note if data are simulated; returns its path.
+
+    The file knows its title, which the summary page takes as the caption.
+    """
     if study.simulated and not any(text.get_gid() == "simulated" for text in figure.texts):
         note = figure.text(1, -0.005, "simulated data", ha="right", va="top", gid="simulated")
         note.set(fontsize=9, color=GREY, style="italic", in_layout=True)
     look = {"dpi": DPI, "bbox_inches": "tight", "pad_inches": 0.12, "facecolor": "white"}
+    titles = figure.get_suptitle() or "; ".join(axis.get_title() for axis in figure.axes[:2])
+    look["metadata"] = {"Title": " ".join(titles.split())}
     path = study.figures / f"{name}.png"
     return write_atomically(path, lambda part: figure.savefig(part, format="png", **look))
 

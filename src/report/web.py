@@ -1,8 +1,10 @@
 """Pages: tables in Markdown, and Markdown as one HTML file with its figures inside."""
 
 import base64
+import html
 import io
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,6 +12,7 @@ from urllib.parse import unquote
 import jinja2
 import pandas as pd
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from PIL import Image
 
 from ..files import write_atomically
@@ -57,7 +60,8 @@ def write_text(path: Path, text: str) -> Path:
 def to_html(text: str, title: str, folder: Path) -> str:
     """Markdown as one HTML page without scripts or addresses, with the figures of `folder` inside.
 
-    HTML in the text is escaped; a paragraph of one image becomes a figure.
+    HTML in the text is escaped; a paragraph of one image becomes a figure, its text below. What
+    stands under a heading of the third level is folded, but for the first.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens, headings, figures = parser.parse(text), [], []
@@ -67,15 +71,34 @@ def to_html(text: str, title: str, folder: Path) -> str:
             headings.append(token.content)
         if token.type == "inline" and [child.type for child in token.children] == ["image"]:
             before.tag = after.tag = "figure"
+            before.attrSet("tabindex", "0")  # a click or a key enlarges it
+            caption = f"<figcaption>{html.escape(token.children[0].content)}</figcaption>"
+            token.children.append(Token("html_inline", "", 0, content=caption))
             figures.append(token.children[0])
     paths = [folder / unquote(figure.attrs["src"]) for figure in figures]
     for figure, (kind, data) in zip(figures, _embedded(paths)):
         figure.attrSet("src", f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
-    body = parser.renderer.render(tokens, parser.options, {})
+    body = parser.renderer.render([*_folded(tokens)], parser.options, {})
     region = '<div class="table" role="region" tabindex="0" aria-label="Table"><table>'
     body = body.replace("<table>", region).replace("</table>", "</table></div>")
     template = TEMPLATES.get_template("page.html.jinja")
     return template.render(title=title, headings=headings, body=body)
+
+
+def _folded(tokens: list[Token]) -> Iterator[Token]:
+    """The tokens with `<details>` around what stands under headings of the third level."""
+    opening, closing = "<details open>", ""
+    for token in [*tokens, Token("heading_open", "h1", 1, hidden=True)]:
+        is_heading = token.type == "heading_open" and token.tag in ("h1", "h2", "h3")
+        if is_heading and closing:
+            yield Token("html_block", "", 0, content=closing)
+            closing = ""
+        if is_heading and token.tag == "h3":
+            yield Token("html_block", "", 0, content=f"{opening}<summary>")
+            opening, closing = "<details>", "</details>\n"
+        yield token
+        if token.type == "heading_close" and token.tag == "h3":
+            yield Token("html_block", "", 0, content="</summary>\n")
 
 
 def _embedded(paths: list[Path]) -> list[tuple[str, bytes]]:

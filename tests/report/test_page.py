@@ -403,9 +403,9 @@ def test_the_sceptic_is_answered_from_scores_cards_and_records(study):
     _histories(study, VGG16_V3=[0.9, 0.8])
     text = _flat(_written(study)[0])
     for words in (
-        "**Is there a leak between training and test?** Not of pictures: of the 15 groups",
+        "### Is there a leak between training and test? Not of pictures: of the 15 groups",
         "0 reach into validation and 0 reach into training. Of 45 persons whom the sources name, "
-        "0 are in training and in test. **Do the test sets agree",
+        "0 are in training and in test. ### Do the test sets agree",
         "Trained on 20 fakes and 20 reals, validated on 10 fakes and 10 reals",
         "1 of 1 cards hold what is found again",
         "| VGG16_V3-controlled | ImageNet | 0 |",
@@ -424,7 +424,7 @@ def test_leaks_are_called_leaks(study):
     write_results(study, _headline())
     scores = _write_scores_and_records(study, leak=True)
     text = _flat(_written(study)[0])
-    assert "training and test?** Yes: " in text and "1 are in training and in test" in text
+    assert "training and test? Yes: " in text and "1 are in training and in test" in text
     assert "0 reach into validation and 1 reach into training" in text
     crossing = scores.assign(group="one")
     crossing.to_parquet(study.data / "scores" / "VGG16_V3-controlled.parquet")
