@@ -1,7 +1,8 @@
 """Runs the notebooks top to bottom from the command line: `python -m tools.run_notebooks`.
 
 The study is the environment variable `STUDY` (default: demo). Executed copies go to
-`data/<study>/notebooks/`. A whole run `--in-place` gives the reference of later runs.
+`data/<study>/notebooks/`. A whole run `--in-place` gives the reference of later runs, and the
+README its times.
 """
 
 import argparse
@@ -122,21 +123,23 @@ def _run_notebook(path: Path, target: Path, write: Callable[[str], None]) -> flo
     return time.time() - start
 
 
-def _report(study: Study, seconds: dict[str, float], total: float) -> None:
-    """The last lines: how long each notebook took, how much memory, where the results are."""
-    print(*_compared_with_reference(study), sep="\n", end="\n\n")
+def _peak() -> float | None:
+    """The most memory that one notebook has had, in GB; not known on Windows."""
     try:
         import resource
+    except ImportError:
+        return None
+    # Linux counts in KB, macOS in bytes.
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
 
-        # Linux counts in KB, macOS in bytes.
-        unit = 2**30 if sys.platform == "darwin" else 2**20
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
-        memory = f", at most {peak:.1f} GB of memory in one notebook"
-    except ImportError:  # Windows
-        memory = ""
-    for name, taken in seconds.items():
-        print(f"  {name:<32}{taken / 60:6.1f} min")
-    print(f"  {'all':<32}{total / 60:6.1f} min{memory}\n")
+
+def _report(study: Study, minutes: dict[str, float]) -> None:
+    """The last lines: how long each notebook took, how much memory, where the results are."""
+    print(*_compared_with_reference(study), sep="\n", end="\n\n")
+    print(*(f"  {name:<32}{taken:6.1f} min" for name, taken in minutes.items()), sep="\n")
+    peak = _peak()
+    print(f"  At most {peak:.1f} GB of memory in one notebook.\n" if peak else "")
     files = {"Figures:": "", "Numbers:": "results.csv", "Summary:": "summary.html"}
     for title, file in (files | {"": "summary.md"}).items():
         print(f"{title:8} {_shown(study.figures / file)}")
@@ -237,14 +240,20 @@ def main(arguments: list[str] | None = None) -> int:
     for number, path in enumerate(paths, 1):
         target = path if options.in_place else study.data / "notebooks" / path.name
         jobs[path] = f"[{number}/{len(paths)}] {path.stem}", target
+    from_nothing = not any(study.models.glob("*.keras"))
     for stage in _in_stages(paths, num_jobs):
         seconds |= (done := _run_stage({path: jobs[path] for path in stage}, num_jobs))
         if len(done) < len(stage):
             return 1
+    minutes = {path.stem: seconds[path] / 60 for path in paths}
+    minutes["all"] = (time.time() - start) / 60
     if options.in_place and not options.notebooks:
+        times = pd.DataFrame(minutes.items(), columns=["notebook", "minutes"])
+        times = times.assign(from_nothing=from_nothing, num_cores=os.cpu_count(), gigabytes=_peak())
+        times.round(1).to_csv(study.figures / "minutes.csv", index=False)
         rows = pd.read_csv(study.figures / "results.csv").query("metric == 'auc'")
         rows.to_csv(study.figures / "reference.csv", index=False)
-    _report(study, {path.stem: seconds[path] for path in paths}, time.time() - start)
+    _report(study, minutes)
     return 0
 
 

@@ -1,8 +1,4 @@
-"""The summary page of a study, and the tables of the README.
-
-The words stand in `page.md.jinja`; every number is computed. `python -m src.report.page` writes the
-tables of all studies into the README.
-"""
+"""The summary page of a study: the words stand in `page.md.jinja`, every number is computed."""
 
 import importlib.metadata
 import platform
@@ -16,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..config import PROTOCOLS, ROOT, STUDIES, Study
+from ..config import PROTOCOLS, ROOT, Study
 from ..data import catalog
 from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import SCORE_COLUMNS, model_id, read_results, read_scores, scores_file
@@ -284,75 +280,3 @@ def _environment() -> str:
         with suppress(importlib.metadata.PackageNotFoundError):  # a backend, or another OpenCV
             found.append(f"{package} {importlib.metadata.version(package)}")
     return ", ".join(found) + "."
-
-
-def readme_table(study: Study) -> str:
-    """AUC of all detectors and test sets, in Markdown: `report → controlled`."""
-    results = read_results(study)
-    rows = tables.headline(study, results).query("metric == 'auc'")
-    texts = rows["value"].map("{:.2f}".format) + np.where(tables.unlearned(rows), "†", "")
-    rows = rows.assign(text=texts, order=rows["protocol"], protocol="")
-    rows = tables.in_reading_order(study, rows)
-    values = tables.wide(rows, ["model", "test_set"], "order", "text").reindex(columns=[*PROTOCOLS])
-    texts = values.fillna("–").agg(" → ".join, axis=1).unstack("test_set", sort=False)
-    return to_markdown(texts.reindex(columns=[*study.test_sets]).fillna("– → –"))
-
-
-def findings(demo: Study, faces: Study) -> str:
-    """What the README says first: the file alone, then the first of `headline` on both studies."""
-    shown = {}
-    for study in (demo, faces):
-        rows = with_texts(tables.headline(study, read_results(study)).query("metric == 'auc'"))
-        shown[study.name] = rows.set_index(["model", "protocol", "test_set"])["text"]
-    header, home = shown[demo.name].xs("Metadata"), demo.train_set
-    sentences = [
-        f"**The file can give a fake away.** On simulated pictures, a classifier that reads only "
-        f"the header of the file (its size, its compression) tells `{home}` from photographs "
-        f"with an AUC of {header['report', home]}; once both classes have been squashed and saved "
-        f"alike, with {header['controlled', home]}."
-    ]
-    for study, title, kind in (
-        (demo, "Something is learnt from pixels, too", "simulated pictures"),
-        (faces, "On real pictures", "real photographs and real generators"),
-    ):
-        name, home = study.headline[0], study.train_set
-        texts = shown[study.name].xs(name).xs("controlled")
-        others = ", ".join(f"{texts[key]} on `{key}`" for key in study.test_sets if key != home)
-        sentences.append(
-            f"**{title}.** On {kind}, after this control, `{name}`, fine-tuned to find `{home}`, "
-            f"reaches {texts[home]} on it. On generators that it has never seen: {others}."
-        )
-    return "\n".join(f"{number}. {text}" for number, text in enumerate(sentences, start=1))
-
-
-def update_readme(readme: Path = ROOT / "README.md") -> bool:
-    """Writes findings, tables and answers into the README. Returns whether it changed.
-
-    The answers are those of `summary.md`, all else is of `results.csv`.
-    """
-
-    def block(found: re.Match) -> str:
-        study = STUDIES[found[2]]
-        page = study.figures / "summary.md"
-        if not (study.figures / "results.csv").is_file() or not page.is_file():
-            return found[0]
-        inside = readme_table(study)
-        if found[1] == "answers":
-            heading = "## The answer in five sentences\n"
-            inside = page.read_text("utf-8").split(heading)[1].split("\n\n")[0]
-        return f"<!-- {found[1]}: {study.name} -->\n\n{inside}\n\n<!-- end -->"
-
-    text, blocks = readme.read_text("utf-8"), r"<!-- (results|answers): (\w+) -->.*?<!-- end -->"
-    new = re.sub(blocks, block, text, flags=re.DOTALL)
-    if "<!-- findings -->" in new:
-        before, rest = new.split("<!-- findings -->")
-        inside = findings(STUDIES["demo"], STUDIES["faces"])
-        rest = rest.split("<!-- end -->", 1)[1]
-        new = f"{before}<!-- findings -->\n\n{inside}\n\n<!-- end -->{rest}"
-    if new != text:
-        write_text(readme, new)
-    return new != text
-
-
-if __name__ == "__main__":
-    print("README.md rewritten" if update_readme() else "README.md is up to date")

@@ -23,6 +23,7 @@ from src.evaluation.results import ALL_SEEDS, choose_threshold, write_results, w
 from src.report import page
 from src.report.conclusions import conclusions
 from src.report.numbers import number_tables, with_texts
+from src.report.readme import readme_table, update_readme
 
 DETECTORS = {"Metadata": "metadata", "PCA_probe": "pca", "VGG16_V1": "direct", "VGG16_V3": "direct"}
 DETECTORS |= {"Fourier_DenseNet": "fourier", "Autoencoder_classifier": "autoencoder"}
@@ -281,7 +282,7 @@ def test_networks_that_did_not_learn_have_a_dagger(study):
         _, cells = cells_of(number_tables(study, _headline(values))[f"AUC under `{protocol}`"])
         assert [row[0] for row in cells if "†" in row[0]] == failed
         assert len(cells) == len(DETECTORS)
-    _, cells = cells_of(page.readme_table(study))
+    _, cells = cells_of(readme_table(study))
     [row] = [row for row in cells if "†" in "".join(row)]
     assert row[0] == "VGG16_V1"
     assert row[1].startswith("0.80 → 0.52†") and all("→ 0.80†" in cell for cell in row[2:])
@@ -445,7 +446,7 @@ def test_readme_table_shows_headline_rows_and_gaps(study):
     variant = made_results().query("approach == 'direct' and protocol == 'controlled'")
     variant = variant.assign(model="VGG16_V3_variant")
     write_results(study, pd.concat([made_results(), *others, variant]))
-    header, rows = cells_of(page.readme_table(study))
+    header, rows = cells_of(readme_table(study))
     assert header == ["detector", *study.test_sets]
     names = ["boosting", "VGG16_V3", "VGG16_V3_variant", "Fourier_DenseNet"]
     assert [row[0] for row in rows] == names
@@ -458,14 +459,14 @@ def test_the_readme_answers_as_the_page_does(study, tmp_path):
     readme = tmp_path / "README.md"
     blocks = [f"<!-- {what}: tiny -->\nold\n<!-- end -->" for what in ("results", "answers")]
     readme.write_text("# Title\n" + "\n".join(blocks), encoding="utf-8")
-    assert not page.update_readme(readme)  # nothing was run
+    assert not update_readme(readme)  # nothing was run
     write_results(study, _headline())
     text = _written(study)[0]
-    assert page.update_readme(readme) and not page.update_readme(readme)
+    assert update_readme(readme) and not update_readme(readme)
     new = readme.read_text(encoding="utf-8")
     answers = re.search(r"<!-- answers: tiny -->\n\n(.*?)\n\n<!-- end -->", new, re.DOTALL)[1]
     assert re.findall(r"^\d", answers, re.MULTILINE) == [*"12345"] and answers in text
-    assert page.readme_table(study) in new and "old" not in new
+    assert readme_table(study) in new and "old" not in new
 
 
 def test_the_readme_shows_the_committed_results(tmp_path):
@@ -474,7 +475,7 @@ def test_the_readme_shows_the_committed_results(tmp_path):
         pytest.skip("figures/ holds other results than the committed ones")
     readme = tmp_path / "README.md"
     shutil.copy(config.ROOT / "README.md", readme)
-    assert not page.update_readme(readme), "run python -m src.report.page"
+    assert not update_readme(readme), "run python -m src.report.readme"
 
 
 @pytest.mark.parametrize(
