@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
 from src import config
+from src.report import readme
 from tools import run_notebooks
 from tools.run_notebooks import Screen, main, tidy
 
@@ -56,6 +57,25 @@ def test_shows_output_and_says_where_the_results_are(project, capsys):
     assert read("notebooks/01_a.ipynb").outputs == []
     assert main(["01", "--in-place"]) == 0
     assert read("notebooks/01_a.ipynb").outputs[0].text == " three\n"
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained):
+    study = config.get_study("tiny")
+    project("01_a.ipynb", "print('a')")
+    study.figures.mkdir(parents=True)
+    columns = "model protocol train_set test_set real_source seed value ci_low ci_high".split()
+    rows = pd.DataFrame({"metric": ["auc", "f1"], **dict.fromkeys(columns, 0)})
+    rows.to_csv(study.figures / "results.csv", index=False)
+    if trained:
+        study.models.mkdir(parents=True)
+        (study.models / "A.keras").touch()
+    assert main(["--in-place"]) == 0
+    assert pd.read_csv(study.figures / "reference.csv")["metric"].tolist() == ["auc"]
+    minutes = pd.read_csv(study.figures / "minutes.csv").set_index("notebook")
+    assert [*minutes.index] == ["01_a", "all"] and (minutes["minutes"] < 5).all()
+    assert (minutes["from_nothing"] == (not trained)).all()
+    assert ("From nothing" in readme.minutes(study)) == (not trained)
 
 
 def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
@@ -157,10 +177,9 @@ def test_a_run_is_compared_with_the_reference(project):
 
 
 @pytest.mark.parametrize(("platform", "counted"), [("darwin", 2 << 30), ("linux", 2 << 20)])
-def test_memory_is_counted_in_the_unit_of_the_system(platform, counted, monkeypatch, capsys):
+def test_memory_is_counted_in_the_unit_of_the_system(platform, counted, monkeypatch):
     resource = pytest.importorskip("resource")
     usage = type("Usage", (), {"ru_maxrss": counted})
     monkeypatch.setattr(resource, "getrusage", lambda who: usage)
     monkeypatch.setattr(run_notebooks.sys, "platform", platform)
-    run_notebooks._report(config.get_study("tiny"), {}, 0.0)
-    assert "at most 2.0 GB" in capsys.readouterr().out
+    assert run_notebooks._peak() == 2
