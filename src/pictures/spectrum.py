@@ -169,7 +169,7 @@ class Spectrum(keras.layers.Layer):
         brightness = mean * ops.cast(height, "float32") * ops.cast(width, "float32")
         first_row = ops.concatenate([brightness, half[:, :1, 1:]], axis=2)
         half = 20 * ops.log(ops.concatenate([first_row, half[:, 1:]], axis=1) + EPSILON)
-        mirrored = ops.roll(ops.flip(half, axis=(1, 2)), 1, axis=1)
+        mirrored = ops.roll(ops.flip(ops.flip(half, 1), 2), 1, axis=1)
         right, down = (width + 1) // 2, (height + 1) // 2
         full = ops.concatenate([mirrored[:, :, : width // 2], half[:, :, :right]], axis=2)
         # Rolls by H // 2, also where the height is known only at run time.
