@@ -171,7 +171,7 @@ def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
     """
     features = layers.Input((kernels.shape[1],), name="features")
     dense = layers.Dense(len(kernels), name="families", dtype="float32")
-    score = ops.sigmoid(ops.logsumexp(dense(features), axis=1, keepdims=True))
+    score = ops.sigmoid(ops.logsumexp(dense(features), axis=(1,), keepdims=True))
     dense.set_weights([kernels.T, biases])
     return keras.Model(features, score, name="head")
 
