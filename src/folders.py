@@ -14,7 +14,7 @@ _COLUMNS = ["path", "label", "generator", "dataset", "group"]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _IN_SPLIT = r"(?i)/(train|valid|validation|val|test)(?=/)"  # a folder named after a split
 _IN_LABEL = r"(?i)/(real|fake)/(?:([^/]+)/)?"
-# Names of generators to which the studies of DeepFakeFace give a meaning, as how they were saved.
+# Names that have a meaning in the studies of DeepFakeFace, such as how files were saved.
 _TAKEN = ("real", *STUDIES["demo"].test_sets, *STUDIES["demo"].aligned)
 _HELP = (
     "Expected a folder with a manifest.csv of the columns path,label,generator,dataset,group, or "
@@ -26,7 +26,7 @@ def study_of(study: Study, faces: str, train: str) -> Study:
     """Puts what lies in folders into a study of networks and sizes; errors as in `read`.
 
     `faces` joins places of `read` as in `PATH` (by `:` on Linux). `train` is the generator to train
-    on; `"a+b"` takes the fakes of both as those of one, and without it the one with most fakes is
+    on; `"a+b"` takes the fakes of both as those of one. Without it, the one with most fakes is
     taken. Fakes are compared with the photographs of their `dataset`; where it has none, with those
     of all datasets. The description says which.
     """
@@ -109,7 +109,7 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
 
 
 def _words(names: pd.Series, taken: tuple[str, ...] = ()) -> pd.Series:
-    """Names that can stand in a file's name; those of `taken` get another `_`."""
+    """Names that a file's name can hold; those in `taken` get another `_`."""
     words = names.str.replace(r"[^\w.-]+", "_", regex=True).str.strip("_").replace("", "unnamed")
     return words.mask(words.isin(taken), words + "_")
 

@@ -2,7 +2,7 @@
 
 Every face gets the probability that it was generated, and a verdict: real, fake or unsure. It is
 unsure where validation pictures of both classes had such probabilities, or where saving the picture
-smaller or once more as JPEG would turn the verdict: it would depend on the file, not on the face.
+smaller or once more as JPEG would change the verdict: it depends on the file, not on the face.
 In Python the same is `predict(["photo.jpg", "holiday"])`.
 """
 
@@ -69,8 +69,8 @@ def load(name: str = DEFAULT) -> Detector:
 
     Raises:
         FileNotFoundError: If it was not trained on this machine.
-        ValueError: If its file is damaged, holds no detector or needs code of its own to run: none
-            is run that comes with a file. Or if it judges crops of faces, as autoencoders do.
+        ValueError: If its file is damaged, holds no detector or needs code of its own (code in a
+            file is never run). Or if it judges crops of faces, as autoencoders do.
         RuntimeError: If this installation computes other scores than the one that trained it.
     """
     if name == DEFAULT:
@@ -132,7 +132,7 @@ def verdict(probabilities: np.ndarray, threshold: float, band: tuple[float, floa
 def predict(images: Sequence[str | Path], model: str = DEFAULT) -> pd.DataFrame:
     """Verdicts on pictures: names of files or folders, or patterns; `COLUMNS`, a row a face.
 
-    The surest face of a picture comes first; of a picture without one all of it is judged, and a
+    The surest face of a picture comes first; a picture without a face is judged as a whole, and a
     file that is no picture has a row with the `error`. Boxes are fractions of the upright picture.
     `load` and `expand` say what is raised.
 
@@ -167,9 +167,9 @@ def judge(
 def _look(
     detector: Detector, pool: ThreadPoolExecutor, files: list
 ) -> tuple[list[dict], list[Image.Image], np.ndarray]:
-    """Rows of a few files without verdicts, the squares around their faces, what is to be scored.
+    """Rows of a few files without verdicts, the squares around their faces, and pixels to score.
 
-    Of each square the pixels in all `DELIVERIES`, `(N, S, S, channels)`.
+    These are each square in all `DELIVERIES`, `(N, S, S, channels)`.
     """
     opened = list(pool.map(_upright, files))
     pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
@@ -191,7 +191,7 @@ def _look(
 
 
 def _ahead(function: Callable, items: Iterable) -> Iterator:
-    """`map`, but the next item is at work in a thread while a value is used."""
+    """`map`, but a thread works on the next item while a value is used."""
     with ThreadPoolExecutor(1) as thread:
         waiting = None
         for item in items:
@@ -208,7 +208,7 @@ def delivered(square: Image.Image, way: Sequence[str], detector: Detector) -> np
 
 
 def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarray]:
-    """Calibrated probabilities `(N,)` of pixels `(N, S, S, channels)`, and which lie far off."""
+    """Calibrated probabilities `(N,)` of pixels `(N, S, S, channels)`, and which are `UNLIKE`."""
     if not len(pixels):
         return np.empty(0), np.empty(0, bool)
     extractor, head = models.parts(detector.model)
@@ -221,11 +221,11 @@ def score(pixels: np.ndarray, detector: Detector) -> tuple[np.ndarray, np.ndarra
 
 
 def _in_parts(files: Sequence[Path | BinaryIO]) -> Iterator[list]:
-    """The files in order, so many at a time that few large ones fill no memory."""
+    """The files in order, a few at a time, so that large ones do not fill the memory."""
     part, num_pixels = [], 0
     for file in files:
         size = (0, 0)
-        with suppress(Exception), Image.open(file) as image:  # why it fails is told when it is read
+        with suppress(Exception), Image.open(file) as image:  # reading it says why it fails
             size = image.size
         if part and (len(part) == _AT_ONCE or num_pixels + math.prod(size) > _PIXELS_AT_ONCE):
             yield part
@@ -335,7 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--model", default=DEFAULT, help=f"study/model of a trained detector (default: {DEFAULT})")
     add("--csv", type=Path, metavar="FILE", help="write the table, all columns, to a file")
     add("--json", action="store_true", help="print a JSON object a face, and nothing else")
-    add("--explain", type=Path, metavar="FOLDER", help="draw where the evidence lies")
+    add("--explain", type=Path, metavar="FOLDER", help="draw heat map and spectrum")
     options = parser.parse_args(arguments)
     try:
         files, detector = expand(options.pictures), load(options.model)

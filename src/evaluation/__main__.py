@@ -25,7 +25,7 @@ _FORMAT = """The columns of SCORES (CSV or Parquet), one row an image and detect
   label      0 or "real", 1 or "fake"
   generator  what made it; of a real image, where it comes from
   score      probability of fake, in [0, 1]; empty rows are left out and counted
-  group      images that share their fate (one photograph, one person); default: each image alone
+  group      images that belong together (one photograph, one person); default: each image alone
   detector   default: one detector
   test_set   default: one test set
 

@@ -1,8 +1,8 @@
 """Can something trivial tell real from fake? Traits of files and of pixels.
 
 A trait is one number of a file (its size, its JPEG tables) or of its pixels (brightness,
-sharpness). Where traits separate the classes, a detector may have learnt them in place of faces;
-that is the shortcut to rule out.
+sharpness). Where traits separate the classes, a detector may have learnt them instead of faces:
+they are shortcuts.
 """
 
 import io
@@ -94,8 +94,8 @@ def _luminance_tables() -> np.ndarray:
 def replay(file: str | Path, steps: Sequence[str]) -> bytes:
     """The file that the picture would lie in after a protocol's steps, for `file_traits`.
 
-    The steps end in `jpeg:Q`, or leave the picture's size as it is, as of one that has had its
-    JPEGs: then its own bytes are returned. Others are a `ValueError`.
+    The steps must end in `jpeg:Q`, or change nothing, as for a square that has had its JPEGs: then
+    its own bytes are returned. Other steps are a `ValueError`.
     """
     if steps and steps[-1].startswith("jpeg:"):
         return run(read(file), steps, None).fp.getvalue()  # what the last step wrote
@@ -203,7 +203,7 @@ def score_boxes(
 
 
 def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Scores `Metadata`, what headers tell without the file's size: that is also of the content."""
+    """Scores `Metadata`: headers, without bytes per pixel, which depend on the content, too."""
     table = catalog.task_steps(study, records, protocol)
     traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
     who = {"approach": "metadata", "name": "Metadata", "protocol": protocol}

@@ -147,10 +147,10 @@ def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
     """The expected calibration error of every test set of `reliability`, before and after.
 
-    Returns `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`. Of
-    few images the error is never 0: each bin's share of fakes is a draw. The last would be that of
-    the calibrated scores if they were perfect probabilities (for a bin of n images with mean score
-    p, √(2 p (1 − p) / (π n)) of the normal approximation).
+    Returns `test_set, real_source, in_domain, num_images, ece, ece_calibrated, ece_by_chance`. With
+    few images the error is never 0: each bin's share of fakes varies by chance. The last is the
+    error that perfect probabilities would have (for a bin of n images with mean score p, √(2 p (1 −
+    p) / (π n)) of the normal approximation).
     """
     gap = bins["num_images"] * (bins["mean_score"] - bins["share_fake"]).abs()
     spread = bins["mean_score"] * (1 - bins["mean_score"]) * bins["num_images"]
@@ -171,7 +171,7 @@ def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
     decide, 200 for 1 %; else it is left out. The scores need `label, generator, group, score`.
     Returns a row a `rule` (`"threshold 0.5"`, `"1% false positives"`, …) and `generator`, with
     `threshold, false_positive_rate` (of these reals), `num_fake` and the columns of
-    `intervals.rate`, which do not hold the doubt of the threshold.
+    `intervals.rate`, which do not cover the chance in the threshold.
     """
     reals = np.sort(scores.loc[scores["label"] == 0, "score"].to_numpy())[::-1]
     fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
@@ -193,7 +193,7 @@ def false_alarms(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
 
     Each photograph counts once: as it was prepared for the training set, where it was, else as in
     the first test set that holds it. Returns `split, real_source, value, ci_low, ci_high,
-    num_real`: first the validation photographs by which the threshold was chosen, then the test
+    num_real`: first the validation photographs that helped to choose the threshold, then the test
     photographs of every source.
     """
     away = ~scores["test_set"].isin(card["train_set"].split("+"))
@@ -264,7 +264,7 @@ def _attributes_of(scores: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFra
     own, is_fake = scores["path"].isin(attributes.index), scores["label"] == 1
     photographs = pd.Series(scores["path"].to_numpy(), key)[(own & ~is_fake).to_numpy()]
     photographs = photographs.groupby(level=[0, 1]).agg(["first", "nunique"])
-    unique = photographs.loc[photographs["nunique"] == 1, "first"]  # of two, nobody knows which
+    unique = photographs.loc[photographs["nunique"] == 1, "first"]  # of two, it is not known which
     path = scores["path"].where(own, unique.reindex(key).to_numpy())
     return attributes.reindex(path.where(own | is_fake)).set_index(scores.index)
 

@@ -1,6 +1,6 @@
 """Metrics with 95 % intervals over groups and seeds, and differences between detectors.
 
-Versions of one photograph share their fate, so images are no independent draws; groups are. A
+Versions of one photograph are alike, so images are not independent draws; groups are. A
 bootstrap that draws whole groups gives the standard error. The interval is Student's t with as many
 degrees of freedom as there are groups, less one, on the scale of the logit (of fractions), where it
 cannot leave [0, 1]: percentiles of so few groups are too narrow.

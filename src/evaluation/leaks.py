@@ -50,8 +50,8 @@ def near_duplicates(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
 def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The records with the column `split` as the study drew it, for demonstration only.
 
-    Real and fake pictures are shuffled separately, so that the versions of one photograph part
-    ways: 80 % training, 10 % validation, 10 % test.
+    Real and fake pictures are shuffled separately, so versions of one photograph can get into
+    different splits: 80 % training, 10 % validation, 10 % test.
     """
     random, split = np.random.default_rng(seed), np.empty(len(records), dtype=object)
     for label in sorted(records["label"].unique()):
@@ -63,10 +63,10 @@ def study_split(records: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
-    """Share of the test records whose counterpart was trained on: `test_in_train` by its `kind`.
+    """Share of the test records with a counterpart in training: `test_in_train` by its `kind`.
 
     Records need `split`, `group` and `person` (empty where unknown); `hashes` are their
-    `perceptual_hashes`, to look for near-duplicates. In a sound split all is 0.
+    `perceptual_hashes`, to look for near-duplicates. In a split without leaks all are 0.
     """
     tested, trained = (records["split"].eq(split).to_numpy() for split in ("test", "train"))
     found = {}

@@ -102,14 +102,14 @@ def _logits(scores) -> np.ndarray:
 def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
     """The metrics for many weightings of the groups at once, the scores sorted once.
 
-    `auc` compares fakes with the reals of *other* groups: beside the photograph that it was made
-    from, a fake that is a hair off always wins or always loses. `auc_within_group` is the share of
+    `auc` compares fakes with the reals of *other* groups: against the photograph that it was made
+    from, a slightly different fake always wins or always loses. `auc_within_group` is the share of
     fakes that are above a real image of their own group (NaN where no group has both). `eer` is the
     error rate where the straight-line ROC curve has equal rates of false positives and false
     negatives; `tpr_at_fpr1` and `tpr_at_fpr05` are the highest true positive rates with at most 1 %
     and 0.5 % false positives; `ece` is the expected calibration error over bins of equal width (Guo
     et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of
-    fake, `…_real` those of real; nothing called, precision 0.
+    fake, `…_real` those of real; if nothing is called so, precision is 0.
 
     Args:
         labels: `(N,)`, with `scores` from `check_arrays`; `index` from `group_index`.

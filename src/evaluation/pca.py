@@ -1,8 +1,8 @@
-"""Principal components: are the classes interlaced, or does a plane divide them?
+"""Principal components: do the classes lie mixed, or does a plane divide them?
 
 The study fitted one PCA on the reals and another on the fakes and drew the two clouds over each
-other, which shows nothing. Here one PCA sees both, and what a plane through it can do is measured,
-not judged by eye.
+other, which shows nothing. Here one PCA is fitted on both, and how well a plane divides them is
+measured, not judged by eye.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ def separate_pca(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def separable_example(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Points and labels that a plane divides without error, but interlaced after `separate_pca`.
+    """Points and labels that a plane divides without error, but mixed after `separate_pca`.
 
     Both classes are the same normal cloud, one shifted by ten standard deviations.
     """

@@ -38,7 +38,7 @@ def model_id(model: str, protocol: str, variant: str = "") -> str:
 
 
 def scores_file(study: Study, model_id: str) -> Path:
-    """Where the scores of a detector lie."""
+    """The file of a detector's scores."""
     return study.data / "scores" / f"{model_id}.parquet"
 
 
@@ -252,7 +252,7 @@ def _has_scores(study: Study, rows: pd.DataFrame) -> np.ndarray:
 
 
 def _is_outdated(earlier: pd.DataFrame, new: pd.DataFrame) -> np.ndarray:
-    """Which earlier rows are of a detector whose metrics were other values before the new ones."""
+    """Which earlier rows are of a detector whose metrics had other values than the new ones."""
     old, now = (rows[rows["kind"] == ""] for rows in (earlier, new))
     both = old.merge(now, on=[*RESULT_KEYS, "metric"])
     changed = both[(both["value_x"] - both["value_y"]).abs() > 1e-6]  # the file has six decimals

@@ -34,7 +34,7 @@ def training_curves(
     """Loss, on a log axis, and AUC over the epochs; a row for each model, with axes of its own.
 
     `histories` have `epoch`, `loss`, `val_loss` and perhaps `auc`, `val_auc` by model, `reference`
-    the report's of some; `mean_face` is the loss of the answer that is always the mean face.
+    the report's of some; `mean_face` is the loss of a network that always answers the mean face.
     """
     names = [name for name in ("loss", "auc") if any(name in table for table in histories.values())]
     titles = ["Loss (log axis)", "AUC"][: len(names)]
@@ -115,8 +115,8 @@ def auc_dumbbells(
     """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
 
     Baselines stand above the networks; networks that did not learn at home are grey. `auc` are rows
-    of `results.csv` in reading order, one for each detector, protocol and test set. Another
-    `column`, with the `pair` of its values, may take the protocol's place.
+    of `results.csv` in reading order, one for each detector, protocol and test set. `column` and
+    the `pair` of its values can replace the protocol.
     """
     auc = auc.assign(network=auc["approach"].isin(tables.NETWORKS))
     firsts = auc.sort_values(["network", "protocol"]).drop_duplicates("model").set_index("model")
@@ -151,7 +151,7 @@ def auc_dumbbells(
 
 @styled
 def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC") -> Figure:
-    """AUC in a matrix: teal is better than chance, brown worse. Or other shares, by their `label`.
+    """AUC in a matrix: teal is better than chance, brown worse. Or other shares, named by `label`.
 
     `text`, of the same rows and columns, is a second line in each cell; `outline` names the
     `(row, column)` of cells to frame, for example those of the training set. NaN becomes a dash.

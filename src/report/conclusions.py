@@ -10,7 +10,7 @@ from . import tables
 def conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> list[tuple]:
     """The report's conclusions: what it says, whether that holds here, by which numbers.
 
-    `auc` are rows under one protocol, `best` is the network that speaks for those on pixels and
+    `auc` are rows under one protocol, `best` is the network that represents those on pixels and
     `against` the paired differences of the network on spectra from it. No rows where a detector or
     test set is missing.
     """

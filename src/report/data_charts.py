@@ -176,7 +176,7 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
 
 @styled
 def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
-    """Sizes, compression, and what a classifier makes of the files' headers; a row a protocol.
+    """Sizes, compression, and the AUC of a classifier on the files' headers; a row a protocol.
 
     `rows` gives, by name, `width`, `height`, `luminance_table` of the training task's files, their
     labels (fake = 1), and the AUCs of the classifier: `generator`, `auc`, `ci_low`, `ci_high`.

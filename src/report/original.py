@@ -10,7 +10,7 @@ REPORT = ROOT / "data" / "report"
 REPORT_METRICS = dict(
     accuracy="accuracy", precision="precision_real", recall="recall_real", f1="f1_real", auc="auc"
 )
-# What the report calls otherwise: (approach, its name) → ours.
+# Where the report has another name: (approach, its name) → ours.
 REPORT_MODELS = {
     ("fourier", "DenseNet_V2"): "Fourier_DenseNet",
     ("autoencoder", "Autoencoder"): "Autoencoder_classifier",
@@ -31,7 +31,7 @@ def read_histories() -> dict[str, pd.DataFrame]:
 
 
 def contradictions(reference: pd.DataFrame) -> pd.Series:
-    """What in a row of the report's tables cannot be, given its own precision P and recall R.
+    """What is impossible in a row of the report's tables, given its own precision P and recall R.
 
     F1 is their harmonic mean, 2PR / (P + R). And with as many fakes as reals, a share R (1 − P) / P
     of the fakes is called real: it cannot exceed 1, and the accuracy is the mean of R and of the

@@ -1,4 +1,4 @@
-"""The page of `python -m src.evaluation`: what other people's detectors are worth."""
+"""The page of `python -m src.evaluation`: how good other people's detectors are."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
 
 def _figures(folder: Path, scores: pd.DataFrame, recalls: pd.DataFrame) -> dict[str, tuple]:
     """Draws the generators found least: rule → title, file name and how many they are."""
-    constant = scores.groupby("detector")["score"].nunique() < 2  # they accuse all or none
+    constant = scores.groupby("detector")["score"].nunique() < 2  # they call all fake, or none
     recalls = recalls[recalls["num_fake"] >= MIN_FAKES]
     recalls = recalls[~recalls["model"].isin(constant.index[constant])]
     names, sets = recalls["generator"].astype(str), recalls["test_set"].astype(str)

@@ -30,7 +30,7 @@ OUTLINED = {"color": "black", "path_effects": [withStroke(linewidth=3.6, foregro
 
 
 def colors(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name: labels and known generators have theirs, others take spare ones."""
+    """A colour for each name; labels and known generators have their own, others unused ones."""
     others = [name for name in dict.fromkeys(names) if name not in _KNOWN_COLORS]
     return _KNOWN_COLORS | _paired(others, _SPARE_COLORS)
 
@@ -70,7 +70,7 @@ def words(key, between: str = ", ") -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    r"""A name in lines of at most `width` characters, broken after what joins its parts if it can.
+    r"""A name in lines of at most `width` characters, broken after `_` or `&` where possible.
 
     Example:
     >>> wrapped("stylegan&latent_diffusion", 12)
@@ -92,7 +92,7 @@ def new_axes(
 ) -> tuple[Figure, np.ndarray]:
     """A closed figure and its axes `(num_rows, num_columns)`; by default all stand in one row.
 
-    Each panel has one of `titles`; with `rows`, the names of these, only those of the first. A
+    Each panel has one of `titles`; with names of `rows`, only the panels of the first row have. A
     panel is `width` by `height` inches; `margin` is for titles and a legend.
     """
     num_columns = min(num_columns or len(titles), len(titles))

@@ -1,7 +1,7 @@
 """The tables of notebooks, summary page and README: which rows of `results.csv` they show.
 
-`results` are always rows of `evaluation.results.read_results`, and what a function returns stands
-in their order: see `in_reading_order`.
+`results` are always rows of `evaluation.results.read_results`. What a function returns keeps their
+order: see `in_reading_order`.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ NETWORKS = ("direct", "probe", "fourier", "autoencoder", "fusion")
 WITHOUT_FAKES = (
     "Autoencoder_error",
     "Autoencoder_unexplained",
-)  # which learnt of photographs alone
+)  # which learnt from photographs alone
 
 
 def interval(value: float, low: float, high: float) -> str:
@@ -39,10 +39,10 @@ def against_chance(row) -> str:
 
 
 def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
-    """A wide table, its rows and columns in the order in which they first occur; else NaN.
+    """A wide table; rows and columns keep the order of their first occurrence, gaps are NaN.
 
     `index` and `columns` are columns of `rows`, or lists of them; `values` is a column or one value
-    for each of `rows`. Two of `rows` in one cell are a `ValueError`.
+    for each of `rows`. Two rows for one cell are a `ValueError`.
     """
     values = rows[values] if isinstance(values, str) else list(values)
     table = rows.assign(_shown=values).pivot(index=index, columns=columns, values="_shown")
@@ -53,9 +53,9 @@ def wide(rows: pd.DataFrame, index, columns, values) -> pd.DataFrame:
 def interval_table(
     rows: pd.DataFrame, index, columns, *, value: str = "value", auc: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The column `value` with `ci_low` and `ci_high` as texts in a `wide` table, else `"–"`.
+    """A `wide` table of texts: each `value` with `ci_low` and `ci_high`; a gap is `"–"`.
 
-    Networks that did not learn have a †, by the rows of `auc` or else by these: see `with_daggers`.
+    Networks that did not learn have a †, judged by `auc` or else by `rows`: see `with_daggers`.
     """
     rows = with_daggers(rows, auc)
     numbers = rows[[value, "ci_low", "ci_high"]].to_numpy(float)
@@ -96,7 +96,7 @@ def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows that stand for the study: means over seeds, where there are several trainings."""
+    """The rows that represent the study: means over seeds, where there are several trainings."""
     chosen = "own_training and own_reals and unconditional and (own_seed or seed == @ALL_SEEDS)"
     rows = marked(study, results).query(chosen)[[*results]]
     keys = [*DETECTOR_KEYS[:-1], "test_set", "metric"]
@@ -117,8 +117,8 @@ def _is_trained(rows: pd.DataFrame) -> pd.Series:
 def unlearned(auc: pd.DataFrame) -> pd.Series:
     """Which rows are of a network that did not learn, and so proves nothing elsewhere.
 
-    On at least one generator that it was trained on, its AUC is not better than chance: rows of
-    these must be among the rows of AUC given.
+    On at least one generator that it was trained on, its AUC is not better than chance: `auc` must
+    hold the rows of these generators.
     """
     learned = (auc["ci_low"] > ABOVE_CHANCE).where(_at_home(auc), True)
     keys = [auc[key] for key in DETECTOR_KEYS]
@@ -128,7 +128,7 @@ def unlearned(auc: pd.DataFrame) -> pd.Series:
 def with_daggers(rows: pd.DataFrame, auc: pd.DataFrame | None = None) -> pd.DataFrame:
     """The rows with † after the names of networks that did not learn, by `unlearned(auc)`.
 
-    Without `auc`, by the AUC among the rows, if they are of `results.csv`.
+    Without `auc`, the rows of AUC among `rows` decide, if they are of `results.csv`.
     """
     if auc is None:
         if not {*DETECTOR_KEYS, "test_set", "metric"} <= set(rows):
@@ -141,7 +141,7 @@ def with_daggers(rows: pd.DataFrame, auc: pd.DataFrame | None = None) -> pd.Data
 
 
 def conditions(study: Study, results: pd.DataFrame) -> pd.DataFrame:
-    """The rows `metric@kind:level` of the headline detectors, if there are, in-domain only.
+    """The rows `metric@kind:level` of the headline detectors; the in-domain ones, if there are any.
 
     They have `name` (the metric), `kind`, `level` and `is_step`: whether the condition is a step of
     `pictures.steps`, done to the pictures; otherwise it is a part of the test set.
@@ -214,7 +214,7 @@ def strengths(study: Study, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_seen(rows: pd.DataFrame) -> pd.Series:
-    """By model, the least of `strengths` from which on it is better than chance; or NaN."""
+    """By model, the lowest strength from which on it is better than chance; or NaN."""
     seen = rows.assign(seen=rows["ci_low"] > ABOVE_CHANCE).sort_values("strength", ascending=False)
     stays = seen.groupby("model")["seen"].cummin()
     return seen["strength"].where(stays).groupby(seen["model"]).min().rename("seen from")

@@ -60,8 +60,8 @@ def write_text(path: Path, text: str) -> Path:
 def to_html(text: str, title: str, folder: Path) -> str:
     """Markdown as one HTML page without scripts or addresses, with the figures of `folder` inside.
 
-    HTML in the text is escaped; a paragraph of one image becomes a figure, its text below. What
-    stands under a heading of the third level is folded, but for the first.
+    HTML in the text is escaped; a paragraph of one image becomes a figure, its text below. Text
+    under a heading of the third level is folded, except under the first.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens, headings, figures = parser.parse(text), [], []
@@ -86,7 +86,7 @@ def to_html(text: str, title: str, folder: Path) -> str:
 
 
 def _folded(tokens: list[Token]) -> Iterator[Token]:
-    """The tokens with `<details>` around what stands under headings of the third level."""
+    """The tokens with `<details>` around the text under headings of the third level."""
     opening, closing = "<details open>", ""
     for token in [*tokens, Token("heading_open", "h1", 1, hidden=True)]:
         is_heading = token.type == "heading_open" and token.tag in ("h1", "h2", "h3")
@@ -102,7 +102,7 @@ def _folded(tokens: list[Token]) -> Iterator[Token]:
 
 
 def _embedded(paths: list[Path]) -> list[tuple[str, bytes]]:
-    """The figures, `compressed`, all as wide at most as it takes to keep within `MAX_BYTES`."""
+    """The figures, `compressed`, at the largest width that keeps all within `MAX_BYTES`."""
     width = MAX_WIDTH
     while True:
         files = []
