@@ -67,17 +67,17 @@ def build(network: Network, image_size: int) -> keras.Model:
 
 
 def with_spectrum(model: keras.Model) -> keras.Model:
-    """Put the spectrum in front of a Fourier detector: from RGB `uint8` of any size to probability.
+    """Put the spectrum before a Fourier detector: from RGB `uint8` of any size to probability.
 
-    The picture goes the way of the recorded spectra: rounded to grey levels, resized bilinearly and
-    rounded again. A level differs from the recorded one by 1 at most. Weights are shared.
+    The picture goes the way of the recorded spectra, the steps `"spectrum"` and `"resize"`: rounded
+    to grey levels, shrunk bilinearly without aliasing, rounded again. A level differs from the
+    recorded one by 1 at most. Weights are shared.
     """
     side = model.input.shape[1]
     image = layers.Input((None, None, 3), dtype="uint8", name="image")
     spectrum = ops.round(Spectrum(name="spectrum")(image))
-    resize = layers.Resizing(side, side, interpolation="bilinear", dtype="float32", name="resize")
-    # Halves go up, as in OpenCV's resize.
-    levels = ops.cast(ops.floor(resize(spectrum) + 0.5), "uint8")
+    resized = ops.image.resize(spectrum, (side, side), "bilinear", antialias=True)
+    levels = ops.cast(ops.floor(resized + 0.5), "uint8")  # halves go up, as in Pillow
     return keras.Model(image, model(levels), name=f"{model.name}_on_pictures")
 
 
