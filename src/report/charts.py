@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from ..config import LABELS
@@ -56,20 +55,23 @@ def training_curves(
         if mean_face is not None:
             row[0].axhline(mean_face, color=FAKE, linewidth=1.2, label="the mean face")
         row[0].set_yscale("log")
-        row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
         row[0].minorticks_off()
+        # Decades may all lie outside of a short log axis: these places do not.
+        low, high = row[0].get_ylim()
+        ticks = {f"{tick:.{2 + (high < 1.1 * low)}g}" for tick in np.geomspace(low, high, 9)[1::3]}
+        row[0].set_yticks([*map(float, ticks)], ticks)
         for axis in row[1:]:
             axis.axhline(0.5, color=GREY, linewidth=1, zorder=0)
-            axis.set_ylim(-0.02, 1.02)
+            axis.set_ylim(min(0.38, axis.get_ylim()[0]), 1.02)
     plt.setp(axes[-1], xlabel="epoch")
-    return legend_below(figure)
+    return legend_below(figure, 2 * len(names))
 
 
 @styled
 def roc_curves(panels: dict, *, title="") -> Figure:
     """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
-    figure, axes = new_axes(titles, 4.4, 4.5, 0, title, num_columns=num_columns)
+    figure, axes = new_axes(titles, 3.9, 4.3, 0, title, num_columns=num_columns)
     palette = style.colors([name for curves in panels.values() for name in curves])
     for axis, curves in zip(axes.flat, panels.values()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
@@ -79,22 +81,22 @@ def roc_curves(panels: dict, *, title="") -> Figure:
         counts = [np.bincount(labels, minlength=2) for labels, _ in curves.values()]
         note = "{} reals, {} fakes a set".format(*map(style.span, zip(*counts)))
         axis.text(0, 1.03, note, transform=axis.transAxes, fontsize=10, color=GREY)
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
         axis.legend(title="AUC", handlelength=1.2, **place)
         axis.set(aspect="equal", xlim=(-0.01, 1), ylim=(0, 1.01))
     plt.setp(axes, xlabel="false positive rate (reals called fake)")
-    plt.setp(axes, ylabel="true positive rate (fakes found)")
+    plt.setp(axes[:, 0], ylabel="true positive rate (fakes found)")
     return figure
 
 
 @styled
-def confusion_matrices(panels: dict, thresholds: dict, *, num_columns) -> Figure:
+def confusion_matrices(panels: dict, thresholds: dict, *, num_columns, title="") -> Figure:
     """Of `(labels, scores)`: how many reals and fakes are called real and fake.
 
     An image is called fake from the panel's own threshold on.
     """
-    titles = [f"{words(name)}\nthreshold {thresholds[name]:.2f}" for name in panels]
-    figure, axes = new_axes(titles, 2.9, 3.1, num_columns=num_columns)
+    titles = [f"{words(name, chr(10))}\nthreshold {thresholds[name]:.2f}" for name in panels]
+    figure, axes = new_axes(titles, 2.4, 2.9, 0.4, title, num_columns=num_columns)
     for axis, (name, (labels, scores)) in zip(axes.flat, panels.items()):
         called = (np.asarray(scores) >= thresholds[name]).astype(int)
         counts = metrics.confusion_matrix(labels, called, labels=(0, 1))
@@ -105,6 +107,7 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns) -> Figure
         style.draw_matrix(axis, percent, counts.map("{:,}".format), **look)
         axis.set_aspect("equal")
     plt.setp(axes[:, 0], ylabel="in truth")
+    plt.setp(axes[:-1], xlabel="")
     return figure
 
 
@@ -204,13 +207,13 @@ def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
     figure, [axes] = new_axes(test_sets, 3.1, 2.7, 1.7, title, sharey=True)
     palette = style.detector_colors(bins)
     for axis, own in zip(axes, test_sets.items()):
-        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="as scored")
+        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="share = score")
         counts = []
         for (detector, table), marker in zip(bins.items(), style.MARKERS):
             part = table.set_index(["test_set", "real_source"]).loc[[own]].query("calibrated")
             look, counts = {"color": palette[detector]}, [*counts, part["num_images"].sum()]
-            dots = {"s": 15 + 300 * part["num_images"] / counts[-1], "marker": marker}
-            axis.plot(part["mean_score"], part["share_fake"], linewidth=1, **look)
+            dots = {"s": 8 + 300 * part["num_images"] / counts[-1], "marker": marker}
+            axis.plot(part["mean_score"], part["share_fake"], linewidth=1, alpha=0.5, **look)
             axis.scatter(part["mean_score"], part["share_fake"], label=detector, **dots, **look)
         where = " (trained on)" if part["in_domain"].all() else ""
         axis.set_title(f"{own[0]}{where}\n{style.span(counts)} pictures")
@@ -303,13 +306,12 @@ def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
     """AUC of `tables.strengths` by strength: a panel for each detector, the others grey."""
     curves = dict(list(rows.groupby("model", sort=False)))
     figure, axes = new_axes(list(curves), 2.8, 2.6, 0.4, title, num_columns=4, sharey=True)
-    palette = style.detector_colors(curves)
     for axis, model in zip(axes.flat, curves):
         axis.axhline(0.5, color=GREY, linewidth=1)
         for other in curves.values():
             axis.plot(other["strength"], other["value"], color="#d0d0d0", linewidth=1)
         own = curves[model][["strength", "value", "ci_low", "ci_high"]].to_numpy().T
-        draw_band(axis, *own, color=palette[model], marker="o", markersize=5)
+        draw_band(axis, *own, color="black", marker="o", markersize=5)
         axis.set_xlabel("strength of the trace")
     plt.setp(axes[:, 0], ylabel="AUC", ylim=(min(0.3, rows["ci_low"].min() - 0.02), 1.02))
     return figure
@@ -330,21 +332,19 @@ def variety_curve(rows: pd.DataFrame, *, title) -> Figure:
 
 @styled
 def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
-    """AUC of `tables.leak_worth`, split by group (○) and by picture (●), small for each seed."""
-    sets = rows["test_set"].unique()
+    """Mean AUC over the trainings of `tables.leak_worth`, split by group (○) and picture (●)."""
+    rows, sets = rows[rows["seed"] == ALL_SEEDS], rows["test_set"].unique()
     figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(sets) + 0.4, 1.2, title)
     rows = rows.assign(at=pd.factorize(rows["test_set"])[0])
-    is_mean = rows["seed"] == ALL_SEEDS
-    for at, pair in rows[is_mean].groupby("at"):
-        axis.hlines(at, pair["value"].min(), pair["value"].max(), color=GREY)
-    for kind, face, shift in (("group", "white", -0.12), ("picture", FAKE, 0.12)):
-        own, look = rows["model"] == f"Matrix_by_{kind}", {"facecolors": face, "edgecolors": FAKE}
-        means, single = rows[own & is_mean], rows[own & ~is_mean]
-        axis.scatter(single["value"], single["at"] + shift, 12, zorder=3, **look)
-        axis.hlines(means["at"] + shift, means["ci_low"], means["ci_high"], color=FAKE)
-        axis.scatter(means["value"], means["at"], 70, zorder=3, **look)
-        axis.scatter([], [], label=f"split by {kind}", **look)
+    for at, pair in rows.groupby("at"):
+        axis.plot(pair["value"], [at - 0.12, at + 0.12], color="#cccccc", linewidth=3)
+    for kind, face, shift in (("group", "white", -0.12), ("picture", "black", 0.12)):
+        own = rows[rows["model"] == f"Matrix_by_{kind}"]
+        axis.hlines(own["at"] + shift, own["ci_low"], own["ci_high"], color="black", linewidth=1.5)
+        look = {"facecolors": face, "edgecolors": "black", "label": f"split by {kind}"}
+        axis.scatter(own["value"], own["at"] + shift, 60, zorder=3, **look)
     axis.axvline(0.5, color=GREY, linewidth=1)
     axis.set_yticks(range(len(sets)), sets)
-    axis.set(ylim=(len(sets) - 0.4, -0.6), xlabel="AUC (large: mean over seeds, 95 % interval)")
+    label = f"AUC (mean of {rows['num_seeds'].min()} trainings, 95 % interval)"
+    axis.set(ylim=(len(sets) - 0.4, -0.6), xlabel=label)
     return legend_below(figure)

@@ -8,6 +8,7 @@ from textwrap import TextWrapper
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
@@ -22,10 +23,12 @@ REAL, FAKE, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "#777777"
 LABEL_COLORS = {"real": REAL, "fake": FAKE}
 _KNOWN_COLORS = LABEL_COLORS | {"inpainting": FAKE, "text2img": "#CC79A7"}
 _KNOWN_COLORS |= {"insight": "#222222", "gan140k": "#F0C000"}
-_SPARE_COLORS = (SKY, "#999999", "#882255", "#44AA99", "#AA4499", "#117733")
+_SPARE_COLORS = (SKY, "#882255", "#44AA99", "#AA4499", "#117733", "#999999")
 # Tol's "muted" palette for detectors: none of them has the colour of a label or of a generator.
-_DETECTOR_COLORS = "#CC6677 #44AA99 #332288 #DDCC77 #88CCEE #AA4499 #999933 #117733 #882255".split()
+# In this order the first few differ most to colour-blind readers.
+_DETECTOR_COLORS = "#44AA99 #332288 #999933 #882255 #CC6677 #DDCC77 #88CCEE #AA4499 #117733".split()
 MARKERS = "osD^vP*X"
+_SHARES = ListedColormap(plt.get_cmap("BrBG")(np.linspace(0.12, 0.88, 257)))  # no black ends
 OUTLINED = {"color": "black", "path_effects": [withStroke(linewidth=3.6, foreground="white")]}
 
 
@@ -103,7 +106,8 @@ def new_axes(
     for axis, name in zip(axes.flat, titles):
         axis.set_title(words(name))
     for axis, name in zip(axes[:, 0], rows):
-        axis.set_ylabel(words(name, "\n"))
+        lines = words(name, "\n").split("\n")
+        axis.set_ylabel("\n".join(wrapped(line, 16) for line in lines))
     for axis in () if len(rows) else axes.flat[len(titles) :]:
         axis.set_visible(False)
     figure.suptitle(title or None)
@@ -144,7 +148,7 @@ def show_picture(axis, picture, **look) -> AxesImage:
 
 
 def draw_matrix(
-    axis, matrix: pd.DataFrame, below=None, *, text="{:.2f}", cmap="BrBG", highest=1, fontsize=14
+    axis, matrix: pd.DataFrame, below=None, *, text="{:.2f}", cmap=_SHARES, highest=1, fontsize=14
 ) -> AxesImage:
     """An annotated heat map of values from 0 to `highest`, NaN as a dash on white.
 
@@ -192,8 +196,9 @@ def draw_intervals(
     for number, (name, table) in enumerate(series.items()):
         at = heights[name] = places + (number - (len(series) - 1) / 2) * step
         shown = {"color": palette[name], "label": words(name)}
+        marker = MARKERS[number % len(MARKERS)]
         if bars_from is None:
-            axis.scatter(table[value], at, s=45, zorder=3, **shown)
+            axis.scatter(table[value], at, s=45, marker=marker, zorder=3, **shown)
         else:
             axis.barh(at, table[value] - bars_from, 0.85 * step, left=bars_from, **shown)
         if "ci_low" in table:

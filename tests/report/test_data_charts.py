@@ -57,10 +57,10 @@ def test_scatter_draws_every_point_and_counts_them():
         shares=[0.5, 0.25],
         twins=np.repeat(range(25), 2),
     )
-    assert [line.get_xydata().tolist() for line in flat.axes[0].lines[:1]] == [
-        points[:2, :2].tolist()
-    ]
-    assert len(flat.axes[0].lines) == len(flat.axes[1].lines) == 25
+    first, *drawn = [line.get_xydata() for line in flat.axes[0].lines]
+    np.testing.assert_allclose(first, [points[::2, :2].mean(axis=0)])  # of the reals
+    assert drawn[1].tolist() == points[:2, :2].tolist()
+    assert len(flat.axes[0].lines) == len(flat.axes[1].lines) == 2 + 25
     pairs = data_charts.scatter_pairs(points, names, shares=[0.5, 0.25, 0.125])
     for figure, num_panels in ((flat, 2), (pairs, 3)):
         assert figure.axes[0].get_ylabel() == "component 2 (25 % of the variance)"
