@@ -133,7 +133,7 @@ def made_figures():
             {"VGG16_V3\nreport\nthreshold 0.40"},
         ),
         (charts.auc_dumbbells(both_protocols(), **title), {"X", "V", "did not learn at home"}),
-        (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–", "AUC"}),
+        (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–"}),
         (data_charts.trait_bars(panels, **title), {"file size", "controlled, again"}),
         (data_charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),
         (data_charts.probe_curves({"report": probe}, **title), {"5", "shuffled labels (90 %)"}),

@@ -71,7 +71,7 @@ def training_curves(
 def roc_curves(panels: dict, *, title="") -> Figure:
     """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
-    figure, axes = new_axes(titles, 3.9, 4.3, 0, title, num_columns=num_columns)
+    figure, axes = new_axes(titles, 3.9, 5.0, 0, title, num_columns=num_columns)
     palette = style.colors([name for curves in panels.values() for name in curves])
     for axis, curves in zip(axes.flat, panels.values()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
@@ -81,7 +81,7 @@ def roc_curves(panels: dict, *, title="") -> Figure:
         counts = [np.bincount(labels, minlength=2) for labels, _ in curves.values()]
         note = "{} reals, {} fakes a set".format(*map(style.span, zip(*counts)))
         axis.text(0, 1.03, note, transform=axis.transAxes, fontsize=10, color=GREY)
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
         axis.legend(title="AUC", handlelength=1.2, **place)
         axis.set(aspect="equal", xlim=(-0.01, 1), ylim=(0, 1.01))
     plt.setp(axes, xlabel="false positive rate (reals called fake)")
@@ -153,24 +153,21 @@ def auc_dumbbells(
 
 
 @styled
-def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC") -> Figure:
-    """AUC in a matrix: teal is better than chance, brown worse. Or other shares, by their `label`.
+def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="") -> Figure:
+    """AUC, or other shares, in a matrix: teal above one half, brown below.
 
     `text`, of the same rows and columns, is a second line in each cell; `outline` names the
     `(row, column)` of cells to frame, for example those of the training set. NaN becomes a dash.
     """
-    width = 1.9 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
+    width = 1.2 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
     figure, [[axis]] = new_axes([""], width, 1.5 + 0.68 * len(matrix), 0, title)
-    image = style.draw_matrix(axis, matrix, None if text is None else text.reindex_like(matrix))
+    style.draw_matrix(axis, matrix, None if text is None else text.reindex_like(matrix))
     for row, column in outline:
         corner = (matrix.columns.get_loc(column) - 0.5, matrix.index.get_loc(row) - 0.5)
         frame = plt.Rectangle(corner, 1, 1, fill=False, linewidth=4, zorder=5, clip_on=False)
         axis.add_patch(frame)
     axis.tick_params(labeltop=True, labelbottom=False)
     axis.xaxis.set_label_position("top")
-    bar = figure.colorbar(image, ax=axis, label=label, ticks=(0, 0.5, 1), aspect=14)
-    bar.ax.set_yticklabels(["0", "0.5\n(chance)" if label == "AUC" else "0.5", "1"])
-    bar.outline.set_visible(False)
     return figure
 
 
@@ -190,9 +187,8 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], color=FAKE, **band)
     axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, lw=2, label="one ring replaced")
     axis.legend()
-    low, high = min(rings["ci_low"].min(), 0), max(rings["ci_high"].max(), 0.01)
-    room = 0.06 * (high - low)
-    axis.set(xlim=(0, edges[-1]), ylim=(low - room, high + room), xlabel="cycles per pixel")
+    axis.use_sticky_edges = False
+    axis.set(xlim=(0, edges[-1]), xlabel="cycles per pixel")
     axis.set_ylabel(f"drop in AUC (from {(rings['auc'] + rings['drop']).iloc[0]:.2f})")
     return figure
 
@@ -332,19 +328,12 @@ def variety_curve(rows: pd.DataFrame, *, title) -> Figure:
 
 @styled
 def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
-    """Mean AUC over the trainings of `tables.leak_worth`, split by group (○) and picture (●)."""
-    rows, sets = rows[rows["seed"] == ALL_SEEDS], rows["test_set"].unique()
-    figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(sets) + 0.4, 1.2, title)
-    rows = rows.assign(at=pd.factorize(rows["test_set"])[0])
-    for at, pair in rows.groupby("at"):
-        axis.plot(pair["value"], [at - 0.12, at + 0.12], color="#cccccc", linewidth=3)
-    for kind, face, shift in (("group", "white", -0.12), ("picture", "black", 0.12)):
-        own = rows[rows["model"] == f"Matrix_by_{kind}"]
-        axis.hlines(own["at"] + shift, own["ci_low"], own["ci_high"], color="black", linewidth=1.5)
-        look = {"facecolors": face, "edgecolors": "black", "label": f"split by {kind}"}
-        axis.scatter(own["value"], own["at"] + shift, 60, zorder=3, **look)
-    axis.axvline(0.5, color=GREY, linewidth=1)
-    axis.set_yticks(range(len(sets)), sets)
-    label = f"AUC (mean of {rows['num_seeds'].min()} trainings, 95 % interval)"
-    axis.set(ylim=(len(sets) - 0.4, -0.6), xlabel=label)
+    """Mean AUC over the trainings of `tables.leak_worth`, split by group and by picture."""
+    rows, series = rows[rows["seed"] == ALL_SEEDS], {}
+    for kind in ("group", "picture"):
+        own = rows[rows["model"] == f"Matrix_by_{kind}"].set_index("test_set")
+        series[f"split by {kind}"] = own.reindex(rows["test_set"].unique()).rename_axis(None)
+    figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(own) + 0.4, 1.2, title)
+    style.draw_intervals(axis, series, dict(zip(series, (GREY, "black"))))
+    axis.set_xlabel(f"AUC (mean of {rows['num_seeds'].min()} trainings, 95 % interval)")
     return legend_below(figure)

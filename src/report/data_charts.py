@@ -27,10 +27,8 @@ def image_grid(
     Each is `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ. `titles` stand
     above the pictures, `row_titles` left of the rows.
     """
+    size = (1.9, 1.9, 0.4 * bool(title) + 0.3 * bool(len(titles)))
     titles = titles if len(titles) else [""] * len(images)
-    starts = range(0, len(titles), num_columns)
-    num_titled = sum(any(titles[start : start + num_columns]) for start in starts)
-    size = (1.9, 1.85, 0.4 * bool(title) + 0.2 * num_titled)
     figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
     for axis, image in zip(axes.flat, map(np.asarray, images)):
         show_picture(axis, image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
@@ -55,8 +53,7 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
             shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
     for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
-    bar = {"shrink": 0.3, "anchor": (0, 0.03), "aspect": 12, "pad": 0.01}
-    figure.colorbar(shown, ax=axes, label="mean |error|", **bar)
+    figure.colorbar(shown, ax=axes, label="mean |error|", shrink=0.3, anchor=(0, 0.03), aspect=12)
     return figure
 
 
@@ -120,10 +117,8 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
             axis.imshow(values, *look, extent=(-0.5, 0.5, 0.5, -0.5))
             axis.grid(False)
     for column in axes.T[1:]:  # the first two have one scale
-        image = column[0].images[0]
-        figure.colorbar(image, ax=column, shrink=0.6, aspect=25, label="grey levels")
-    ticks = ([-0.25, 0, 0.25], ["−1/4", "0", "1/4"])  # where doublings leave their traces
-    plt.setp(axes, xticks=ticks[0], xticklabels=ticks[1], yticks=ticks[0], yticklabels=ticks[1])
+        figure.colorbar(column[0].images[0], ax=column, shrink=0.6, label="grey levels")
+    plt.setp(axes, xticks=[-0.25, 0, 0.25], yticks=[-0.25, 0, 0.25])
     plt.setp(axes[:, 0], ylabel="cycles per pixel")
     plt.setp(axes[-1], xlabel="cycles per pixel")
     return figure
@@ -193,20 +188,18 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     files = pd.concat(traits for traits, *_ in rows.values())
     bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
     limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
-    looks = {"fake": {"s": 130, "marker": "s", "linewidths": 2}}  # hollow: reals show within
+    # Fakes are hollow, to show the reals within.
+    looks = {"fake": {"s": 130, "marker": "s", "facecolors": "none", "linewidths": 2}}
     looks["real"] = {"s": 14, "alpha": 0.6, "linewidths": 0}
     for (sizes, compression, joint), (traits, labels, auc) in zip(axes, rows.values()):
         for label, look in looks.items():
             own = traits[np.asarray(labels) == LABELS.index(label)]
             color = style.LABEL_COLORS[label]
-            face = color if label == "real" else "none"
             look = look | {"label": f"{label} ({len(own)})", "edgecolors": color, "zorder": 3}
-            sizes.scatter(own["width"], own["height"], facecolors=face, **look)
+            sizes.scatter(own["width"], own["height"], **({"facecolors": color} | look))
             known = own["luminance_table"].dropna()
-            weights = np.full(len(known), 100 / len(own))
-            look = {"weights": weights, "edgecolor": color, "facecolor": face, "linewidth": 2}
-            look["zorder"] = 2 + LABELS.index(label)
-            compression.hist(known, bins, histtype="stepfilled", alpha=0.7, **look)
+            look = {"weights": np.full(len(known), 100 / len(own)), "fill": label == "real"}
+            compression.hist(known, bins, histtype="step", color=color, linewidth=2, **look)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
         auc = auc.set_index("generator")
@@ -263,9 +256,8 @@ def probe_curves(panels: dict, *, title) -> Figure:
         axis.set(xscale="log", xlabel="number of components")
         axis.set_xticks(k, k)
         axis.minorticks_off()
-    both = pd.concat(panels.values())
-    limits = (min(0.44, both["ci_low"].min()), max(0.56, both["ci_high"].max()))
-    axes[0].set(ylabel="AUC", ylim=limits)
+    low, high = axes[0].get_ylim()
+    axes[0].set(ylabel="AUC", ylim=(min(0.44, low), max(0.56, high)))
     axes[0].legend(loc="upper left")
     return figure
 
@@ -288,7 +280,7 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) 
 @styled
 def scatter_pairs(points: np.ndarray, names, *, shares) -> Figure:
     """Each pair of the first three components of each picture; as `scatter_2d`, points `(N, 3)`."""
-    title = f"Three components hold {100 * sum(shares[:3]):.0f} % of the variance (large: means)"
+    title = f"Three components hold {100 * sum(shares[:3]):.0f} % of the variance"
     figure, [axes] = new_axes([""] * 3, 4.2, 3.8, 0.4, title)
     for axis, pair in zip(axes, ([0, 1], [0, 2], [1, 2])):
         _scatter(axis, points[:, pair], names, shares, pair)
@@ -298,22 +290,25 @@ def scatter_pairs(points: np.ndarray, names, *, shares) -> Figure:
 def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
     """Draws points in random order, reals as rings and large means, and labels the axes."""
     names = np.asarray(names)
-    unique = sorted(set(names.tolist()), key=lambda name: (not name.endswith("real"), name))
+    is_real = {name: name.split(", ")[-1] == "real" for name in set(names.tolist())}
+    unique = sorted(is_real, key=lambda name: (not is_real[name], name))
     palette, order = style.colors(unique), np.random.default_rng(0).permutation(len(points))
     size, alpha = (20, 0.75) if len(points) < 1000 else (9, 0.5)
+    looks = {}
+    for name, marker in zip(unique, style.MARKERS):
+        face = "none" if is_real[name] else palette[name]
+        looks[name] = {"marker": marker, "facecolors": face, "edgecolors": palette[name]}
+        looks[name]["s"] = size * (1 + is_real[name])
     # Pieces of every class in turn: one call each would draw the last class over all others.
     for piece in np.array_split(order, min(40, len(order))):
-        for name, marker in zip(unique, style.MARKERS):
-            look = {"edgecolors": palette[name], "label": f"{name} ({(names == name).sum():,})"}
-            look["facecolors"] = "none" if name.endswith("real") else palette[name]
-            own, own_size = points[piece[names[piece] == name]], size * (1 + name.endswith("real"))
-            axis.scatter(*own.T, s=own_size, alpha=alpha, marker=marker, **look)
-    for name, marker in zip(unique, style.MARKERS):
-        face = "none" if name.endswith("real") else palette[name]
-        look = {"markeredgecolor": palette[name], "path_effects": style.OUTLINED["path_effects"]}
-        look["markersize"] = 18 if face == "none" else 10
-        mean = points[names == name].mean(axis=0)
-        axis.plot(*mean, marker, markeredgewidth=2.5, color=face, **look)
+        for name, look in looks.items():
+            own = points[piece[names[piece] == name]]
+            label = f"{name} ({(names == name).sum():,})"
+            axis.scatter(*own.T, alpha=alpha, label=label, **look)
+    for name, look in looks.items():
+        look |= {"s": 7 * look["s"], "path_effects": style.OUTLINED["path_effects"]}
+        axis.scatter(*points[names == name].mean(axis=0), linewidths=2.5, **look)
+    axis.scatter([], [], color=GREY, label="large: mean")
     for side, place in zip((axis.xaxis, axis.yaxis), places):
         share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""
         side.set(label_text=f"component {place + 1}{share}", ticks=[])

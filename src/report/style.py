@@ -73,7 +73,7 @@ def words(key, between: str = ", ") -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    r"""A name in lines of at most `width` characters, broken after what joins its parts if it can.
+    r"""A text in lines of at most `width` characters, broken after what joins its parts if it can.
 
     Example:
     >>> wrapped("stylegan&latent_diffusion", 12)
@@ -81,7 +81,7 @@ def wrapped(name: str, width: int) -> str:
     """
     wrapper = TextWrapper(width)
     wrapper.wordsep_re = re.compile("(?<=[&+/_ -])")
-    return wrapper.fill(name)
+    return "\n".join(map(wrapper.fill, name.split("\n")))
 
 
 def span(counts: Sequence[int]) -> str:
@@ -106,8 +106,7 @@ def new_axes(
     for axis, name in zip(axes.flat, titles):
         axis.set_title(words(name))
     for axis, name in zip(axes[:, 0], rows):
-        lines = words(name, "\n").split("\n")
-        axis.set_ylabel("\n".join(wrapped(line, 16) for line in lines))
+        axis.set_ylabel(wrapped(words(name, "\n"), 16))
     for axis in () if len(rows) else axes.flat[len(titles) :]:
         axis.set_visible(False)
     figure.suptitle(title or None)
@@ -196,9 +195,8 @@ def draw_intervals(
     for number, (name, table) in enumerate(series.items()):
         at = heights[name] = places + (number - (len(series) - 1) / 2) * step
         shown = {"color": palette[name], "label": words(name)}
-        marker = MARKERS[number % len(MARKERS)]
         if bars_from is None:
-            axis.scatter(table[value], at, s=45, marker=marker, zorder=3, **shown)
+            axis.scatter(table[value], at, s=45, marker=MARKERS[number % 8], zorder=3, **shown)
         else:
             axis.barh(at, table[value] - bars_from, 0.85 * step, left=bars_from, **shown)
         if "ci_low" in table:

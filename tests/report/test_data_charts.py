@@ -57,18 +57,23 @@ def test_scatter_draws_every_point_and_counts_them():
         shares=[0.5, 0.25],
         twins=np.repeat(range(25), 2),
     )
-    first, *drawn = [line.get_xydata() for line in flat.axes[0].lines]
-    np.testing.assert_allclose(first, [points[::2, :2].mean(axis=0)])  # of the reals
-    assert drawn[1].tolist() == points[:2, :2].tolist()
-    assert len(flat.axes[0].lines) == len(flat.axes[1].lines) == 2 + 25
+    assert flat.axes[0].lines[0].get_xydata().tolist() == points[:2, :2].tolist()
+    assert len(flat.axes[0].lines) == len(flat.axes[1].lines) == 25
     pairs = data_charts.scatter_pairs(points, names, shares=[0.5, 0.25, 0.125])
     for figure, num_panels in ((flat, 2), (pairs, 3)):
         assert figure.axes[0].get_ylabel() == "component 2 (25 % of the variance)"
         assert len(figure.axes) == num_panels
-        assert set(words(figure.legends[0].get_texts())) == {"real (25)", "fake (25)"}
+        assert set(words(figure.legends[0].get_texts())) == {
+            "real (25)",
+            "fake (25)",
+            "large: mean",
+        }
     assert pairs.axes[2].get_ylabel() == "component 3 (12 % of the variance)"
     assert flat.axes[1].get_ylabel() == "component 2"
-    drawn = np.concatenate([piece.get_offsets() for piece in flat.axes[0].collections])
+    *drawn, real, fake, _ = [piece.get_offsets() for piece in flat.axes[0].collections]
+    np.testing.assert_allclose(real, [points[::2, :2].mean(axis=0)])
+    np.testing.assert_allclose(fake, [points[1::2, :2].mean(axis=0)])
+    drawn = np.concatenate(drawn)
     assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
     with pytest.raises(IndexError):
         data_charts.scatter_2d({"all": points[:, :2]}, names[1:])
