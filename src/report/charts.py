@@ -71,7 +71,7 @@ def training_curves(
 def roc_curves(panels: dict, *, title="") -> Figure:
     """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
-    figure, axes = new_axes(titles, 3.9, 5.0, 0, title, num_columns=num_columns)
+    figure, axes = new_axes(titles, 3.9, 5.3, 0, title, num_columns=num_columns)
     palette = style.colors([name for curves in panels.values() for name in curves])
     for axis, curves in zip(axes.flat, panels.values()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
@@ -178,11 +178,10 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     edges = np.append(rings["low"], rings["high"].iloc[-1])
     axis.axhline(0, color=GREY, linewidth=1)
     above = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-    for at, name in ((1 / 8, "1/8"), (1 / 4, "1/4"), ((0.5 + edges[-1]) / 2, "corners")):
-        axis.text(at, 1.01, name, color=GREY, **above)
     for at in (1 / 8, 1 / 4):  # where doublings of the size leave their traces
         axis.axvline(at, color=GREY, linewidth=1, linestyle=":")
-    axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0)
+        axis.text(at, 1.01, f"1/{1 / at:.0f}", color=GREY, **above)
+    axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0, label="corners")
     band = {"fill": True, "alpha": 0.25, "label": "95 % interval"}
     axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], color=FAKE, **band)
     axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, lw=2, label="one ring replaced")

@@ -53,7 +53,7 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
             shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
     for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
-    figure.colorbar(shown, ax=axes, label="mean |error|", shrink=0.3, anchor=(0, 0.03), aspect=12)
+    figure.colorbar(shown, ax=axes, label="mean |error|", shrink=0.3, anchor=(0, 0.03), pad=0.01)
     return figure
 
 
@@ -188,9 +188,8 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     files = pd.concat(traits for traits, *_ in rows.values())
     bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
     limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
-    # Fakes are hollow, to show the reals within.
-    looks = {"fake": {"s": 130, "marker": "s", "facecolors": "none", "linewidths": 2}}
-    looks["real"] = {"s": 14, "alpha": 0.6, "linewidths": 0}
+    looks = {"real": {"s": 14, "alpha": 0.6, "linewidths": 0}}
+    looks["fake"] = {"s": 130, "marker": "s", "facecolors": "none", "linewidths": 2}  # hollow
     for (sizes, compression, joint), (traits, labels, auc) in zip(axes, rows.values()):
         for label, look in looks.items():
             own = traits[np.asarray(labels) == LABELS.index(label)]
@@ -250,9 +249,8 @@ def probe_curves(panels: dict, *, title) -> Figure:
         look = {"color": GREY, "alpha": 0.3, "linewidth": 0, "label": "shuffled labels (90 %)"}
         axis.fill_between(k, 2 * mean - high, high, **look)
         axis.axhline(0.5, color=GREY, linewidth=1)
-        bounds = np.abs(table[["ci_low", "ci_high"]].sub(table["auc"], axis=0)).T
-        look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
-        axis.errorbar(k, table["auc"], bounds, linewidth=1.5, capsize=3, **look)
+        axis.plot(k, table["auc"], "o-", color=FAKE, label="true labels (95 % interval)")
+        axis.vlines(k, table["ci_low"], table["ci_high"], FAKE)
         axis.set(xscale="log", xlabel="number of components")
         axis.set_xticks(k, k)
         axis.minorticks_off()
@@ -298,16 +296,15 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
     for name, marker in zip(unique, style.MARKERS):
         face = "none" if is_real[name] else palette[name]
         looks[name] = {"marker": marker, "facecolors": face, "edgecolors": palette[name]}
-        looks[name]["s"] = size * (1 + is_real[name])
     # Pieces of every class in turn: one call each would draw the last class over all others.
     for piece in np.array_split(order, min(40, len(order))):
         for name, look in looks.items():
             own = points[piece[names[piece] == name]]
-            label = f"{name} ({(names == name).sum():,})"
-            axis.scatter(*own.T, alpha=alpha, label=label, **look)
+            look = look | {"s": size * (1 + is_real[name]), "alpha": alpha}
+            axis.scatter(*own.T, label=f"{name} ({(names == name).sum():,})", **look)
     for name, look in looks.items():
-        look |= {"s": 7 * look["s"], "path_effects": style.OUTLINED["path_effects"]}
-        axis.scatter(*points[names == name].mean(axis=0), linewidths=2.5, **look)
+        look |= {"s": 300 if is_real[name] else 80, "path_effects": style.OUTLINED["path_effects"]}
+        axis.scatter(*points[names == name].mean(axis=0), linewidths=2.5, zorder=3, **look)
     axis.scatter([], [], color=GREY, label="large: mean")
     for side, place in zip((axis.xaxis, axis.yaxis), places):
         share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""

@@ -25,8 +25,7 @@ def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
 
     `faces` are by name a picture `(H, W, 3)` and its eye `(h, w, 3)`, `uint8`.
     """
-    width = len(next(iter(faces.values()))[1])
-    rows = ("a picture", f"one eye, {width} pixels wide")
+    rows = ("a picture", f"one eye, {len([*faces.values()][0][1])} pixels wide")
     figure, axes = style.new_axes([*faces], 12 / len(faces), 2.2, 1.9, rows=rows)
     for column, shown in zip(axes.T, faces.values()):
         for axis, picture in zip(column, shown):

@@ -24,8 +24,7 @@ LABEL_COLORS = {"real": REAL, "fake": FAKE}
 _KNOWN_COLORS = LABEL_COLORS | {"inpainting": FAKE, "text2img": "#CC79A7"}
 _KNOWN_COLORS |= {"insight": "#222222", "gan140k": "#F0C000"}
 _SPARE_COLORS = (SKY, "#882255", "#44AA99", "#AA4499", "#117733", "#999999")
-# Tol's "muted" palette for detectors: none of them has the colour of a label or of a generator.
-# In this order the first few differ most to colour-blind readers.
+# Tol's "muted" palette for detectors, in an order in which colour-blind readers tell them apart.
 _DETECTOR_COLORS = "#44AA99 #332288 #999933 #882255 #CC6677 #DDCC77 #88CCEE #AA4499 #117733".split()
 MARKERS = "osD^vP*X"
 _SHARES = ListedColormap(plt.get_cmap("BrBG")(np.linspace(0.12, 0.88, 257)))  # no black ends
