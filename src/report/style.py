@@ -157,7 +157,7 @@ def draw_matrix(
     image = axis.imshow(values, cmap=shades, vmin=0, vmax=highest, aspect="auto")
     lightness = image.to_rgba(values)[..., :3] @ (0.299, 0.587, 0.114)
     for (row, column), value in np.ndenumerate(values):
-        look = {"ha": "center", "color": "white" if lightness[row, column] < 0.45 else "black"}
+        look = {"ha": "center", "color": "white" if lightness[row, column] < 0.5 else "black"}
         written = "–" if np.isnan(value) else text.format(value)
         second = "" if below is None or np.isnan(value) else below.iloc[row, column]
         va = "bottom" if second else "center"
