@@ -318,7 +318,7 @@ def scree(shares: np.ndarray) -> Figure:
     figure, [[axis]] = new_axes([""], 7.2, 3.2, 0.6, title)
     places, percent = np.arange(1, len(shares) + 1), 100 * shares
     axis.plot(places, percent, "o-", color="black", markersize=4, label="explained by it alone")
-    axis.plot(places, 100 - np.cumsum(percent), "--", color=GREY, label="not yet explained")
+    axis.plot(places, 100 - np.cumsum(percent), color=FAKE, label="not yet explained")
     axis.set(yscale="log", xlabel="component", ylabel="percent of the variance")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend()
