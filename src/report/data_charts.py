@@ -53,7 +53,7 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
             shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
     for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
-    figure.colorbar(shown, ax=axes, label="mean |error|", shrink=0.3, anchor=(0, 0.03), pad=0.01)
+    figure.colorbar(shown, cax=axes[2, -1].inset_axes((1.05, 0, 0.08, 1)), label="mean |error|")
     return figure
 
 
@@ -86,7 +86,7 @@ def heat_overlays(
                 center = {"transform": axis.transAxes, "ha": "center", "va": "center"}
                 axis.text(0.5, 0.5, "no heat", color="white", **center)
         scale = plt.cm.ScalarMappable(plt.Normalize(lowest, 1), cmap)
-        bar = figure.colorbar(scale, ax=row, shrink=0.9, aspect=12, pad=0.01)
+        bar = figure.colorbar(scale, cax=row[-1].inset_axes((1.05, 0.05, 0.08, 0.9)))
         bar.set_ticks(range(lowest, 2), labels=labels)
         bar.outline.set_visible(False)
     look = {"fill": False, "edgecolor": "white", "linewidth": 1.8}
@@ -303,8 +303,8 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
             look = look | {"s": size * (1 + is_real[name]), "alpha": alpha}
             axis.scatter(*own.T, label=f"{name} ({(names == name).sum():,})", **look)
     for name, look in looks.items():
-        look |= {"s": 300 if is_real[name] else 80, "path_effects": style.OUTLINED["path_effects"]}
-        axis.scatter(*points[names == name].mean(axis=0), linewidths=2.5, zorder=3, **look)
+        look |= {"s": 300, "linewidths": 3} if is_real[name] else {"s": 80, "edgecolors": "black"}
+        axis.scatter(*points[names == name].mean(axis=0), zorder=3, **look)
     axis.scatter([], [], color=GREY, label="large: mean")
     for side, place in zip((axis.xaxis, axis.yaxis), places):
         share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""
