@@ -177,10 +177,9 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     figure, [[axis]] = new_axes([""], 6.4, 3.6, 0.4, title)
     edges = np.append(rings["low"], rings["high"].iloc[-1])
     axis.axhline(0, color=GREY, linewidth=1)
-    above = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
     for at in (1 / 8, 1 / 4):  # where doublings of the size leave their traces
         axis.axvline(at, color=GREY, linewidth=1, linestyle=":")
-        axis.text(at, 1.01, f"1/{1 / at:.0f}", color=GREY, **above)
+        axis.annotate(f"1/{1 / at:.0f}", (at, 1.02), None, ("data", "axes fraction"), ha="center")
     axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0, label="corners")
     band = {"fill": True, "alpha": 0.25, "label": "95 % interval"}
     axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], color=FAKE, **band)

@@ -142,10 +142,9 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
     for (generator, (dataset, reals, fakes)), marker in zip(profiles.items(), style.MARKERS):
         real, real_variance = reals.mean(axis=0), reals.var(axis=0) / len(reals)
         fake, fake_variance = fakes.mean(axis=0), fakes.var(axis=0) / len(fakes)
-        color = palette[generator]
         look = {"marker": marker, "markevery": 0.1, "label": f"{generator} ({len(fakes)})"}
-        draw(left, fake, fake_variance, color, **look)
-        draw(right, fake - real, real_variance + fake_variance, color, **look)
+        draw(left, fake, fake_variance, palette[generator], **look)
+        draw(right, fake - real, real_variance + fake_variance, palette[generator], **look)
         if dataset not in datasets:
             datasets[dataset] = ("--", ":", "-.")[len(datasets) % 3]
             look = {"linestyle": datasets[dataset], "label": f"real: {dataset} ({len(reals)})"}
