@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
 from ..config import LABELS
@@ -56,20 +55,23 @@ def training_curves(
         if mean_face is not None:
             row[0].axhline(mean_face, color=FAKE, linewidth=1.2, label="the mean face")
         row[0].set_yscale("log")
-        row[0].yaxis.set(major_locator=MaxNLocator(4), major_formatter="{x:.4g}")
         row[0].minorticks_off()
+        # Decades may all lie outside of a short log axis: these places do not.
+        low, high = row[0].get_ylim()
+        ticks = {f"{tick:.{2 + (high < 1.1 * low)}g}" for tick in np.geomspace(low, high, 9)[1::3]}
+        row[0].set_yticks([*map(float, ticks)], ticks)
         for axis in row[1:]:
             axis.axhline(0.5, color=GREY, linewidth=1, zorder=0)
-            axis.set_ylim(-0.02, 1.02)
+            axis.set_ylim(min(0.38, axis.get_ylim()[0]), 1.02)
     plt.setp(axes[-1], xlabel="epoch")
-    return legend_below(figure)
+    return legend_below(figure, 2 * len(names))
 
 
 @styled
 def roc_curves(panels: dict, *, title="") -> Figure:
     """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
-    figure, axes = new_axes(titles, 4.4, 4.5, 0, title, num_columns=num_columns)
+    figure, axes = new_axes(titles, 3.9, 5.3, 0, title, num_columns=num_columns)
     palette = style.colors([name for curves in panels.values() for name in curves])
     for axis, curves in zip(axes.flat, panels.values()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
@@ -83,18 +85,18 @@ def roc_curves(panels: dict, *, title="") -> Figure:
         axis.legend(title="AUC", handlelength=1.2, **place)
         axis.set(aspect="equal", xlim=(-0.01, 1), ylim=(0, 1.01))
     plt.setp(axes, xlabel="false positive rate (reals called fake)")
-    plt.setp(axes, ylabel="true positive rate (fakes found)")
+    plt.setp(axes[:, 0], ylabel="true positive rate (fakes found)")
     return figure
 
 
 @styled
-def confusion_matrices(panels: dict, thresholds: dict, *, num_columns) -> Figure:
+def confusion_matrices(panels: dict, thresholds: dict, *, num_columns, title="") -> Figure:
     """Of `(labels, scores)`: how many reals and fakes are called real and fake.
 
     An image is called fake from the panel's own threshold on.
     """
-    titles = [f"{words(name)}\nthreshold {thresholds[name]:.2f}" for name in panels]
-    figure, axes = new_axes(titles, 2.9, 3.1, num_columns=num_columns)
+    titles = [f"{words(name, chr(10))}\nthreshold {thresholds[name]:.2f}" for name in panels]
+    figure, axes = new_axes(titles, 2.4, 2.9, 0.4, title, num_columns=num_columns)
     for axis, (name, (labels, scores)) in zip(axes.flat, panels.items()):
         called = (np.asarray(scores) >= thresholds[name]).astype(int)
         counts = metrics.confusion_matrix(labels, called, labels=(0, 1))
@@ -105,6 +107,7 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns) -> Figure
         style.draw_matrix(axis, percent, counts.map("{:,}".format), **look)
         axis.set_aspect("equal")
     plt.setp(axes[:, 0], ylabel="in truth")
+    plt.setp(axes[:-1], xlabel="")
     return figure
 
 
@@ -150,24 +153,21 @@ def auc_dumbbells(
 
 
 @styled
-def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="", label="AUC") -> Figure:
-    """AUC in a matrix: teal is better than chance, brown worse. Or other shares, named by `label`.
+def heat_map(matrix: pd.DataFrame, text=None, *, outline=(), title="") -> Figure:
+    """AUC, or other shares, in a matrix: teal above one half, brown below.
 
     `text`, of the same rows and columns, is a second line in each cell; `outline` names the
     `(row, column)` of cells to frame, for example those of the training set. NaN becomes a dash.
     """
-    width = 1.9 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
+    width = 1.2 + 1.55 * matrix.shape[1] + 0.09 * max(len(words(name)) for name in matrix.index)
     figure, [[axis]] = new_axes([""], width, 1.5 + 0.68 * len(matrix), 0, title)
-    image = style.draw_matrix(axis, matrix, None if text is None else text.reindex_like(matrix))
+    style.draw_matrix(axis, matrix, None if text is None else text.reindex_like(matrix))
     for row, column in outline:
         corner = (matrix.columns.get_loc(column) - 0.5, matrix.index.get_loc(row) - 0.5)
         frame = plt.Rectangle(corner, 1, 1, fill=False, linewidth=4, zorder=5, clip_on=False)
         axis.add_patch(frame)
     axis.tick_params(labeltop=True, labelbottom=False)
     axis.xaxis.set_label_position("top")
-    bar = figure.colorbar(image, ax=axis, label=label, ticks=(0, 0.5, 1), aspect=14)
-    bar.ax.set_yticklabels(["0", "0.5\n(chance)" if label == "AUC" else "0.5", "1"])
-    bar.outline.set_visible(False)
     return figure
 
 
@@ -177,19 +177,16 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     figure, [[axis]] = new_axes([""], 6.4, 3.6, 0.4, title)
     edges = np.append(rings["low"], rings["high"].iloc[-1])
     axis.axhline(0, color=GREY, linewidth=1)
-    above = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-    for at, name in ((1 / 8, "1/8"), (1 / 4, "1/4"), ((0.5 + edges[-1]) / 2, "corners")):
-        axis.text(at, 1.01, name, color=GREY, **above)
     for at in (1 / 8, 1 / 4):  # where doublings of the size leave their traces
         axis.axvline(at, color=GREY, linewidth=1, linestyle=":")
-    axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0)
+        axis.annotate(f"1/{1 / at:.0f}", (at, 1.02), None, ("data", "axes fraction"), ha="center")
+    axis.axvspan(0.5, edges[-1], color=GREY, alpha=0.1, linewidth=0, label="corners")
     band = {"fill": True, "alpha": 0.25, "label": "95 % interval"}
     axis.stairs(rings["ci_high"], edges, baseline=rings["ci_low"], color=FAKE, **band)
     axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, lw=2, label="one ring replaced")
     axis.legend()
-    low, high = min(rings["ci_low"].min(), 0), max(rings["ci_high"].max(), 0.01)
-    room = 0.06 * (high - low)
-    axis.set(xlim=(0, edges[-1]), ylim=(low - room, high + room), xlabel="cycles per pixel")
+    axis.use_sticky_edges = False
+    axis.set(xlim=(0, edges[-1]), xlabel="cycles per pixel")
     axis.set_ylabel(f"drop in AUC (from {(rings['auc'] + rings['drop']).iloc[0]:.2f})")
     return figure
 
@@ -204,13 +201,13 @@ def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
     figure, [axes] = new_axes(test_sets, 3.1, 2.7, 1.7, title, sharey=True)
     palette = style.detector_colors(bins)
     for axis, own in zip(axes, test_sets.items()):
-        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="as scored")
+        axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="share = score")
         counts = []
         for (detector, table), marker in zip(bins.items(), style.MARKERS):
             part = table.set_index(["test_set", "real_source"]).loc[[own]].query("calibrated")
             look, counts = {"color": palette[detector]}, [*counts, part["num_images"].sum()]
-            dots = {"s": 15 + 300 * part["num_images"] / counts[-1], "marker": marker}
-            axis.plot(part["mean_score"], part["share_fake"], linewidth=1, **look)
+            dots = {"s": 8 + 300 * part["num_images"] / counts[-1], "marker": marker}
+            axis.plot(part["mean_score"], part["share_fake"], linewidth=1, alpha=0.5, **look)
             axis.scatter(part["mean_score"], part["share_fake"], label=detector, **dots, **look)
         where = " (trained on)" if part["in_domain"].all() else ""
         axis.set_title(f"{own[0]}{where}\n{style.span(counts)} pictures")
@@ -303,13 +300,12 @@ def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
     """AUC of `tables.strengths` by strength: a panel for each detector, the others grey."""
     curves = dict(list(rows.groupby("model", sort=False)))
     figure, axes = new_axes(list(curves), 2.8, 2.6, 0.4, title, num_columns=4, sharey=True)
-    palette = style.detector_colors(curves)
     for axis, model in zip(axes.flat, curves):
         axis.axhline(0.5, color=GREY, linewidth=1)
         for other in curves.values():
             axis.plot(other["strength"], other["value"], color="#d0d0d0", linewidth=1)
         own = curves[model][["strength", "value", "ci_low", "ci_high"]].to_numpy().T
-        draw_band(axis, *own, color=palette[model], marker="o", markersize=5)
+        draw_band(axis, *own, color="black", marker="o", markersize=5)
         axis.set_xlabel("strength of the trace")
     plt.setp(axes[:, 0], ylabel="AUC", ylim=(min(0.3, rows["ci_low"].min() - 0.02), 1.02))
     return figure
@@ -330,21 +326,12 @@ def variety_curve(rows: pd.DataFrame, *, title) -> Figure:
 
 @styled
 def leak_dumbbells(rows: pd.DataFrame, *, title) -> Figure:
-    """AUC of `tables.leak_worth`, split by group (○) and by picture (●), small for each seed."""
-    sets = rows["test_set"].unique()
-    figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(sets) + 0.4, 1.2, title)
-    rows = rows.assign(at=pd.factorize(rows["test_set"])[0])
-    is_mean = rows["seed"] == ALL_SEEDS
-    for at, pair in rows[is_mean].groupby("at"):
-        axis.hlines(at, pair["value"].min(), pair["value"].max(), color=GREY)
-    for kind, face, shift in (("group", "white", -0.12), ("picture", FAKE, 0.12)):
-        own, look = rows["model"] == f"Matrix_by_{kind}", {"facecolors": face, "edgecolors": FAKE}
-        means, single = rows[own & is_mean], rows[own & ~is_mean]
-        axis.scatter(single["value"], single["at"] + shift, 12, zorder=3, **look)
-        axis.hlines(means["at"] + shift, means["ci_low"], means["ci_high"], color=FAKE)
-        axis.scatter(means["value"], means["at"], 70, zorder=3, **look)
-        axis.scatter([], [], label=f"split by {kind}", **look)
-    axis.axvline(0.5, color=GREY, linewidth=1)
-    axis.set_yticks(range(len(sets)), sets)
-    axis.set(ylim=(len(sets) - 0.4, -0.6), xlabel="AUC (large: mean over seeds, 95 % interval)")
+    """Mean AUC over the trainings of `tables.leak_worth`, split by group and by picture."""
+    rows, series = rows[rows["seed"] == ALL_SEEDS], {}
+    for kind in ("group", "picture"):
+        own = rows[rows["model"] == f"Matrix_by_{kind}"].set_index("test_set")
+        series[f"split by {kind}"] = own.reindex(rows["test_set"].unique()).rename_axis(None)
+    figure, [[axis]] = new_axes([""], 7.0, 0.6 * len(own) + 0.4, 1.2, title)
+    style.draw_intervals(axis, series, dict(zip(series, (GREY, "black"))))
+    axis.set_xlabel(f"AUC (mean of {rows['num_seeds'].min()} trainings, 95 % interval)")
     return legend_below(figure)

@@ -27,14 +27,14 @@ def image_grid(
     Each is `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ. `titles` stand
     above the pictures, `row_titles` left of the rows.
     """
-    size = (1.9, 2.05 if len(titles) else 1.85, 0.4 * bool(title))
+    size = (1.9, 1.9, 0.4 * bool(title) + 0.3 * bool(len(titles)))
     titles = titles if len(titles) else [""] * len(images)
     figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
     for axis, image in zip(axes.flat, map(np.asarray, images)):
         show_picture(axis, image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
         axis.title.set_fontsize(11)
     for axis, text in zip(axes[:, 0], row_titles):
-        axis.set_ylabel(text)
+        axis.set_ylabel(style.wrapped(text, 16))
     return figure
 
 
@@ -47,13 +47,13 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
     difference = reconstructed - originals / 255
     maps, errors = np.abs(difference).mean(axis=-1), (difference**2).mean(axis=(1, 2, 3))
     rows = {"original": originals, "reconstruction": reconstructed, "error": maps}
-    figure, axes = new_axes(titles, 1.6, 1.5, 0.9, title, rows=rows)
+    figure, axes = new_axes(titles, 1.6, 1.5, 0.4 + 0.5 * any(titles), title, rows=rows)
     for row, images in zip(axes, rows.values()):
         for axis, image in zip(row, images):
             shown = show_picture(axis, image, cmap="magma", vmin=0, vmax=maps.max())
     for axis, error in zip(axes[2], errors):
         axis.set_xlabel(f"{error:.4f}")
-    figure.colorbar(shown, ax=axes[2], aspect=12, pad=0.01, label="mean |error|")
+    figure.colorbar(shown, cax=axes[2, -1].inset_axes((1.05, 0, 0.08, 1)), label="mean |error|")
     return figure
 
 
@@ -86,7 +86,7 @@ def heat_overlays(
                 center = {"transform": axis.transAxes, "ha": "center", "va": "center"}
                 axis.text(0.5, 0.5, "no heat", color="white", **center)
         scale = plt.cm.ScalarMappable(plt.Normalize(lowest, 1), cmap)
-        bar = figure.colorbar(scale, ax=row, shrink=0.9, aspect=12, pad=0.01)
+        bar = figure.colorbar(scale, cax=row[-1].inset_axes((1.05, 0.05, 0.08, 0.9)))
         bar.set_ticks(range(lowest, 2), labels=labels)
         bar.outline.set_visible(False)
     look = {"fill": False, "edgecolor": "white", "linewidth": 1.8}
@@ -114,11 +114,11 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
         real, fake = means[protocol, "real"], means[protocol, "fake"]
         looks = [("magma", plt.Normalize(0, 255))] * 2 + [("PuOr_r", plt.Normalize(-limit, limit))]
         for axis, values, look in zip(row, (real, fake, fake - real), looks):
-            image = axis.imshow(values, *look, extent=(-0.5, 0.5, 0.5, -0.5))
+            axis.imshow(values, *look, extent=(-0.5, 0.5, 0.5, -0.5))
             axis.grid(False)
-            if axis is not row[0]:  # the first two have one scale
-                figure.colorbar(image, ax=axis, shrink=0.8, label="grey levels")
-    plt.setp(axes, xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+    for column in axes.T[1:]:  # the first two have one scale
+        figure.colorbar(column[0].images[0], ax=column, shrink=0.6, label="grey levels")
+    plt.setp(axes, xticks=[-0.25, 0, 0.25], yticks=[-0.25, 0, 0.25])
     plt.setp(axes[:, 0], ylabel="cycles per pixel")
     plt.setp(axes[-1], xlabel="cycles per pixel")
     return figure
@@ -132,28 +132,28 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
     each `(num_pictures, num_radii)` in the spectrum's units.
     """
     titles = ("profile (pictures)", "fake − its own reals")
-    figure, [[left, right]] = new_axes(titles, 5.8, 3.9, 0.9, title)
+    figure, [[left, right]] = new_axes(titles, 5.8, 3.9, 1.2, title)
     palette, datasets = style.colors(profiles), {}
 
     def draw(axis, mean, variance, color, **look):
         frequency, error = np.linspace(0, 0.5, len(mean)), 1.96 * np.sqrt(variance)
         draw_band(axis, frequency, mean, mean - error, mean + error, color=color, **look)
 
-    for generator, (dataset, reals, fakes) in profiles.items():
+    for (generator, (dataset, reals, fakes)), marker in zip(profiles.items(), style.MARKERS):
         real, real_variance = reals.mean(axis=0), reals.var(axis=0) / len(reals)
         fake, fake_variance = fakes.mean(axis=0), fakes.var(axis=0) / len(fakes)
-        color = palette[generator]
-        draw(left, fake, fake_variance, color, label=f"{generator} ({len(fakes)})")
-        draw(right, fake - real, real_variance + fake_variance, color)
+        look = {"marker": marker, "markevery": 0.1, "label": f"{generator} ({len(fakes)})"}
+        draw(left, fake, fake_variance, palette[generator], **look)
+        draw(right, fake - real, real_variance + fake_variance, palette[generator], **look)
         if dataset not in datasets:
             datasets[dataset] = ("--", ":", "-.")[len(datasets) % 3]
             look = {"linestyle": datasets[dataset], "label": f"real: {dataset} ({len(reals)})"}
             draw(left, real, real_variance, REAL, **look)
     right.axhline(0, color=GREY, linewidth=1)
     for axis, name in ((left, "20·ln|F|, averaged around the centre"), (right, "difference")):
-        axis.set(xlabel="cycles per pixel", ylabel=name, xticks=(0, 1 / 8, 1 / 4, 1 / 2))
-    left.legend(fontsize=9)
-    return figure
+        axis.set(xlabel="cycles per pixel", ylabel=name)
+        axis.set_xticks((0, 1 / 8, 1 / 4, 1 / 2), ("0", "1/8", "1/4", "1/2"))
+    return legend_below(figure, 6)
 
 
 @styled
@@ -187,21 +187,21 @@ def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
     files = pd.concat(traits for traits, *_ in rows.values())
     bins = np.linspace(0, files["luminance_table"].max() * 1.05, 31)
     limits = (0, files[["width", "height"]].max(axis=None) * 1.05)
-    looks = {"fake": {"s": 130, "marker": "s"}, "real": {"s": 14, "alpha": 0.6}}
+    looks = {"real": {"s": 14, "alpha": 0.6, "linewidths": 0}}
+    looks["fake"] = {"s": 130, "marker": "s", "facecolors": "none", "linewidths": 2}  # hollow
     for (sizes, compression, joint), (traits, labels, auc) in zip(axes, rows.values()):
         for label, look in looks.items():
             own = traits[np.asarray(labels) == LABELS.index(label)]
             color = style.LABEL_COLORS[label]
-            look = look | {"label": f"{label} ({len(own)})", "linewidths": 0, "zorder": 3}
-            sizes.scatter(own["width"], own["height"], color=color, **look)
+            look = look | {"label": f"{label} ({len(own)})", "edgecolors": color, "zorder": 3}
+            sizes.scatter(own["width"], own["height"], **({"facecolors": color} | look))
             known = own["luminance_table"].dropna()
-            weights = np.full(len(known), 100 / len(own))
-            compression.hist(known, bins, weights=weights, color=color, alpha=0.6)
+            look = {"weights": np.full(len(known), 100 / len(own)), "fill": label == "real"}
+            compression.hist(known, bins, histtype="step", color=color, linewidth=2, **look)
         sizes.set(xlim=limits, ylim=limits, xlabel="width in pixels")
         compression.set(xlabel="mean of the JPEG luminance table", ylabel="percent of the files")
         auc = auc.set_index("generator")
-        palette = [style.colors(auc.index)[generator] for generator in auc.index]
-        style.draw_intervals(joint, {"": auc}, {"": palette}, value="auc")
+        style.draw_intervals(joint, {"": auc}, {"": "black"}, value="auc")
         for place, value in enumerate(auc["auc"]):
             joint.text(value, place - 0.15, f"{value:.2f}", ha="center", va="bottom", fontsize=11)
         joint.set(xlim=(0.3, 1.06), xlabel="AUC of a classifier on file headers alone")
@@ -228,14 +228,14 @@ def trait_maps(panels: dict, *, title) -> Figure:
     A panel is AUC, traits × generators, of the same traits in any order.
     """
     first = next(iter(panels.values()))
-    size = (1.15 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 2.0)
+    size = (1.05 * first.shape[1] + 0.4, 0.42 * len(first) + 0.4, 1.4)
     figure, [axes] = new_axes(panels, *size, title, sharey=True)
     for axis, table in zip(axes, panels.values()):
         table = table.loc[first.index].set_axis(first.index.str.replace("_", " "))
         table = table.rename(columns=lambda name: style.wrapped(name, 12))
-        image = style.draw_matrix(axis, table.rename_axis(index=None, columns=None), fontsize=11)
+        style.draw_matrix(axis, table.rename_axis(index=None, columns=None), fontsize=11)
         axis.tick_params(axis="x", rotation=20)
-    figure.colorbar(image, ax=axes, label="AUC (0.5: tells nothing)", aspect=25)
+        axis.set_xlabel("AUC (0.5: tells nothing; 0 or 1: all)")
     return figure
 
 
@@ -248,14 +248,13 @@ def probe_curves(panels: dict, *, title) -> Figure:
         look = {"color": GREY, "alpha": 0.3, "linewidth": 0, "label": "shuffled labels (90 %)"}
         axis.fill_between(k, 2 * mean - high, high, **look)
         axis.axhline(0.5, color=GREY, linewidth=1)
-        look = {"color": FAKE, "marker": "o", "label": "true labels (95 % interval)"}
-        draw_band(axis, k, table["auc"], table["ci_low"], table["ci_high"], **look)
+        axis.plot(k, table["auc"], "o-", color=FAKE, label="true labels (95 % interval)")
+        axis.vlines(k, table["ci_low"], table["ci_high"], FAKE)
         axis.set(xscale="log", xlabel="number of components")
         axis.set_xticks(k, k)
         axis.minorticks_off()
-    both = pd.concat(panels.values())
-    limits = (min(0.4, both["ci_low"].min()), max(0.6, both["ci_high"].max()))
-    axes[0].set(ylabel="AUC", ylim=limits)
+    low, high = axes[0].get_ylim()
+    axes[0].set(ylabel="AUC", ylim=(min(0.44, low), max(0.56, high)))
     axes[0].legend(loc="upper left")
     return figure
 
@@ -278,24 +277,34 @@ def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) 
 @styled
 def scatter_pairs(points: np.ndarray, names, *, shares) -> Figure:
     """Each pair of the first three components of each picture; as `scatter_2d`, points `(N, 3)`."""
-    figure, [axes] = new_axes([""] * 3, 4.2, 3.8)
+    title = f"Three components hold {100 * sum(shares[:3]):.0f} % of the variance"
+    figure, [axes] = new_axes([""] * 3, 4.2, 3.8, 0.4, title)
     for axis, pair in zip(axes, ([0, 1], [0, 2], [1, 2])):
         _scatter(axis, points[:, pair], names, shares, pair)
     return legend_below(figure, 4)
 
 
 def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
-    """Draws the points in random order, so that none hides another, and labels the axes."""
+    """Draws points in random order, reals as rings and large means, and labels the axes."""
     names = np.asarray(names)
-    unique = sorted(set(names.tolist()), key=lambda name: (name != "real", name))
+    is_real = {name: name.split(", ")[-1] == "real" for name in set(names.tolist())}
+    unique = sorted(is_real, key=lambda name: (not is_real[name], name))
     palette, order = style.colors(unique), np.random.default_rng(0).permutation(len(points))
-    size, alpha = (22, 0.75) if len(points) < 2000 else (7, 0.5)
+    size, alpha = (20, 0.75) if len(points) < 1000 else (9, 0.5)
+    looks = {}
+    for name, marker in zip(unique, style.MARKERS):
+        face = "none" if is_real[name] else palette[name]
+        looks[name] = {"marker": marker, "facecolors": face, "edgecolors": palette[name]}
     # Pieces of every class in turn: one call each would draw the last class over all others.
     for piece in np.array_split(order, min(40, len(order))):
-        for name, marker in zip(unique, style.MARKERS):
-            look = {"color": palette[name], "label": f"{name} ({(names == name).sum():,})"}
+        for name, look in looks.items():
             own = points[piece[names[piece] == name]]
-            axis.scatter(*own.T, s=size, alpha=alpha, marker=marker, linewidths=0, **look)
+            look = look | {"s": size * (1 + is_real[name]), "alpha": alpha}
+            axis.scatter(*own.T, label=f"{name} ({(names == name).sum():,})", **look)
+    for name, look in looks.items():
+        look |= {"s": 300, "linewidths": 3} if is_real[name] else {"s": 80, "edgecolors": "black"}
+        axis.scatter(*points[names == name].mean(axis=0), zorder=3, **look)
+    axis.scatter([], [], color=GREY, label="large: mean")
     for side, place in zip((axis.xaxis, axis.yaxis), places):
         share = f" ({100 * shares[place]:.0f} % of the variance)" if len(shares) else ""
         side.set(label_text=f"component {place + 1}{share}", ticks=[])
@@ -304,11 +313,13 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
 @styled
 def scree(shares: np.ndarray) -> Figure:
     """How much of the variance each component explains, `(num_components,)`, and what is left."""
-    figure, [[axis]] = new_axes([""], 7.2, 3.2, 0.6, "Scree plot of the joint PCA")
+    title = f"{len(shares)} components explain {100 * shares.sum():.0f} % of the variance"
+    figure, [[axis]] = new_axes([""], 7.2, 3.2, 0.6, title)
     places, percent = np.arange(1, len(shares) + 1), 100 * shares
-    axis.plot(places, percent, "o-", color=REAL, markersize=4, label="explained by it alone")
-    axis.plot(places, 100 - np.cumsum(percent), color=FAKE, label="left after all up to it")
+    axis.plot(places, percent, "o-", color="black", markersize=4, label="explained by it alone")
+    axis.plot(places, 100 - np.cumsum(percent), color=FAKE, label="not yet explained")
     axis.set(yscale="log", xlabel="component", ylabel="percent of the variance")
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.legend()
     return figure
 
@@ -317,9 +328,10 @@ def scree(shares: np.ndarray) -> Figure:
 def leak_bars(leaks: pd.DataFrame) -> Figure:
     """Share of the test pictures whose counterpart was trained on: `leaks.leak_test` by `split`."""
     figure, [[axis]] = new_axes([""], 6.6, 3.2, 0.8, "Test pictures with a counterpart in training")
-    leaks = leaks.set_index("kind").assign(value=100 * leaks["test_in_train"].to_numpy())
+    kinds = leaks["kind"].replace({"group": "same group", "person": "same person"})
+    leaks = leaks.set_index(kinds).assign(value=100 * leaks["test_in_train"].to_numpy())
     series = dict(iter(leaks.groupby("split", sort=False)))
-    style.draw_intervals(axis, series, dict(zip(series, (FAKE, REAL, GREY))), bars_from=0)
+    style.draw_intervals(axis, series, dict(zip(series, (GREY, style.SKY, "black"))), bars_from=0)
     for bars in axis.containers:
         axis.bar_label(bars, fmt=" {:.0f} %")
     axis.set(xlim=(0, 112), xlabel="percent of the test pictures")

@@ -16,7 +16,7 @@ STATIONS = {
     "detector": "looks at pixels, at a\nspectrum or at an error",
     "score": "is worth what it finds of\ngenerators never seen",
 }
-_WIDTH, _HEIGHT = 0.82, 0.62  # of a box; one station is one unit
+_WIDTH, _HEIGHT = 0.88, 0.66  # of a box; one station is one unit
 
 
 @style.styled
@@ -25,12 +25,11 @@ def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
 
     `faces` are by name a picture `(H, W, 3)` and its eye `(h, w, 3)`, `uint8`.
     """
-    figure, axes = style.new_axes([*faces] * 2, 12 / len(faces), 2.2, 1.9, num_columns=len(faces))
-    for number, (picture, eye) in enumerate(faces.values()):
-        style.show_picture(axes[0, number], picture)
-        style.show_picture(axes[1, number], eye)
-        axes[1, number].set_title("")
-    axes[1, 0].set_ylabel(f"one eye,\n{len(eye)} pixels wide")
+    rows = ("a picture", f"one eye, {len([*faces.values()][0][1])} pixels wide")
+    figure, axes = style.new_axes([*faces], 12 / len(faces), 2.2, 1.9, rows=rows)
+    for column, shown in zip(axes.T, faces.values()):
+        for axis, picture in zip(column, shown):
+            style.show_picture(axis, picture)
     share = 1.9 / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - share))
     above = figure.add_axes((0, 1 - share, 1, share))
@@ -41,8 +40,8 @@ def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         corner = (place - _WIDTH / 2, (1 - _HEIGHT) / 2)
         look = {"boxstyle": "round,pad=0.02", "facecolor": "#f3f3f3", "edgecolor": style.GREY}
         above.add_patch(FancyBboxPatch(corner, _WIDTH, _HEIGHT, **look))
-        above.text(place, 0.68, name, ha="center", va="center", weight="bold", fontsize=13)
-        above.text(place, 0.38, text, ha="center", va="center", fontsize=9.5)
+        above.text(place, 0.67, name, ha="center", va="center", weight="bold", fontsize=13)
+        above.text(place, 0.4, text, ha="center", va="center", fontsize=10)
         if place:
             arrow = {"arrowstyle": "-|>", "color": "black", "linewidth": 1.5}
             ends = (place - _WIDTH / 2, 0.5), (place - 1 + _WIDTH / 2, 0.5)

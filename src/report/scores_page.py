@@ -46,7 +46,7 @@ def _figures(folder: Path, scores: pd.DataFrame, recalls: pd.DataFrame) -> dict[
         shown = rows[rows["generator"].isin(hardest)]
         name, title = f"recall_{number}.png", f"Share of fakes found, {rule}"
         values = tables.wide(shown, "generator", "model", "value")
-        figure = charts.heat_map(values, title=title, label="recall")
+        figure = charts.heat_map(values, title=title)
         figure.savefig(folder / name, dpi=style.DPI, bbox_inches="tight", facecolor="white")
         figures[rule] = title, name, len(hardest)
     return figures

@@ -8,6 +8,7 @@ from textwrap import TextWrapper
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
@@ -22,10 +23,11 @@ REAL, FAKE, SKY, GREY = "#0072B2", "#D55E00", "#56B4E9", "#777777"
 LABEL_COLORS = {"real": REAL, "fake": FAKE}
 _KNOWN_COLORS = LABEL_COLORS | {"inpainting": FAKE, "text2img": "#CC79A7"}
 _KNOWN_COLORS |= {"insight": "#222222", "gan140k": "#F0C000"}
-_SPARE_COLORS = (SKY, "#999999", "#882255", "#44AA99", "#AA4499", "#117733")
-# Tol's "muted" palette for detectors: none of them has the colour of a label or of a generator.
-_DETECTOR_COLORS = "#CC6677 #44AA99 #332288 #DDCC77 #88CCEE #AA4499 #999933 #117733 #882255".split()
+_SPARE_COLORS = (SKY, "#882255", "#44AA99", "#AA4499", "#117733", "#999999")
+# Tol's "muted" palette for detectors, in an order in which colour-blind readers tell them apart.
+_DETECTOR_COLORS = "#44AA99 #332288 #999933 #882255 #CC6677 #DDCC77 #88CCEE #AA4499 #117733".split()
 MARKERS = "osD^vP*X"
+_SHARES = ListedColormap(plt.get_cmap("BrBG")(np.linspace(0.12, 0.88, 257)))  # no black ends
 OUTLINED = {"color": "black", "path_effects": [withStroke(linewidth=3.6, foreground="white")]}
 
 
@@ -70,7 +72,7 @@ def words(key, between: str = ", ") -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    r"""A name in lines of at most `width` characters, broken after `_` or `&` where possible.
+    r"""A text in lines of at most `width` characters, broken after what joins its parts if it can.
 
     Example:
     >>> wrapped("stylegan&latent_diffusion", 12)
@@ -78,7 +80,7 @@ def wrapped(name: str, width: int) -> str:
     """
     wrapper = TextWrapper(width)
     wrapper.wordsep_re = re.compile("(?<=[&+/_ -])")
-    return wrapper.fill(name)
+    return "\n".join(map(wrapper.fill, name.split("\n")))
 
 
 def span(counts: Sequence[int]) -> str:
@@ -103,7 +105,7 @@ def new_axes(
     for axis, name in zip(axes.flat, titles):
         axis.set_title(words(name))
     for axis, name in zip(axes[:, 0], rows):
-        axis.set_ylabel(words(name, "\n"))
+        axis.set_ylabel(wrapped(words(name, "\n"), 16))
     for axis in () if len(rows) else axes.flat[len(titles) :]:
         axis.set_visible(False)
     figure.suptitle(title or None)
@@ -144,7 +146,7 @@ def show_picture(axis, picture, **look) -> AxesImage:
 
 
 def draw_matrix(
-    axis, matrix: pd.DataFrame, below=None, *, text="{:.2f}", cmap="BrBG", highest=1, fontsize=14
+    axis, matrix: pd.DataFrame, below=None, *, text="{:.2f}", cmap=_SHARES, highest=1, fontsize=14
 ) -> AxesImage:
     """An annotated heat map of values from 0 to `highest`, NaN as a dash on white.
 
@@ -155,7 +157,7 @@ def draw_matrix(
     image = axis.imshow(values, cmap=shades, vmin=0, vmax=highest, aspect="auto")
     lightness = image.to_rgba(values)[..., :3] @ (0.299, 0.587, 0.114)
     for (row, column), value in np.ndenumerate(values):
-        look = {"ha": "center", "color": "white" if lightness[row, column] < 0.45 else "black"}
+        look = {"ha": "center", "color": "white" if lightness[row, column] < 0.5 else "black"}
         written = "–" if np.isnan(value) else text.format(value)
         second = "" if below is None or np.isnan(value) else below.iloc[row, column]
         va = "bottom" if second else "center"
@@ -193,7 +195,7 @@ def draw_intervals(
         at = heights[name] = places + (number - (len(series) - 1) / 2) * step
         shown = {"color": palette[name], "label": words(name)}
         if bars_from is None:
-            axis.scatter(table[value], at, s=45, zorder=3, **shown)
+            axis.scatter(table[value], at, s=45, marker=MARKERS[number % 8], zorder=3, **shown)
         else:
             axis.barh(at, table[value] - bars_from, 0.85 * step, left=bars_from, **shown)
         if "ci_low" in table:

@@ -45,7 +45,7 @@ def test_heat_overlays_show_where_and_which_region_was_altered():
     assert len(axes[1, 2].images) == 1 and words(axes[1, 2].texts) == ["no heat"]
     frame = axes[2, 0].patches[-1].get_bbox()  # pixel 0 is drawn from -0.5 to 0.5
     assert np.allclose(frame.extents, [0.5, 1.5, 5.5, 5.5])
-    scales = [words(axis.get_yticklabels()) for axis in figure.axes[9:]]
+    scales = [words(row[-1].child_axes[0].get_yticklabels()) for row in axes[1:]]
     assert scales == [["0", "highest"], ["for real", "0", "for fake"]]
 
 
@@ -57,18 +57,23 @@ def test_scatter_draws_every_point_and_counts_them():
         shares=[0.5, 0.25],
         twins=np.repeat(range(25), 2),
     )
-    assert [line.get_xydata().tolist() for line in flat.axes[0].lines[:1]] == [
-        points[:2, :2].tolist()
-    ]
+    assert flat.axes[0].lines[0].get_xydata().tolist() == points[:2, :2].tolist()
     assert len(flat.axes[0].lines) == len(flat.axes[1].lines) == 25
     pairs = data_charts.scatter_pairs(points, names, shares=[0.5, 0.25, 0.125])
     for figure, num_panels in ((flat, 2), (pairs, 3)):
         assert figure.axes[0].get_ylabel() == "component 2 (25 % of the variance)"
         assert len(figure.axes) == num_panels
-        assert set(words(figure.legends[0].get_texts())) == {"real (25)", "fake (25)"}
+        assert set(words(figure.legends[0].get_texts())) == {
+            "real (25)",
+            "fake (25)",
+            "large: mean",
+        }
     assert pairs.axes[2].get_ylabel() == "component 3 (12 % of the variance)"
     assert flat.axes[1].get_ylabel() == "component 2"
-    drawn = np.concatenate([piece.get_offsets() for piece in flat.axes[0].collections])
+    *drawn, real, fake, _ = [piece.get_offsets() for piece in flat.axes[0].collections]
+    np.testing.assert_allclose(real, [points[::2, :2].mean(axis=0)])
+    np.testing.assert_allclose(fake, [points[1::2, :2].mean(axis=0)])
+    drawn = np.concatenate(drawn)
     assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
     with pytest.raises(IndexError):
         data_charts.scatter_2d({"all": points[:, :2]}, names[1:])
