@@ -332,7 +332,13 @@ _FACES = replace(
     description="real photographs and real generators",
     simulation=None,
     train_set="stylegan",  # these two as in the run whose tables are in figures/faces
-    test_sets={"stylegan": "140k", "face_swap": "dfdc", "sd21_text2img": "140k"},
+    test_sets={
+        "stylegan": "140k",
+        "face_swap": "dfdc",
+        "flux2_full": "140k",
+        "flux2_face": "140k",
+        "sd21_text2img": "140k&dfdc",
+    },
     shares=(0.7, 0.1, 0.2),
     aligned={},
     image_size=128,
