@@ -8,7 +8,7 @@ from textwrap import TextWrapper
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
@@ -43,11 +43,9 @@ def detector_colors(names: Sequence) -> dict:
 
 
 def _paired(names, palette) -> dict:
+    """A colour for each name; of more names than the palette has, along a rainbow."""
     if len(names) > len(palette):
-        raise ValueError(
-            f"There are colours for {len(palette)} names, received {len(names)}: {names}. "
-            "Draw two figures."
-        )
+        palette = map(to_hex, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(names))))
     return dict(zip(names, palette))
 
 
