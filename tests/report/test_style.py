@@ -54,7 +54,10 @@ def test_names_have_the_same_colour_in_every_figure():
     assert palette["insight"] == style.colors(["other", "insight"])["insight"]
     assert len({palette[name] for name in [*known, "face_swap", "stylegan"]}) == 7
     assert palette["real"] == style.LABEL_COLORS["real"]
-    with pytest.raises(ValueError, match="Draw two figures"):
-        style.colors([f"generator {number}" for number in range(7)])
-    with pytest.raises(ValueError, match="colours for 9 names, received 10"):
-        style.detector_colors(map(str, range(10)))
+
+
+@pytest.mark.parametrize("number", [7, 40])
+def test_any_number_of_names_has_colours_of_its_own(number):
+    names = [f"generator {index}" for index in range(number)]
+    assert len({style.colors(names)[name] for name in names}) == number
+    assert len(set(style.detector_colors(names).values())) == number
