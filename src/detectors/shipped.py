@@ -107,7 +107,9 @@ def _about(once: pd.DataFrame, rows: pd.DataFrame) -> str:
 def _headers(study: Study, table: pd.DataFrame) -> str:
     """The generators whose files one trait of the header tells from photographs, in a sentence."""
     table, found = table.reset_index(drop=True), []
-    traits = audit.file_traits(catalog.files(study, table)).fillna(-1)
+    traits = (
+        audit.file_traits(catalog.files(study, table)).fillna(-1).drop(columns="bytes_per_pixel")
+    )
     for name, rows in table.groupby("test_set", sort=False):
         auc = traits.iloc[rows.index].apply(partial(roc_auc_score, rows["label"] == "fake"))
         trait = (auc - 0.5).abs().idxmax()

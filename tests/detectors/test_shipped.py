@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from src import predict
 from src.detectors import models, shipped
@@ -57,3 +59,20 @@ def test_a_damaged_file_is_told(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(shipped, "FILE", file)
     with pytest.raises(ValueError, match="git checkout"):
         shipped.load()
+
+
+def test_generators_that_headers_tell_are_named(tmp_path, monkeypatch):
+    rows, random = [], np.random.default_rng(0)
+    for label, name, width in (("real", "real", 40), ("fake", "alike", 40), ("fake", "wide", 60)):
+        for number in range(4):
+            pixels = random.integers(0, 256, (40, width, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{name}{number}.jpg")
+            sets = ("alike", "wide") if label == "real" else (name,)
+            rows += [(each, label, f"{name}{number}.jpg") for each in sets]
+    table = pd.DataFrame(rows, columns=["test_set", "label", "path"])
+    monkeypatch.setattr(
+        shipped.catalog, "files", lambda study, rows: [tmp_path / path for path in rows["path"]]
+    )
+    text = shipped._headers(None, table)
+    assert "wide (width, AUC 1.00)" in text
+    assert "none from photographs" in shipped._headers(None, table[table["test_set"] == "alike"])
