@@ -4,6 +4,8 @@
 `panels` gives each panel's data by its key.
 """
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -203,7 +205,7 @@ def reliability_diagrams(bins: dict, test_sets: dict, *, title) -> Figure:
     for axis, own in zip(axes, test_sets.items()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5, label="share = score")
         counts = []
-        for (detector, table), marker in zip(bins.items(), style.MARKERS):
+        for (detector, table), marker in zip(bins.items(), cycle(style.MARKERS)):
             part = table.set_index(["test_set", "real_source"]).loc[[own]].query("calibrated")
             look, counts = {"color": palette[detector]}, [*counts, part["num_images"].sum()]
             dots = {"s": 8 + 300 * part["num_images"] / counts[-1], "marker": marker}
@@ -285,7 +287,7 @@ def robustness_curves(rows: pd.DataFrame, *, title) -> Figure:
         shown = rows[rows["family"].isin(["", name])].sort_values("family", kind="stable")
         levels = shown["level"].unique()
         axis.axhline(0.5, color=GREY, linewidth=1)
-        for model, marker in zip(rows["model"].unique(), style.MARKERS * 2):
+        for model, marker in zip(rows["model"].unique(), cycle(style.MARKERS)):
             own = shown[shown["model"] == model].set_index("level").reindex(levels)
             look = {"color": palette[model], "marker": marker, "markersize": 5, "label": model}
             draw_band(axis, range(len(levels)), own["value"], own["ci_low"], own["ci_high"], **look)

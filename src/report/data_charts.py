@@ -5,6 +5,7 @@ panel's data by its key.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -139,7 +140,7 @@ def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
         frequency, error = np.linspace(0, 0.5, len(mean)), 1.96 * np.sqrt(variance)
         draw_band(axis, frequency, mean, mean - error, mean + error, color=color, **look)
 
-    for (generator, (dataset, reals, fakes)), marker in zip(profiles.items(), style.MARKERS):
+    for (generator, (dataset, reals, fakes)), marker in zip(profiles.items(), cycle(style.MARKERS)):
         real, real_variance = reals.mean(axis=0), reals.var(axis=0) / len(reals)
         fake, fake_variance = fakes.mean(axis=0), fakes.var(axis=0) / len(fakes)
         look = {"marker": marker, "markevery": 0.1, "label": f"{generator} ({len(fakes)})"}
@@ -292,7 +293,7 @@ def _scatter(axis, points, names, shares, places=(0, 1)) -> None:
     palette, order = style.colors(unique), np.random.default_rng(0).permutation(len(points))
     size, alpha = (20, 0.75) if len(points) < 1000 else (9, 0.5)
     looks = {}
-    for name, marker in zip(unique, style.MARKERS):
+    for name, marker in zip(unique, cycle(style.MARKERS)):
         face = "none" if is_real[name] else palette[name]
         looks[name] = {"marker": marker, "facecolors": face, "edgecolors": palette[name]}
     # Pieces of every class in turn: one call each would draw the last class over all others.

@@ -77,3 +77,10 @@ def test_scatter_draws_every_point_and_counts_them():
     assert sorted(drawn.tolist()) == sorted(points[:, :2].tolist())
     with pytest.raises(IndexError):
         data_charts.scatter_2d({"all": points[:, :2]}, names[1:])
+
+
+def test_no_class_is_left_out_of_a_scatter():
+    points, names = np.random.default_rng(0).normal(size=(36, 2)), [f"g{n}" for n in range(12)] * 3
+    axis = data_charts.scatter_2d({"all": points}, names).axes[0]
+    drawn = np.concatenate([piece.get_offsets() for piece in axis.collections[:-13]])
+    assert sorted(drawn.tolist()) == sorted(points.tolist())
