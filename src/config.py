@@ -318,7 +318,7 @@ _MINI = replace(
         fourier=_FULL.fourier,
         autoencoder=_FULL.autoencoder,
         matrix=_FULL.matrix,
-        extra_seeds=(1,),
+        extra_seeds=(),
         paired_batches=False,
     ),
 )
