@@ -42,16 +42,20 @@ def findings(demo: Study, faces: Study) -> str:
         f"with an AUC of {header['report', home]}; once both classes have been squashed and saved "
         f"alike, with {header['controlled', home]}."
     ]
-    for study, title, kind in (
-        (demo, "Something is learnt from pixels, too", "simulated pictures"),
-        (faces, "On real pictures", "real photographs and real generators"),
+    family = (
+        " `text2img` and `gan140k` come from networks of the family that made the inpaintings, "
+    )
+    family += "so part of what carries over is built in."
+    for study, title, kind, note in (
+        (demo, "Something is learnt from pixels, too", "simulated pictures", family),
+        (faces, "On real pictures", "real photographs and real generators", ""),
     ):
         name, home = study.headline[0], study.train_set
         texts = shown[study.name].xs(name).xs("controlled")
         others = ", ".join(f"{texts[key]} on `{key}`" for key in study.test_sets if key != home)
         sentences.append(
             f"**{title}.** On {kind}, after this control, `{name}`, fine-tuned to find `{home}`, "
-            f"reaches {texts[home]} on it. On generators that it has never seen: {others}."
+            f"reaches {texts[home]} on it. On generators that it has never seen: {others}.{note}"
         )
     return "\n".join(f"{number}. {text}" for number, text in enumerate(sentences, start=1))
 

@@ -61,13 +61,6 @@ def test_the_largest_numbers_of_pictures_and_all_seeds_are_told(study):
     assert "No other was run" in page.summary(study, rows[0])
 
 
-def test_intervals_of_an_earlier_method_are_called_so(study):
-    rows = on_every_set(study)
-    older = "These rows are of an earlier run: in brackets are the 2.5th and 97.5th percentile"
-    assert older not in _flat(page.summary(study, rows))
-    assert older in _flat(page.summary(study, rows.assign(num_groups=np.nan)))
-
-
 def test_the_original_tables_stand_beside_ours_with_their_contradictions(study):
     text = page.summary(study, made_results())
     row = next(row for row in _table(text, "as the report computed them")[1] if "/ 51.0" in row[2])
