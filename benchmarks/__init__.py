@@ -87,7 +87,7 @@ def record(
     row |= dict(zip(names, np.quantile(ratios, [0, 0.5, 1]) if len(ratios) else [np.nan] * 3))
     judged, goal, reached = row["ratio_median" if len(ratios) else "median"], "", ""
     if at_least is not None:
-        goal, reached = f"≥ {at_least:,}", judged >= at_least
+        goal, reached = f"≥ {at_least:,g}", judged >= at_least
     elif at_most is not None:
         goal, reached = f"≤ {at_most:g}", judged <= at_most
     row = {"claim": claim, "candidate": name, "unit": unit, **row, "goal": goal, "reached": reached}
