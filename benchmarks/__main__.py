@@ -33,12 +33,11 @@ def table(rows: pd.DataFrame) -> str:
             if pd.isna(row.ratio_median)
             else f"{number(row.ratio_min)} to {number(row.ratio_max)}"
         )
-        goal = row.goal if isinstance(row.goal, str) else ""
+        goal, unit = (text if isinstance(text, str) else "" for text in (row.goal, row.unit))
         goal += {"True": "", "False": ", **not reached**"}.get(str(row.reached), "")
         ours = row.candidate.startswith("ours")
         lines.append(
-            f"| {row.claim} | {row.candidate} | {rate} {row.unit} | {'' if ours else ratio} "
-            f"| {goal} |"
+            f"| {row.claim} | {row.candidate} | {rate} {unit} | {'' if ours else ratio} | {goal} |"
         )
     machines = rows[["machine", "cores"]].drop_duplicates().itertuples(index=False)
     lines += ["", "Measured on " + "; ".join(f"{name}, {cores} cores" for name, cores in machines)]
