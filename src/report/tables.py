@@ -15,10 +15,8 @@ from ..evaluation.results import ALL_SEEDS, DETECTOR_KEYS, OWN
 from ..pictures.steps import STEPS
 
 NETWORKS = ("direct", "probe", "fourier", "autoencoder", "fusion")
-WITHOUT_FAKES = (
-    "Autoencoder_error",
-    "Autoencoder_unexplained",
-)  # which learnt from photographs alone
+# These learnt from photographs alone.
+WITHOUT_FAKES = ("Autoencoder_error", "Autoencoder_unexplained")
 
 
 def interval(value: float, low: float, high: float) -> str:
