@@ -305,7 +305,6 @@ _MINI = replace(
     description="a part of the real datasets, demo-scale networks",
     simulation=None,
     part=Part(),
-    cropped_reals=(),  # a tar has no list of its files: a part would cost all of it
     shares=_FULL.shares,
     aligned={},
     image_size=128,

@@ -11,11 +11,12 @@ from filelock import FileLock
 
 from ..files import DeliveryError, progress, read_json, require_space
 from .archives import MARKER, Delivery, clear_leftovers, extract, holds_files
-from .members import take_members, take_rows
+from .members import take_folders, take_members, take_rows
 from .sources import MIRROR, address
 from .transfer import SourceFailed, receive
 
 _NUM_WORKERS = 4  # archives handled at once
+_TAKE = {".zip": take_members, ".tar": take_folders, ".parquet": take_rows}  # a part
 
 
 def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
@@ -74,10 +75,9 @@ def _deliver(file, archive, folder, advance, wait) -> Delivery:
     if marker and file.digest in (None, marker["digest"]):
         status = "already there"
     elif file.taken and not holds_files(folder):
-        take = take_rows if archive.suffix == ".parquet" else take_members
         growing = archive.with_suffix(".part")
         with _advising(file, archive):
-            remark = take(file, address(file), growing, folder, advance, wait)
+            remark = _TAKE[archive.suffix](file, address(file), growing, folder, advance, wait)
         status = "taken in part"
     elif marker or not holds_files(folder):  # else a link, or a tree put there by hand
         refusal = _link_from_kaggle(file, archive, folder)
@@ -113,7 +113,9 @@ def _advising(file, archive, refusal: str = ""):
     try:
         yield
     except SourceFailed as error:
-        if file.taken:
+        if file.taken and archive.suffix == ".tar":
+            steps = ["go on without it: it only tells how often such photographs are called fake"]
+        elif file.taken:
             steps = ["name another address of the Hub in HF_ENDPOINT, your token in HF_TOKEN"]
         else:
             steps = [f"download it by hand from {file.page or file.url} and put it at {archive}"]

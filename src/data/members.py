@@ -1,15 +1,18 @@
-"""Parts of remote archives: the members of a zip, the rows of parquet files that a study takes.
+"""Parts of remote archives that a study takes: files of a zip or a tar, rows of parquet files.
 
 What has come lies in a folder beside the archives until all is there, and is not fetched again.
 """
 
 import hashlib
+import math
 import re
 import shutil
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +27,8 @@ from .copies import lay_out
 from .transfer import Ranges, SourceFailed, connect, persist
 
 _RUN_FILES = 64  # neighbours in a zip, some 3 MB, that are asked for together
+_PHOTOGRAPH = r"(?a)\w+/\d\d/[^/\\]+\.jpg"
+_NUM_LOOKS, _LOOK = 256, 1 << 15  # into a tar, at most, and bytes of each
 
 
 def choose(names: Iterable[str], number: int, total: int, seed: int) -> list[str]:
@@ -42,7 +47,7 @@ def choose(names: Iterable[str], number: int, total: int, seed: int) -> list[str
     `number` are taken, in folders whose order follows from `seed`. `SourceFailed` unless there are
     `total` of them.
     """
-    known = [name for name in names if re.fullmatch(r"(?a)\w+/\d\d/[^/\\]+\.jpg", name)]
+    known = [name for name in names if re.fullmatch(_PHOTOGRAPH, name)]
     if not number <= total == len(known) == len(set(known)):
         there = f"{len(known):,} photographs with {len(set(known)):,} names"
         raise SourceFailed(f"The archive holds {there}; {total:,} different ones are expected.")
@@ -104,6 +109,75 @@ def take_members(file, url: str, growing: Path, folder: Path, advance, wait) -> 
             complete.rmdir()
             shutil.move(growing, complete)
     return ""
+
+
+def take_folders(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
+    """Have the first folders of a remote tar, in the order of `choose`, in `folder`.
+
+    A tar has no directory, but a folder's files are neighbours in it. Looks into it at equal
+    distances show where the folders are; then each piece between two looks is fetched if either saw
+    a chosen one, and all photographs in it are kept. Only headers have checksums: a damaged picture
+    is noticed where it cannot be decoded. All else is as in `take_members`.
+    """
+
+    def attempt():
+        parts = []
+        with Ranges(url, advance, wait) as source:
+            step = max(source.size // _NUM_LOOKS, _LOOK) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+            looks = [_look(source, place) for place in range(0, source.size, step)]
+            looks = [look for look in looks if look]  # others fell into one large file
+            starts = [*map(min, looks), source.size]
+            seen = [{name.split("/")[1] for name in look.values()} for look in looks] + [set()]
+            folders = sorted(set().union(*seen), key=partial(_draw, file.seed))
+            number = math.ceil(len(folders) * file.taken[0] / file.taken[1])
+            for start, stop, *near in zip(starts, starts[1:], seen, seen[1:]):
+                if not set().union(*near).isdisjoint(folders[:number]):
+                    parts.append(growing / f"{_draw(start, source.version)[:16]}.tar")
+                    if not parts[-1].exists():
+                        source.seek(start)
+                        content = source.read(stop - start)
+                        list(_files(content))  # verifies the headers
+                        write_atomically(parts[-1], partial(Path.write_bytes, data=content))
+        return parts
+
+    with explain_full_disk(growing):
+        parts = persist(url, partial(_whole, attempt), lambda: len([*growing.glob("*")]), wait)
+        with replacing(folder) as complete:
+            for name, content in (found for part in parts for found in _files(part.read_bytes())):
+                (complete / name).parent.mkdir(parents=True, exist_ok=True)
+                (complete / name).write_bytes(content)
+            mark(complete, file.archive, f"sha256:{_draw(0, [part.name for part in parts])}")
+        shutil.rmtree(growing)
+    return ""
+
+
+def _look(source: Ranges, start: int) -> dict[int, str]:
+    """The photographs of a tar whose headers lie in the next `_LOOK` bytes, by their place."""
+    source.seek(start)
+    window, found = source.read(_LOOK), {}
+    for place in range(0, len(window), tarfile.BLOCKSIZE):
+        with suppress(tarfile.HeaderError):
+            name = _header(window, place).name
+            if re.fullmatch(_PHOTOGRAPH, name):
+                found[start + place] = name
+    return found
+
+
+def _files(piece: bytes) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a tar's photographs; a damaged header is a `tarfile.HeaderError`."""
+    place = 0
+    with suppress(tarfile.EOFHeaderError):
+        while place < len(piece):
+            member = _header(piece, place)
+            start, place = place + tarfile.BLOCKSIZE, place + tarfile.BLOCKSIZE + member.size
+            if re.fullmatch(_PHOTOGRAPH, member.name):
+                yield member.name, piece[start:place]
+            place += -place % tarfile.BLOCKSIZE
+
+
+def _header(content: bytes, place: int) -> tarfile.TarInfo:
+    block = content[place : place + tarfile.BLOCKSIZE]
+    return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
 
 
 def take_rows(file, url: str, growing: Path, folder: Path, advance, wait) -> str:

@@ -36,8 +36,8 @@ class RemoteFile:
     kaggle: str | None = None  # "owner/slug" of a Kaggle dataset
     copies: tuple[str, ...] = ()  # Hugging Face datasets of its pictures, for `copies.take_copy`
     expected: tuple[tuple[str, int], ...] = ()  # (pattern, files); `*` matches any depth
-    # Where only a part is taken. Of a zip: how many photographs, of how many. Of parquet files,
-    # whose `url` is the Hub's list of them: how many pictures of each split, and of each label.
+    # Where only a part is taken. Of a zip or a tar: how many photographs, of how many. Of parquet
+    # files, whose `url` is the Hub's list: how many pictures of each split, and of each label.
     taken: tuple[int, ...] = ()
     seed: int = 0  # of the choice
 
@@ -68,6 +68,15 @@ _DEEPFAKEFACE = dict(  # bytes and SHA-256
     insight=(1081375437, "3265a6f1eed49c55068c88929608d31c38db4588d942b9679b5f5ed1479ba5d7"),
 )
 _WIKI_PAGE = "https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/"
+WIKI_CROP = RemoteFile(
+    "wiki_crop",
+    "wiki_crop.tar",
+    f"{_WIKI_PAGE}static/wiki_crop.tar",
+    digest="md5:f536eb7f5eae229ae8f286184364b42b",
+    licence="IMDB-WIKI: academic research only",
+    page=_WIKI_PAGE,
+    expected=(("wiki_crop/*.jpg", 62_328), ("wiki_crop/wiki.mat", 1)),
+)
 _NUM_GAN = dict(zip(SPLITS, (50_000, 10_000, 10_000)))  # of each label
 GAN140K = _on_kaggle(
     "gan140k",
@@ -104,15 +113,7 @@ _COPIES = {
 }
 SOURCES = (
     *(_deepfakeface(name, *facts) for name, facts in _DEEPFAKEFACE.items()),
-    RemoteFile(
-        "wiki_crop",
-        "wiki_crop.tar",
-        f"{_WIKI_PAGE}static/wiki_crop.tar",
-        digest="md5:f536eb7f5eae229ae8f286184364b42b",
-        licence="IMDB-WIKI: academic research only",
-        page=_WIKI_PAGE,
-        expected=(("wiki_crop/*.jpg", 62_328), ("wiki_crop/wiki.mat", 1)),
-    ),
+    WIKI_CROP,
     GAN140K,
     CELEBA,
 )
@@ -150,6 +151,7 @@ def _parts(study: Study) -> tuple[RemoteFile, ...]:
         size = round(file.num_bytes * number / total)  # about
         facts = dict(num_bytes=size, digest=None, expected=((pattern, number),))
         found.append(replace(file, **facts, taken=(number, total)))
+    found.append(replace(WIKI_CROP, digest=None, expected=(), taken=(number, total)))
     for file, number in ((GAN140K, study.part.num_gan), (CELEBA, study.part.num_celeba)):
         revision, shares, patterns = _COPIES[file.name]
         copy = f"{file.copies[0]}/tree/{revision or 'main'}"

@@ -171,7 +171,7 @@ class Ranges(io.RawIOBase):
 
     def __init__(self, url: str, advance: Callable, wait: Callable):
         self._url, self._advance, self._wait = url, advance, wait
-        self._session, self._version = connect(url), None
+        self._session, self.version = connect(url), None  # version: length and ETag, when known
         self._position = self._start = self.size = 0
         self._kept = self._request(0, 1)
 
@@ -216,7 +216,7 @@ class Ranges(io.RawIOBase):
             span, _, size = response.headers.get("Content-Range", "").rpartition("/")
             etag = response.headers.get("ETag")
             if size.isdigit():
-                known = self._version = self._version or (size, etag)
+                known = self.version = self.version or (size, etag)
                 if size != known[0] or (etag or known[1]) != (known[1] or etag):
                     raise FileChanged(f"{self._url} has changed since the first request")
             response.raise_for_status()

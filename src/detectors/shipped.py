@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from ..config import LABELS, ROOT, STUDIES, Study, get_study
 from ..data import catalog
-from ..evaluation import audit, comparisons, metrics
+from ..evaluation import audit, comparisons, intervals, metrics
 from ..files import write_atomically
 from . import beyond, models, reference, scoring
 
@@ -88,8 +88,57 @@ def fit(study: Study) -> Path:
     FILE.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"card": json.dumps(card)}
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
-    text = _card(study, once, rows, card | {"headers": _headers(study, table)})
+    new = left_out(both, views, logits, len(table))
+    write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
+    text = _card(study, once, rows, card | {"headers": _headers(study, table)} | _unseen(new))
     return write_atomically(FILE.with_name("README.md"), lambda path: path.write_text(text))
+
+
+def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int) -> pd.DataFrame:
+    """Verdicts on what neither detector nor band has seen: a family, a source of photographs.
+
+    Fakes of a family are judged without its specialist; photographs of a source by detectors that
+    learnt from none of its pictures, nor of the fakes that are compared with it. Calibration, band
+    and threshold come from the other pictures.
+
+    Args:
+        both: Rows of `beyond.see`; the first `number` are judged, all are learnt from.
+        views: Their features by view.
+        logits: Of `beyond.out_of_fold`, of all families.
+
+    Returns:
+        A row for each `left_out`, `label` and `share`, with the columns of `intervals.rate`: of the
+        verdicts `"real"`, `"unsure"` and `"fake"`, and `"found"`, from the threshold on that 5 % of
+        the other photographs reach.
+    """
+    table, is_real, asked, rows = both[:number], both["label"] == "real", {}, []
+    for name in logits[beyond.VIEWS[0]].columns.drop("any"):
+        is_left = ~is_real & (both["generator"].map(beyond.family) == name)
+        asked[name] = logits, is_left, ~is_left
+    sets = both["real_source"].unique()
+    for source in both.loc[is_real, "dataset"].unique():
+        near = [each for each in sets if source in each.split("&")]
+        others = beyond.out_of_fold(both, views, near)[0]
+        is_near = both["real_source"].isin(near)
+        asked[source] = others, is_real & (both["dataset"] == source), ~is_near
+    for name, (each, is_left, is_known) in asked.items():
+        score = beyond.scored(table, beyond.combine(each[:number], without=name))
+        left, known = (score[part[:number]].drop_duplicates("row") for part in (is_left, is_known))
+        how = metrics.fit_calibration(known["label"], known["score"])
+        old, new = (metrics.calibrated(part["score"], **how) for part in (known, left))
+        low, high = metrics.conformal_band(known["label"].to_numpy(), old)
+        can_be_fake, can_be_real = new >= low, new <= high
+        limits = comparisons.recall_by_generator(known).set_index("rule")["threshold"]
+        shares = {
+            "real": ~can_be_fake & can_be_real,
+            "unsure": can_be_fake == can_be_real,
+            "fake": can_be_fake & ~can_be_real,
+            "found": left["score"].to_numpy() >= limits["5% false positives"].iloc[0],
+        }
+        row = {"left_out": name, "label": LABELS[left["label"].iloc[0]]}
+        for share, events in shares.items():
+            rows.append(row | {"share": share, **intervals.rate(events, left["group"])})
+    return pd.DataFrame(rows)
 
 
 def _about(once: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -167,8 +216,19 @@ as they came (protocol `report`): {counts}.
 "Delivered": every picture, real or fake, was resized and saved as JPEG in a way of its own, as \
 on the web; of the training pictures both versions were learnt. Recalls are at thresholds that so \
 many photographs of all sources together pass. "Held out" is a hint at what to expect of a new \
-generator. Of each picture the middle was scored, without a search for the face. Photographs of \
-other sources were not tested: how many of them are accused is not known. {headers}
+generator; more of it below. Of each picture the middle was scored, without a search for the \
+face. {headers}
+
+## What neither detector nor band had seen
+
+A family of generators was left out, or all pictures of a source of photographs and the fakes that \
+are compared with it. "Found": from the threshold on that 5 % of the other photographs reach.
+
+| left out | found | called real | unsure | called fake |
+|---|---|---|---|---|
+{left}
+
+The band is made for one error in twenty. {wrong}
 
 **Calibration**: probability = sigmoid({slope:.3f} logit(score) + {intercept:.3f}); fake from \
 {threshold:.3f} on. Between {low:.3f} and {high:.3f} the verdict is *unsure*: of pictures like \
@@ -201,6 +261,24 @@ def _card(study: Study, once: pd.DataFrame, rows: pd.DataFrame, card: dict) -> s
         dashes="---|" * len(rules),
         tests="\n".join(tests),
     )
+
+
+def _unseen(shares: pd.DataFrame) -> dict[str, str]:
+    """The table `left` of `left_out`, and `wrong`: how far the band is from its promise."""
+    lines, wrong = [], {"real": [], "fake": []}
+    for (name, label), rows in shares.groupby(["left_out", "label"], sort=False):
+        of = rows.set_index("share")
+        kind = "photographs" if label == "real" else "fakes"
+        names = ("found", "real", "unsure", "fake")
+        lines.append(f"| {name}, {kind} | {' | '.join(_interval(of.loc[n]) for n in names)} |")
+        wrong[label].append(of.loc["fake" if label == "real" else "real", "value"])
+    least, most = ({label: f"{end(wrong[label]):.0%}" for label in wrong} for end in (min, max))
+    text = (
+        f"Of fakes of a family that was left out it called {least['fake']} to {most['fake']} "
+        f"real, of photographs of a source that was left out {least['real']} to {most['real']} "
+        "fake. Where that is more than 5 %, the promise does not hold for what is new."
+    )
+    return {"left": "\n".join(lines), "wrong": text}
 
 
 def _interval(row) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import random
+import tarfile
 import tempfile
 import zipfile
 from collections import Counter
@@ -13,7 +14,7 @@ import datasets
 import pytest
 from faulty_server import PERMANENT, TRANSIENT, read_tree
 
-from src.data import catalog, copies, transfer
+from src.data import catalog, copies, members, transfer
 from src.data.archives import extract
 from src.data.fetch import fetch_archives
 from src.data.members import choose
@@ -208,6 +209,79 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(server, places, monkeypa
     assert read_tree(delivery.folder) == unpacked(server.files["wiki.zip"])
     told = {(host.split(":")[0], token) for host, token in server.tokens}
     assert told == {("127.0.0.1", "Bearer secret"), ("localhost", None)}
+
+
+# --- Folders of a tar
+
+
+def make_crops(server, monkeypatch, **facts):
+    """IMDB-WIKI's crops on this server: folders in no order, a large table among them."""
+    noise, target, files = random.Random(3), io.BytesIO(), {}
+    for folder in noise.sample(range(20), 20):
+        for number in noise.sample(range(30), 30):
+            name = f"wiki_crop/{folder:02d}/{number}{folder:02d}_1950-01-01_2010.jpg"
+            files[name] = noise.randbytes(noise.randint(100, 3000))
+        if folder == 7:
+            files["wiki_crop/wiki.mat"] = noise.randbytes(60_000)
+    with tarfile.open(None, "w", target) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    server.files["wiki_crop.tar"] = target.getvalue()
+    monkeypatch.setattr(members, "_NUM_LOOKS", 60)
+    monkeypatch.setattr(members, "_LOOK", 4096)
+    url = f"{server.url}/wiki_crop.tar"
+    return RemoteFile("wiki_crop", "wiki_crop.tar", url, taken=(3, 30), **facts), files
+
+
+def test_folders_of_a_tar_are_those_of_the_choice(server, places, monkeypatch):
+    """They are the folders from which `choose` takes photographs of the zips."""
+    file, files = make_crops(server, monkeypatch)
+    [delivery] = fetch_archives([file], *places)
+    names = [f"wiki/{number % 20:02d}/{number}.jpg" for number in range(200)]
+    chosen = {name.split("/")[1] for name in choose(names, 20, 200, 0)}
+    taken = read_tree(delivery.folder)
+    assert (delivery.status, delivery.problem) == ("taken in part", "")
+    wanted = {name for name in files if name.split("/")[1] in chosen}
+    assert len(chosen) == 2 and len(wanted) == 60 and wanted <= set(taken)
+    assert taken.items() <= files.items() and "wiki_crop/wiki.mat" not in taken
+    needed = 60 * 4096 + sum(len(files[name]) for name in wanted)
+    assert server.num_sent < 1.6 * needed < len(server.files["wiki_crop.tar"])
+    num_requests = len(server.requests)
+    [again] = fetch_archives([file], *places)
+    assert again.status == "already there" and len(server.requests) == num_requests
+
+
+def test_folders_of_a_tar_outlast_faults_and_interruptions(server, places, monkeypatch):
+    file, files = make_crops(server, monkeypatch)
+    chance, deck = random.Random(7), sorted({*TRANSIENT, "redirect"} - {"wrong_byte"})
+    server.plan = lambda name: chance.choice(deck) if chance.random() < 0.3 else ""
+    [delivery] = fetch_archives([file], *places)
+    taken = read_tree(delivery.folder)
+    assert taken.items() <= files.items() and len(taken) >= 60
+    assert sum(1 for *_, fault in server.requests if fault) >= 20
+    assert not [*places[0].iterdir()]
+
+
+def test_pieces_of_a_tar_that_came_are_not_fetched_again(server, places, monkeypatch):
+    file, files = make_crops(server, monkeypatch)
+    server.plan = lambda name: "404" if len(server.requests) > 65 else ""
+    [failed] = fetch_archives([file], *places)
+    assert failed.folder is None and "cannot be used" in failed.problem
+    came = [part.stat().st_size for part in (places[0] / "wiki_crop.part").iterdir()]
+    first, server.plan, server.num_sent = server.num_sent, lambda name: "", 0
+    [delivery] = fetch_archives([file], *places)
+    assert len(came) >= 3 and read_tree(delivery.folder).items() <= files.items()
+    assert server.num_sent + sum(came) < first + 61 * 4096
+
+
+def test_a_tar_without_ranges_is_told(server, places, monkeypatch):
+    file, _ = make_crops(server, monkeypatch)
+    server.plan = lambda name: "ignore_range"
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.folder is None and "A server that answers range requests" in delivery.problem
+    assert "go on without it" in delivery.problem
 
 
 # --- Rows of parquet files

@@ -83,7 +83,9 @@ def outcome(home):
 def test_all_sources_come_in_part(outcome):
     assert {delivery.status for delivery in outcome.deliveries.values()} == {"taken in part"}
     counts = {name: delivery.num_files for name, delivery in outcome.deliveries.items()}
+    crops = counts.pop("wiki_crop")
     assert counts == dict.fromkeys(DEEPFAKEFACE, 26) | dict(gan140k=31, celeba=23)
+    assert 26 <= crops <= DRAWN.num_photographs
     remarks = {name: found.problem for name, found in outcome.deliveries.items() if found.problem}
     assert list(remarks) == ["gan140k"]
     assert "other way round than Kaggle's" in remarks["gan140k"]
@@ -137,7 +139,7 @@ def test_nothing_leaks_through_a_photograph_that_was_not_chosen(outcome):
 def test_tasks_can_be_made(outcome):
     tasks = catalog.tasks(outcome.records, outcome.study)
     assert set(outcome.study.test_sets) <= set(tasks["task"])
-    assert {"gan140k / wiki", "celeba"} <= set(tasks["task"])
+    assert {"gan140k / wiki", "celeba", "wiki_crop"} <= set(tasks["task"])
 
 
 @pytest.mark.parametrize("number", ["02", "03", "04", "05", "06"])

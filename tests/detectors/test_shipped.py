@@ -1,5 +1,7 @@
 """The detector that comes with the project: its file, its self-test, its card."""
 
+from itertools import product
+
 import keras
 import numpy as np
 import pandas as pd
@@ -76,3 +78,27 @@ def test_generators_that_headers_tell_are_named(tmp_path, monkeypatch):
     text = shipped._headers(None, table)
     assert "wide (width, AUC 1.00)" in text
     assert "none from photographs" in shipped._headers(None, table[table["test_set"] == "alike"])
+
+
+def test_what_is_left_out_is_found_only_if_it_is_alike():
+    """`twin` has the trace of `first`, `other` one of its own; photographs of `far` have both."""
+    random, rows, x = np.random.default_rng(0), [], []
+    trace = {"real": (0, 0), "first": (5, 0), "twin": (5, 0), "other": (0, 5)}
+    for number, (source, name) in enumerate(product(("near", "far") * 60, trace)):
+        label = "real" if name == "real" else "fake"
+        test_set = f"{name}_{source}"
+        rows.append((number, f"{number // 4}", name, source, label, test_set, source))
+        x.append(random.normal(size=6) + np.append(trace[name], [0] * 4))
+        x[-1][:2] += 5 * (source == "far")
+    names = ["row", "group", "generator", "dataset", "label", "test_set", "real_source"]
+    table = pd.DataFrame(rows, columns=names)
+    views = dict.fromkeys(shipped.beyond.VIEWS, np.array(x))
+    shares = shipped.left_out(table, views, shipped.beyond.out_of_fold(table, views)[0], len(table))
+    value = shares.set_index(["left_out", "share"])["value"].unstack()
+    np.testing.assert_allclose(value[["real", "unsure", "fake"]].sum(axis=1), 1)
+    assert (value.loc[["first", "twin"], "found"] > 0.4).all() and value.loc["other", "found"] < 0.1
+    # From photographs of `near` alone, what all of `far` share looks like a trace.
+    assert value.loc["far", "fake"] > 0.5 and value.loc["near", "fake"] < 0.1
+    text = shipped._unseen(shares)
+    assert "| far, photographs |" in text["left"] and "| other, fakes |" in text["left"]
+    assert f"to {value.loc['other', 'real']:.0%} real" in text["wrong"]
