@@ -5,6 +5,7 @@ that tells the fakes of one family of generators from all photographs, in one vi
 several say is combined over views by the mean, over families as classes beside "real".
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,9 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from ..config import Network, Study
-from ..data import catalog, sources
+from ..data import catalog, faces, sources
+from ..data.readers import BOX
 from ..evaluation import intervals, results
 from ..files import progress
+from ..pictures.blending import self_blend
 from ..pictures.decoding import decode
 from ..pictures.residuals import DctHistograms, HighPass
 from ..pictures.steps import apply
@@ -293,6 +296,39 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
         table = intervals.estimate(np.repeat([0, 1], test.sum()), score, groups, **options)
         rows.append(table.assign(number=number))
     return pd.concat(rows, ignore_index=True)
+
+
+def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
+    """Can swaps be found without having seen one? A specialist for self-blended photographs.
+
+    It learns photographs of all sources and what `self_blend` makes of them, which goes the rest of
+    the photographs' way under `controlled`. Returns rows as `compare`, of every test set.
+    """
+    table, features = see(study, records, "controlled")
+    real = table[table["label"] == "real"].drop_duplicates("row")
+    plans = [steps.split() for steps in real["steps"]]
+    # Blended is a picture that has its size, before it is saved as JPEG and cut.
+    sizes = [[step for step in plan if step.startswith("squ")] for plan in plans]
+    root, names = catalog.root(study), [" ".join(plan) for plan in sizes]
+    boxes = faces.detect(root, real["path"], names, study.data / "boxes.parquet")[BOX].to_numpy()
+    made, found = [], np.isfinite(boxes).all(axis=1)
+    for number in progress(np.flatnonzero(found), "Blending", unit="image"):
+        path = real["path"].iloc[number]
+        picture = apply(decode(root / path), sizes[number])
+        picture = self_blend(picture, boxes[number], zlib.crc32(path.encode()))
+        made.append(apply(picture, plans[number][len(sizes[number]) :]))
+    pixels, folder = np.stack(made), study.data / "features"
+    extractor, data = build_extractor(study.probe), f"blended-{zlib.crc32(pixels):08x}"
+    seen = training.cached_features(extractor, pixels, folder, data)
+    rows = {"row": len(features) + np.arange(len(made)), "label": "fake", "generator": "blended"}
+    # Fakes of generators are judged, not learnt.
+    judged = table.assign(real_source=table["real_source"].mask(table["label"] == "fake", "none"))
+    both = pd.concat([judged, real[found].assign(**rows)], ignore_index=True)
+    logits = out_of_fold(both, in_views(np.concatenate([features, seen])), ["none"])[0]
+    score = expit(sum(logits[view]["blended"] for view in VIEWS) / len(VIEWS))[: len(table)]
+    card = {"approach": "fusion", "model": "all views", "protocol": "controlled"}
+    card |= {"train_set": "self-blended photographs", "seed": study.seed}
+    return results.result_rows(study, scored(table, score), card, ["auc"])
 
 
 def false_alarms(

@@ -37,7 +37,9 @@ def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.Dat
     return write_seed_means(study, approach, network.name, protocol)
 
 
-def train(network: Network, pictures: scoring.Pictures, records: pd.DataFrame) -> None:
+def train(
+    network: Network, pictures: scoring.Pictures, records: pd.DataFrame, build=models.build
+) -> None:
     """Builds, trains and scores a detector."""
     study, config = pictures.study, pictures.study.autoencoder
     if network.approach == "autoencoder":
@@ -49,7 +51,7 @@ def train(network: Network, pictures: scoring.Pictures, records: pd.DataFrame) -
         model = models.join(trained.get_layer("encoder"), head)
     else:
         keras.utils.set_random_seed(study.seed)
-        model = models.build(network, pictures.pixels.shape[1])
+        model = build(network, pictures.pixels.shape[1])
     model, _ = scoring.fit(model, network, pictures)
     scoring.score(model, network, pictures)
     keras.backend.clear_session()  # or dozens of networks fill the memory

@@ -117,15 +117,15 @@ def prepare(
         corners = pd.DataFrame(boxes_of(table, boxes), table.index).dropna()
         table = table.loc[corners.index]
     is_cropped = table["task"].isin(study.cropped_reals)
-    pictures = _prepared(study, protocol, table[~is_cropped], corners)
+    pictures = prepared(study, protocol, table[~is_cropped], corners)
     if is_cropped.any():
-        cropped = _prepared(study, protocol, table[is_cropped], corners)
+        cropped = prepared(study, protocol, table[is_cropped], corners)
         pictures = replace(pictures, cropped=cropped)
     return pictures
 
 
-def _prepared(study: Study, protocol: str, table: pd.DataFrame, corners) -> Pictures:
-    """`prepare` for some of its rows, with all boxes."""
+def prepared(study: Study, protocol: str, table: pd.DataFrame, corners=None) -> Pictures:
+    """`prepare` for rows of `catalog.task_steps`, with the boxes of all where one is needed."""
     table = table.assign(row=table.groupby(["path", "steps"], sort=False).ngroup())
     once = table.drop_duplicates("row")
     prepared = store.prepare(

@@ -85,7 +85,7 @@ def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """
     as_said = results["train_set"] == study.train_set
     return results.assign(
-        own_training=(as_said & ~results["model"].str.startswith("Matrix_"))
+        own_training=(as_said & ~results["model"].str.startswith(("Matrix_", "Beyond_")))
         | results["model"].str.endswith(OWN),
         own_seed=results["seed"] == study.seed,
         own_reals=results["real_source"] == results["test_set"].map(study.test_sets),

@@ -1,0 +1,81 @@
+"""Two ways to fine-tune a network so that more of what it learns carries over."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers, ops
+
+from ..config import Network, Study
+from ..data import catalog
+from ..evaluation.results import write_seed_means
+from . import beyond, extended, models, scoring
+
+VARIANTS = DELIVERED, KEPT = "Beyond_delivered", "Beyond_kept"
+_KEPT_SHARE = 0.9  # of the singular directions of a layer
+
+
+class KeepLeading(keras.constraints.Constraint):
+    """Holds a kernel's leading singular directions at their start; only the others are trained.
+
+    After Yan et al., "Orthogonal subspace decomposition for generalizable AI-generated image
+    detection", ICML 2025: what a network knows of pictures lies in the former, and is kept.
+    """
+
+    def __init__(self, kernel: np.ndarray, share: float = _KEPT_SHARE):
+        self.start = kernel.reshape(-1, kernel.shape[-1])
+        left, values, right = np.linalg.svd(self.start, full_matrices=False)
+        number = round(share * len(values))
+        self.left, self.right = left[:, :number], right[:number]
+
+    def __call__(self, kernel):
+        """The kernel without what changed along the directions that are held."""
+        change = ops.reshape(kernel, self.start.shape) - self.start
+        change -= ops.matmul(self.left, ops.matmul(self.left.T, change))
+        change -= ops.matmul(ops.matmul(change, self.right.T), self.right)
+        return ops.reshape(self.start + change, kernel.shape)
+
+
+def build_kept(network: Network, image_size: int) -> keras.Model:
+    """As `models.build`, with `KeepLeading` on all convolutions but depthwise ones, held fixed."""
+    model = models.build(network, image_size)
+    for layer in models.parts(model)[0].get_layer(network.backbone).layers:
+        if isinstance(layer, layers.DepthwiseConv2D):
+            layer.trainable = False
+        elif isinstance(layer, layers.Conv2D):
+            layer.kernel.constraint = KeepLeading(ops.convert_to_numpy(layer.kernel))
+    return model
+
+
+def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scoring.Pictures:
+    """The pictures under `controlled`; those of the training come twice, also after `delivery`."""
+    last = scoring.last_steps(study, network.approach, network.view)
+    study_of = study, records, "controlled"
+    plain = catalog.task_steps(*study_of, last)
+    varied = catalog.task_steps(*study_of, lambda path: (*beyond.delivery(path), *last))
+    learnt = (varied["split"] == "train") & varied["task"].isin(study.train_sets)
+    return scoring.prepared(study, "controlled", pd.concat([plain, varied[learnt]]))
+
+
+def train_variants(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
+    """Trains `network` in both ways, under `controlled`, with every seed of the study.
+
+    `Beyond_delivered` learns each picture once more as it might be met on the web
+    (`beyond.delivery`), `Beyond_kept` only what `build_kept` leaves. Writes scores, and rows of
+    `results.csv`; returns those of the means over the seeds, as `results.write_seed_means`.
+    """
+    plain = scoring.prepare(study, records, "controlled", network.approach, view=network.view)
+    ways: dict[str, tuple[scoring.Pictures, Callable]] = {
+        DELIVERED: (delivered_too(study, records, network), models.build),
+        KEPT: (plain, build_kept),
+    }
+    rows = []
+    for name, (pictures, build) in ways.items():
+        named = replace(network, name=name)
+        extended.train(named, pictures, records, build)
+        for seed in study.extra_seeds:
+            extended.train(named, pictures.retrained(seed=seed), records, build)
+        rows.append(write_seed_means(study, network.approach, name, "controlled"))
+    return pd.concat(rows, ignore_index=True)

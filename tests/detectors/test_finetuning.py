@@ -1,0 +1,78 @@
+"""Variants of fine-tuning: what is held stays, what is delivered is only learnt from."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from src.config import Network
+from src.detectors import finetuning, models, scoring
+from src.evaluation.results import read_scores
+
+WIDTHS = {"widths": (4, 4, 4, 4, 4), "batch_norm_momentum": 0.9}
+NETWORK = Network("small", "vgg16", False, None, 1e-2, 8, 1, None, view="centre", **WIDTHS)
+
+
+def test_leading_directions_stay_and_others_move():
+    random = np.random.default_rng(0)
+    start, now = random.normal(size=(2, 3, 3, 5, 20)).astype(np.float32)
+    held = np.asarray(finetuning.KeepLeading(start, 0.5)(now))
+    again = np.asarray(finetuning.KeepLeading(start, 0.5)(held))
+    np.testing.assert_allclose(again, held, atol=1e-5)
+    change = (held - start).reshape(45, 20)
+    left, _, right = np.linalg.svd(start.reshape(45, 20), full_matrices=False)
+    np.testing.assert_allclose(left[:, :10].T @ change, 0, atol=1e-4)
+    np.testing.assert_allclose(change @ right[:10].T, 0, atol=1e-4)
+    # What is left of the change is what a projection on the other directions gives.
+    others = np.eye(45) - left[:, :10] @ left[:, :10].T, np.eye(20) - right[:10].T @ right[:10]
+    expected = others[0] @ (now - start).reshape(45, 20) @ others[1]
+    np.testing.assert_allclose(change, expected, atol=1e-4)
+
+
+def test_training_keeps_them(monkeypatch):
+    model, plain = finetuning.build_kept(NETWORK, 32), models.build(NETWORK, 32)
+    plain.set_weights(model.get_weights())
+    random = np.random.default_rng(0)
+    pictures, labels = random.integers(0, 256, (8, 32, 32, 3), np.uint8), np.arange(8) % 2
+    before = model.get_weights()
+    for each in (model, plain):
+        each.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy")
+        each.fit(pictures, labels, epochs=2, verbose=0)
+    kernels = [n for n, weight in enumerate(before) if weight.ndim == 4]
+    for number in kernels:
+        start, kept, free = (
+            weights[number].reshape(-1, 4)
+            for weights in (before, model.get_weights(), plain.get_weights())
+        )
+        leading = np.linalg.svd(start, full_matrices=False)[0][:, :4]
+        assert (
+            np.abs(leading.T @ (kept - start)).max()
+            < 1e-5
+            < np.abs(leading.T @ (free - start)).max()
+        )
+
+
+@pytest.fixture(scope="module")
+def variants(few, records):
+    study = replace(few, extra_seeds=(1,))
+    return study, finetuning.train_variants(study, records, NETWORK)
+
+
+def test_each_variant_has_rows_of_all_seeds(variants):
+    study, rows = variants
+    auc = rows[rows["metric"] == "auc"]
+    assert set(auc["model"]) == {finetuning.DELIVERED, finetuning.KEPT}
+    assert set(auc["test_set"]) == set(study.test_sets) and (auc["num_seeds"] == 2).all()
+
+
+def test_only_training_pictures_are_delivered(few, records, variants):
+    plain = scoring.prepare(few, records, "controlled", "direct", view="centre")
+    both = finetuning.delivered_too(few, records, NETWORK)
+    added = both.table.iloc[len(plain.table) :]
+    assert set(added["split"]) == {"train"} and set(added["task"]) == set(few.train_sets)
+    assert len(both.rows("train")) == 2 * len(plain.rows("train"))
+    assert added["steps"].str.contains("shorter:").all()
+    assert not both.table["steps"].iloc[: len(plain.table)].str.contains("shorter:").any()
+    tested = [read_scores(few, f"{name}-controlled") for name in finetuning.VARIANTS]
+    assert tested[0]["path"].equals(tested[1]["path"])
