@@ -1,19 +1,22 @@
-"""Two ways to fine-tune a network so that more of what it learns carries over."""
+"""Trained detectors beyond the study's: two ways to fine-tune, and several networks as one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pandas as pd
 from keras import layers, ops
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
 
 from ..config import Network, Study
 from ..data import catalog
-from ..evaluation.results import write_seed_means
+from ..evaluation import comparisons, metrics, results
 from . import beyond, extended, models, scoring
 
 VARIANTS = DELIVERED, KEPT = "Beyond_delivered", "Beyond_kept"
+FUSION = "Beyond_fusion"
 _KEPT_SHARE = 0.9  # of the singular directions of a layer
 
 
@@ -77,5 +80,25 @@ def train_variants(study: Study, records: pd.DataFrame, network: Network) -> pd.
         extended.train(named, pictures, records, build)
         for seed in study.extra_seeds:
             extended.train(named, pictures.retrained(seed=seed), records, build)
-        rows.append(write_seed_means(study, network.approach, name, "controlled"))
+        rows.append(results.write_seed_means(study, network.approach, name, "controlled"))
     return pd.concat(rows, ignore_index=True)
+
+
+def fuse(study: Study, names: Sequence[str], protocol: str) -> pd.DataFrame:
+    """Several detectors as one: a logistic regression on their logits, fitted on validation.
+
+    Writes the scores of `Beyond_fusion`, and its rows of `results.csv`. Returns, as
+    `comparisons.differences`, how far it is above the one with the highest AUC on validation.
+    """
+    frames = [results.read_scores(study, results.model_id(name, protocol)) for name in names]
+    keys = [name for name in results.SCORE_COLUMNS if name != "score"]
+    scores = [frame.set_index(keys)["score"] for frame in frames]
+    table = pd.concat(scores, axis=1, join="inner", keys=names).reset_index()
+    x = logit(table[[*names]].clip(metrics.CLIP, 1 - metrics.CLIP))
+    valid = results.validation_rows(table, study.train_set)
+    model = LogisticRegression(C=np.inf).fit(x.loc[valid.index], valid["label"])
+    best = max(names, key=lambda name: metrics.auc(valid["label"], valid[name], valid["group"]))
+    told = table.assign(label=np.where(table["label"] == 1, "fake", "real"))
+    results.score_baseline(study, told, model.predict_proba(x)[:, 1], "fusion", FUSION, protocol)
+    pair = [results.model_id(name, protocol) for name in (FUSION, best)]
+    return comparisons.differences(study, [pair])

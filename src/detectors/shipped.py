@@ -128,12 +128,13 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         old, new = (metrics.calibrated(part["score"], **how) for part in (known, left))
         low, high = metrics.conformal_band(known["label"].to_numpy(), old)
         can_be_fake, can_be_real = new >= low, new <= high
-        limits = comparisons.recall_by_generator(known).set_index("rule")["threshold"]
+        rules = comparisons.recall_by_generator(known).drop_duplicates("rule")
+        limit = rules.set_index("rule")["threshold"]["5% false positives"]
         shares = {
             "real": ~can_be_fake & can_be_real,
             "unsure": can_be_fake == can_be_real,
             "fake": can_be_fake & ~can_be_real,
-            "found": left["score"].to_numpy() >= limits["5% false positives"].iloc[0],
+            "found": left["score"].to_numpy() >= limit,
         }
         row = {"left_out": name, "label": LABELS[left["label"].iloc[0]]}
         for share, events in shares.items():

@@ -8,7 +8,8 @@ import pytest
 
 from src.config import Network
 from src.detectors import finetuning, models, scoring
-from src.evaluation.results import read_scores
+from src.evaluation import metrics
+from src.evaluation.results import read_scores, write_scores
 
 WIDTHS = {"widths": (4, 4, 4, 4, 4), "batch_norm_momentum": 0.9}
 NETWORK = Network("small", "vgg16", False, None, 1e-2, 8, 1, None, view="centre", **WIDTHS)
@@ -76,3 +77,18 @@ def test_only_training_pictures_are_delivered(few, records, variants):
     assert not both.table["steps"].iloc[: len(plain.table)].str.contains("shorter:").any()
     tested = [read_scores(few, f"{name}-controlled") for name in finetuning.VARIANTS]
     assert tested[0]["path"].equals(tested[1]["path"])
+
+
+def test_a_fusion_weighs_what_its_parts_know(few, records, variants):
+    """Of two detectors one knows nothing: their fusion orders pictures as the other does."""
+    scores = read_scores(few, f"{finetuning.KEPT}-controlled")
+    random = np.random.default_rng(0)
+    good = 1 / (1 + np.exp(-(3 * scores["label"] - 1.5 + random.normal(size=len(scores)))))
+    write_scores(few, "good-controlled", scores.assign(score=good))
+    write_scores(few, "useless-controlled", scores.assign(score=0.5))
+    found = finetuning.fuse(few, ["useless", "good"], "controlled")
+    assert set(found["second"]) == {"good-controlled"}
+    np.testing.assert_allclose(found["difference"], 0, atol=1e-9)
+    fused = read_scores(few, f"{finetuning.FUSION}-controlled")
+    np.testing.assert_array_equal(np.argsort(fused["score"]), np.argsort(good))
+    assert metrics.auc(fused["label"], fused["score"], fused["group"]) > 0.9
