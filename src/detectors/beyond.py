@@ -298,15 +298,15 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
 
 
 def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
-    """Can swaps be found without having seen one? A specialist for self-blended photographs.
+    """Can swaps be detected without training on one? A specialist for self-blended photographs.
 
-    It learns photographs of all sources and what `self_blend` makes of them, which goes the rest of
-    the photographs' way under `controlled`. Returns rows as `compare`, of every test set.
+    It learns photographs of all sources and what `self_blend` makes of them, before the last steps
+    of `controlled`. Returns rows as `compare`, of every test set.
     """
     table, features = see(study, records, "controlled")
     real = table[table["label"] == "real"].drop_duplicates("row")
     plans = [steps.split() for steps in real["steps"]]
-    # Blended is a picture that has its size, before it is saved as JPEG and cut.
+    # A picture is blended at its size under the protocol, before it is saved as JPEG and cut.
     sizes = [[step for step in plan if step.startswith("squ")] for plan in plans]
     root, names = catalog.root(study), [" ".join(plan) for plan in sizes]
     boxes = faces.detect(root, real["path"], names, study.data / "boxes.parquet")[BOX].to_numpy()
@@ -320,7 +320,7 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     extractor, data = build_extractor(study.probe), f"blended-{zlib.crc32(pixels):08x}"
     seen = training.cached_features(extractor, pixels, folder, data)
     rows = {"row": len(features) + np.arange(len(made)), "label": "fake", "generator": "blended"}
-    # Fakes of generators are judged, not learnt.
+    # Fakes of generators are only scored.
     judged = table.assign(real_source=table["real_source"].mask(table["label"] == "fake", "none"))
     both = pd.concat([judged, real[found].assign(**rows)], ignore_index=True)
     logits = out_of_fold(both, in_views(np.concatenate([features, seen])), ["none"])[0]

@@ -125,7 +125,7 @@ def prepare(
 
 
 def prepared(study: Study, protocol: str, table: pd.DataFrame, corners=None) -> Pictures:
-    """`prepare` for rows of `catalog.task_steps`, with the boxes of all where one is needed."""
+    """`prepare` for rows of `catalog.task_steps`; `corners` are boxes of these rows, and more."""
     table = table.assign(row=table.groupby(["path", "steps"], sort=False).ngroup())
     once = table.drop_duplicates("row")
     prepared = store.prepare(
