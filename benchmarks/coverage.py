@@ -4,8 +4,8 @@ A photograph and its fake are a group with one shared effect. Scores are normal,
 a fake against the photograph of another group is known. Wanted: 93 to 97 % for 15, 30 and 100
 groups. With 15 groups and a true AUC of 0.97, one draw in seven has an AUC of 1, which no interval
 of so few groups can tell from 0.97: an interval can only miss on the other side, so 97.5 % is right
-there ("missed above": the share of draws whose interval lies above the truth). Differences hold 0 nearly
-always there: a handful of images decide, and a difference and its standard error grow together.
+there ("missed above": the share of draws whose interval lies above the truth). Differences hold 0
+nearly always there: a handful of images decide, and a difference grows with its standard error.
 """
 
 import sys

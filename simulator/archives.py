@@ -1,4 +1,4 @@
-"""Simulated archives for the demo, in the very layout of the real ones. Nobody in them exists.
+"""Simulated archives for the demo, in the layout of the real ones. Nobody in them exists.
 
 Names, folders, tables, sizes and compression are those of the real data, so that the same code
 fetches, verifies and extracts both. The shortcut of the real data is planted on purpose: every fake
@@ -56,14 +56,14 @@ def _pack(file: str, members: dict[str, bytes]) -> bytes:
 
 
 def _on_one_thread(make: Callable, *job) -> tuple:
-    """A job of a worker, which has one thread."""
+    """Runs a job of a worker, on one thread."""
     cv2.setNumThreads(1)
     with threadpool_limits(1):
         return make(*job)
 
 
 def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tuple[dict, list]:
-    """What the archives hold, by path `<dataset>/<name in the archive>`; rows of the truth."""
+    """Files by path `<dataset>/<name in the archive>`, and rows of the truth."""
     num_photographs, num_gan, num_celeba, num_trace = counts.values()
     files, facts, total = {}, [], sum(counts.values()) + num_photographs
     look = {"unit": "picture", "file": sys.stdout, "leave": False, "dynamic_ncols": True}
@@ -110,7 +110,7 @@ def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tup
 
 
 def _are_made(folder: Path, recipe: dict) -> bool:
-    """Whether the folder holds what this recipe makes, complete."""
+    """Whether the folder holds all files of this recipe, in full size."""
     note = folder / "archives.json"
     saved = json.loads(note.read_text()) if note.is_file() else {"recipe": None, "files": {}}
     sizes = {folder / file["file"]: file["bytes"] for file in saved["files"].values()}
@@ -131,18 +131,19 @@ def make_archives(
 ) -> dict[str, Path]:
     """Draws all photographs and forgeries and packs them as the real archives are packed.
 
-    With them come `truth.parquet` (see `truth`) and `archives.json`: each file's bytes and SHA-256,
-    and the recipe. If the files of this recipe are complete, nothing is done. The same seed gives
+    Also writes `truth.parquet` (see `truth`) and `archives.json`: each file's size and SHA-256, and
+    the recipe. If the files of this recipe are complete, nothing is done. The same seed gives
     the same bytes, however many workers draw.
 
     Args:
         num_photographs: Photographs, each of which gets three fakes.
         num_gan: Pictures of each class of `gan140k`, half as large as `square_size`.
+        num_celeba: Aligned faces of 178 x 218.
         num_trace: Photographs of `trace`, which are in no other archive, each with decodings.
         square_size: Side of the fakes of the first three generators: a multiple of 16, from 64 on.
 
     Returns:
-        Dataset name -> archive.
+        Dataset name -> archive. Other counts or sizes are a `ValueError`.
     """
     names = "num_photographs", "num_gan", "num_celeba", "num_trace"
     counts = dict(zip(names, (num_photographs, num_gan, num_celeba, num_trace)))

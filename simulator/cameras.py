@@ -47,7 +47,7 @@ def _develop(light: np.ndarray, contrast: float, saturation: float) -> np.ndarra
 
 
 def _expose(light: np.ndarray) -> np.ndarray:
-    """Automatic exposure: the mean at about 18 % grey, as a light meter has it."""
+    """Automatic exposure: a mean of 0.2, near the 18 % grey of light meters."""
     return light * np.float32(0.2 / max(float(light.mean()), 1e-3))
 
 

@@ -25,8 +25,8 @@ _DAMAGES = ("truncated", "empty", "not an image")
 def plan(seed: int, count: int, side: int) -> list[SimpleNamespace]:
     """Photographs: names, genders, ages, damages and who is swapped into whose photograph.
 
-    Two of one folder exchange faces, so that few groups chain; DeepFakeFace's own code draws the
-    pairs over all folders.
+    Pairs in one folder exchange faces, so that groups stay small; DeepFakeFace's own code draws the
+    pairs from all folders.
     """
     rng = generator_for(seed, "plan")
     num_folders = int(np.clip(count // 6, 1, 100))

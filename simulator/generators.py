@@ -55,10 +55,10 @@ class Network:
 
     The encoder folds 2 x 2 pixels and keeps the strongest principal components. A layer of the
     decoder is a transposed convolution, from coarse neighbours to 2 x 2 fine pixels, as in latent
-    diffusion (Rombach et al. 2022) and in StyleGAN's fused up-sampling (Karras et al. 2019). What a
-    layer cannot restore, it draws: noise of the lost detail's covariance, as strong as the detail
-    was at each place. Weights a little off, as training leaves them, make the 2 x 2 phases differ:
-    checkerboards and spectral replicas (Odena et al. 2016; Durall et al. 2020).
+    diffusion (Rombach et al. 2022) and in StyleGAN's fused up-sampling (Karras et al. 2019). For
+    detail that it cannot restore, a layer draws noise of the same covariance, with `DETAIL` of its
+    strength at each place. Small errors of the weights, as after training, make the 2 x 2 phases
+    differ: checkerboards and spectral replicas (Odena et al. 2016; Durall et al. 2020).
     """
 
     def __init__(self, images: list[np.ndarray], rng: Generator, levels: int):
@@ -90,12 +90,12 @@ class Network:
         return cv2.resize(self._pad(mask), size, interpolation=cv2.INTER_AREA)[..., None]
 
     def _pad(self, image: np.ndarray) -> np.ndarray:
-        """The grid of the latents need not start in the picture's corner."""
+        """Moves the grid of the latents, which need not start in the picture's corner."""
         margins = [(n, (self.size - n) % self.size) for n in map(int, self.offset)]
         return np.pad(image, margins + [(0, 0)] * (image.ndim - 2), mode="edge")
 
     def encode(self, image: np.ndarray) -> np.ndarray:
-        """`uint8 (S, S, 3)` to latents: the code, then how strong each level's lost detail is."""
+        """`(S, S, 3)`, 0..255, to latents: the code, then the strength of the detail lost."""
         maps = [self._pad(image).astype(np.float32) / 255 - 0.5]
         for basis in self.bases:
             maps.append(_fold(maps[-1]) @ basis)
@@ -109,7 +109,7 @@ class Network:
         return np.concatenate(latents, 2)
 
     def decode(self, latents: np.ndarray, rng: Generator) -> np.ndarray:
-        """The picture of a latent code."""
+        """The picture `(S, S, 3)` `uint8` of latents."""
         x, strengths = np.split(latents, [-len(self.layers)], 2)
         for position, (_, root, layer) in enumerate(self.layers):
             strength = cv2.resize(strengths[..., position], x.shape[1::-1])[..., None]
@@ -128,7 +128,7 @@ INPAINTING, TEXT2IMG, GAN = range(14), range(14, 20), range(20, 23)  # members o
 
 @functools.lru_cache(maxsize=2)
 def _held_out(seed: int) -> np.ndarray:
-    """Photographs that are in no archive."""
+    """20 photographs `(20, 256, 256, 3)`, from -0.5 to 0.5, that are in no archive."""
     photographs = []
     for index in range(20):
         rng = generator_for(seed, "held out", index)
@@ -163,7 +163,7 @@ def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Genera
 
 
 def imagine(gender: str, side: int, codec: Network, rng: Generator) -> tuple:
-    """Nothing of a photograph but the name in the prompt, hence the gender."""
+    """A new picture of the same gender: text2img takes only the name from a photograph."""
     scene = draw_scene(rng, draw_somebody(rng, (20, 70), gender), side, side)
     size = 2 * (int(2 ** rng.uniform(np.log2(230), np.log2(640))),)  # of what it was trained on
     image = resize(photograph(render(scene, size), draw_camera(rng, "web"), rng), side, side)

@@ -23,7 +23,7 @@ def render(scene: Scene, size: tuple[int, int]) -> np.ndarray:
 
 
 def _plane(image: np.ndarray, scene: Scene, person: SimpleNamespace) -> SimpleNamespace:
-    """What is to be painted on, with each pixel's place in the person's plane, `a` and `b`."""
+    """The canvas, and each pixel's place in the person's plane, `a` and `b`."""
     size, c, s = image.shape[1::-1], np.cos(person.roll), np.sin(person.roll)
     wide, high = scene.width / size[0], scene.height / size[1]
     to_upright = [[wide, 0, wide / 2 - person.x], [0, high, high / 2 - person.y]]

@@ -1,4 +1,4 @@
-"""The panel of notebook 8: pictures are uploaded and judged in memory; none is written to disk."""
+"""The panel of notebook 8: uploaded pictures are judged in memory; none is written to disk."""
 
 import io
 import os
@@ -18,11 +18,11 @@ _WIDE = {"width": "auto"}
 
 
 class Panel(widgets.VBox):
-    """Upload of pictures, their verdicts, and for one face what scale and JPEG do to its score.
+    """Uploads pictures, shows their verdicts, and what scale and JPEG do to the score of a face.
 
     Args:
-        detectors: Of `predict.load`, by the names to choose from; the first one is chosen.
-        files: Shown until something is uploaded: as `predict.judge` takes them.
+        detectors: Of `predict.load`, by name; the first one is chosen at the start.
+        files: Judged until something is uploaded; as `predict.judge` takes them.
     """
 
     def __init__(self, detectors: dict[str, Detector], files: Sequence):

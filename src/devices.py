@@ -1,7 +1,7 @@
-"""Training on every device, of this machine and of the others that were started with it.
+"""Training on all devices of this machine, and of others that run the same command.
 
-Keras spreads batches over devices on the JAX backend. Several processes become one training when
-each has `KERAS_DISTRIBUTION_JOB_ADDRESSES` (host:port of the first), `…_NUM_PROCESSES` and
+Only on the JAX backend does Keras spread batches over devices. Several processes join one training
+when each has `KERAS_DISTRIBUTION_JOB_ADDRESSES` (host:port of the first), `…_NUM_PROCESSES` and
 `…_PROCESS_ID` in its environment.
 """
 
@@ -15,12 +15,12 @@ _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 
 
 def join_processes() -> None:
-    """Waits for the other processes of a training, if the environment tells of some."""
+    """Joins the other processes of a training, if the environment names any; JAX only."""
     if int(os.environ.get(_PROCESSES) or 1) == 1:
         return
     if keras.backend.backend() != "jax":
         received = f"Received {_PROCESSES}={os.environ[_PROCESSES]} on {keras.backend.backend()}."
-        raise ValueError(f"Several processes train one model on JAX: KERAS_BACKEND=jax. {received}")
+        raise ValueError(f"Training in several processes needs JAX: KERAS_BACKEND=jax. {received}")
     keras.distribution.initialize()
 
 
@@ -34,12 +34,12 @@ def process() -> tuple[int, int]:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files, of those of a training."""
+    """Whether this process is the one of a training that writes files."""
     return process()[0] == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Returns when every process of a training has come here."""
+    """Returns when every process of a training has called it."""
     if process()[1] > 1:
         from jax.experimental import multihost_utils
 
@@ -48,10 +48,10 @@ def wait_for_all(what: str) -> None:
 
 @contextmanager
 def every_device() -> Iterator[tuple[range, int]]:
-    """Inside, models are built on all devices of all processes, and compute on them.
+    """In this block, JAX builds models on all devices of all processes, and computes on them.
 
-    Yields which of the devices are this process's, and how many there are. Files are written
-    outside: Keras makes variables as it writes, which every process would have to make at once.
+    Yields which devices belong to this process, and how many there are: `(range(1), 1)` without
+    JAX. Write files outside: Keras makes variables as it writes, and all processes must make them.
     """
     num_devices, (index, num_processes) = len(keras.distribution.list_devices()), process()
     if keras.backend.backend() != "jax" or num_devices == 1:
@@ -66,5 +66,5 @@ def every_device() -> Iterator[tuple[range, int]]:
             raise
         raise RuntimeError(
             f"Process {index} of {num_processes} stopped, most often because another was lost. "
-            "Start all again, or fewer: the training goes on after its last full epoch."
+            "Start all or fewer again: the training goes on after its last full epoch."
         ) from error

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all; JSON, hashes, free space, progress."""
+"""Files that appear whole or not at all; JSON, hashes, free space, a progress bar."""
 
 import errno
 import hashlib
@@ -20,15 +20,15 @@ _MAKE_ROOM = (
 
 
 class DeliveryError(RuntimeError):
-    """A file cannot be had; the text says why and what to do."""
+    """A file cannot be fetched or written; the text says why and what to do."""
 
 
 class DiskFull(DeliveryError):
-    """A disk lacks the room for a file."""
+    """A disk has no room for a file."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Writes a file such that a reader finds the old file or the new one, never half of it.
+    """Writes a file so that a reader finds the old file or the new one, never a part of it.
 
     `write` is called with the path of a temporary file of the same suffix, in the same folder.
     """
@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # else a power cut may leave the new name with no contents
+            os.fsync(file.fileno())  # without it a power cut may leave an empty file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 
 def require_space(folder: Path, num_bytes: int, what: str) -> None:
-    """Raises `DiskFull`, with a text that begins with `what`, unless a folder's disk has room."""
+    """Raises `DiskFull`, whose text begins with `what`, unless a folder's disk has the room."""
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         need = f"{num_bytes:,} bytes are needed on the disk of {folder}, {free:,} are free"
@@ -77,7 +77,7 @@ def require_space(folder: Path, num_bytes: int, what: str) -> None:
 
 @contextmanager
 def explain_full_disk(path: Path):
-    """Turns "no space left on device", met while `path` is written, into `DiskFull`."""
+    """Turns the error of a full disk or quota, raised as `path` is written, into `DiskFull`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Any folder of pictures → a table of its files, and the study `faces` of them."""
+"""Reads any folders of pictures into a table of files, and makes the study `faces` of it."""
 
 import os
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pandas as pd
 
 from .config import LABELS, SPLITS, STUDIES, Study
 
-JOIN = "&"  # of several generators, or datasets of photographs, that stand for one
+JOIN = "&"  # joins the names of generators, or datasets, that count as one
 _COLUMNS = ["path", "label", "generator", "dataset", "group"]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _IN_SPLIT = r"(?i)/(train|valid|validation|val|test)(?=/)"  # a folder named after a split
@@ -23,12 +23,12 @@ _HELP = (
 
 
 def study_of(study: Study, faces: str, train: str) -> Study:
-    """Puts what lies in folders into a study of networks and sizes; errors as in `read`.
+    """Adds the pictures in folders to a study that has only networks and sizes.
 
     `faces` joins places of `read` as in `PATH` (by `:` on Linux). `train` is the generator to train
-    on; `"a+b"` takes the fakes of both as those of one. Without it, the one with most fakes is
-    taken. Fakes are compared with the photographs of their `dataset`; where it has none, with those
-    of all datasets. The description says which.
+    on; `"a+b"` treats two as one, `""` takes the generator with most fakes. Fakes are compared with
+    the photographs of their `dataset`; where it has none, with those of all datasets. The
+    description says which. Errors are those of `read`, and a `ValueError` for a wrong `train`.
     """
     places = tuple(Path(place).expanduser().resolve() for place in faces.split(os.pathsep) if place)
     if not places:
@@ -69,16 +69,16 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
 
     A place is a folder with a `manifest.csv`, a manifest of any name, or a folder whose pictures
     lie, at any depth, below `real` (or `real/<dataset>`) and `fake/<generator>`. There, files of
-    one name share a group, whatever their suffix, unless a source has the name twice. A folder
-    named after a split gives the split, where no column does. In names of generators and datasets,
-    what is no letter, digit, `.`, `-` or `_` becomes `_`.
+    one name and split share a group, whatever their suffix, unless a source has the name twice. A
+    folder named after a split gives the split, unless a manifest has that column. In names of
+    generators and datasets, characters other than letters, digits, `.`, `-` and `_` become `_`.
 
     Returns:
         Texts: `path` (relative to `root`), `label`, `generator` (`"real"` for photographs),
-        `dataset`, `group`, `split` (empty where it is not known), and what else manifests tell.
+        `dataset`, `group`, `split` (empty where it is not known), and further columns of manifests.
 
     Raises:
-        FileNotFoundError: If a place holds no pictures, or none that its manifest names.
+        FileNotFoundError: If a place holds no pictures, or none of the files in its manifest.
         ValueError: If a manifest cannot be read, or if labels, splits, paths or groups are wrong.
     """
     tables, base = [], root(places)
@@ -99,7 +99,7 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
         if wrong := sorted(set(table[column]) - set(known)):
             raise ValueError(f"A manifest's {column} must be one of {known}. Found: {wrong[:5]}.")
     if twice := table.loc[table["path"].duplicated(), "path"].tolist():
-        raise ValueError(f"{len(twice)} paths stand in FACES twice, as {twice[:3]}.")
+        raise ValueError(f"{len(twice)} paths are in FACES twice, such as {twice[:3]}.")
     num_splits = table[table["split"] != ""].groupby("group")["split"].nunique()
     if torn := num_splits.index[num_splits > 1].tolist():
         raise ValueError(f"{len(torn)} groups lie in several splits, as {torn[:3]}. Use one each.")
@@ -109,13 +109,13 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
 
 
 def _words(names: pd.Series, taken: tuple[str, ...] = ()) -> pd.Series:
-    """Names that a file's name can hold; those in `taken` get another `_`."""
+    """Names made fit for the name of a file; those in `taken` get a `_` at the end."""
     words = names.str.replace(r"[^\w.-]+", "_", regex=True).str.strip("_").replace("", "unnamed")
     return words.mask(words.isin(taken), words + "_")
 
 
 def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
-    """What a manifest lists; paths are relative to its folder, or if not, to the first place."""
+    """A manifest's rows; paths begin in its folder, or in the first place if more exist there."""
     try:
         table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except ValueError as error:
@@ -125,7 +125,7 @@ def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
         raise ValueError(f"{file} lacks the columns {', '.join(missing)}; {have}.")
     paths = [normpath(path) for path in table["path"].str.replace("\\", "/")]
     if outside := [path for path in paths if path.startswith(("/", "../")) or path[1:2] == ":"]:
-        what = f"{len(outside)} paths in {file} lead out of its folder, as {outside[0]}"
+        what = f"{len(outside)} paths in {file} lead out of its folder, such as {outside[0]}"
         raise ValueError(f"{what}. Expected paths that begin in it.")
     wholes = {b: [f"{b.as_posix()}/{path}" for path in paths] for b in (file.parent, first)}
     base = max(wholes, key=lambda base: sum(map(os.path.isfile, wholes[base])))

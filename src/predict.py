@@ -1,8 +1,8 @@
 """A verdict on any picture: `python -m src.predict PICTURE|FOLDER|PATTERN …`.
 
 Every face gets the probability that it was generated, and a verdict: real, fake or unsure. It is
-unsure where validation pictures of both classes had such probabilities, or where saving the picture
-smaller or once more as JPEG would change the verdict: it depends on the file, not on the face.
+unsure where validation pictures of both classes, or of neither, had such probabilities, and where
+half the resolution or JPEG again would change the verdict: it depends on the file, not on the face.
 In Python the same is `predict(["photo.jpg", "holiday"])`.
 """
 
@@ -40,13 +40,13 @@ from .report import style, tables
 DELIVERIES = {"as it is": (), "half size": ("downscale:2",), "JPEG 60": ("jpeg:60",)}
 DELIVERIES["half size, JPEG 60"] = ("downscale:2", "jpeg:60")
 COLUMNS = ["path", "face", "verdict", "probability", *DELIVERIES, *faces.BOX, "warnings", "error"]
-DEFAULT = "shipped/specialists"  # for real pictures; "demo/Multidepth_probe-controlled" for drawn
+DEFAULT = "shipped/specialists"  # for simulated pictures: "demo/Multidepth_probe-controlled"
 ETHICS = "A verdict is no proof: accuse nobody on its account, and ask where the picture is from."
-SCENE = 2  # a detector sees a square around the face, so many times as large as its box
-SMALL = 64  # pixels: a face with a shorter side shows little
+SCENE = 2  # a detector sees a square, its side so many times the longer side of the face's box
+SMALL = 64  # pixels: a face with a shorter side shows little detail
 UNLIKE = "unlike the pictures it learned from"  # see `reference.squared_distances`
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_AT_ONCE, _PIXELS_AT_ONCE = 16, 50_000_000  # pictures; together, or one picture alone
+_AT_ONCE, _PIXELS_AT_ONCE = 16, 50_000_000  # files; pixels of all, unless one file has more
 _SCORED_AT_ONCE = 4  # nearly as fast as more, with less memory
 
 
@@ -56,7 +56,7 @@ class Detector:
 
     model: models.keras.Model  # pixels `(N, S, S, channels)` `uint8` to scores `(N, 1)`
     steps: tuple[str, ...]  # from the square around a face to these pixels
-    card: dict  # of its training: `slope` and `intercept` calibrate the scores
+    card: dict  # of its training; `slope` and `intercept` calibrate the scores
     threshold: float  # calibrated
     band: tuple[float, float]  # see `conformal_band`
     reference: reference.Reference
@@ -64,14 +64,12 @@ class Detector:
 
 
 def load(name: str = DEFAULT) -> Detector:
-    """The detector that comes with the project, or one of the notebooks', by study and model.
-
-    It has passed a self-test.
+    """The shipped detector, or `"study/model"` of the notebooks, after a self-test.
 
     Raises:
         FileNotFoundError: If it was not trained on this machine.
-        ValueError: If its file is damaged, holds no detector or needs code of its own (code in a
-            file is never run). Or if it judges crops of faces, as autoencoders do.
+        ValueError: If there is no such study, if its file is damaged, holds no detector or needs
+            code of its own (never run), or if it judges crops of faces, as autoencoders do.
         RuntimeError: If this installation computes other scores than the one that trained it.
     """
     if name == DEFAULT:
@@ -98,7 +96,7 @@ def load(name: str = DEFAULT) -> Detector:
 
 
 def _read_model(file: Path) -> models.keras.Model:
-    """A detector from a file that may come from anywhere: Keras' safe mode refuses foreign code."""
+    """A detector from an untrusted file: Keras' safe mode refuses foreign code."""
     try:
         model = models.keras.models.load_model(file, compile=False, safe_mode=True)
         models.parts(model)
@@ -131,11 +129,11 @@ def verdict(probabilities: np.ndarray, threshold: float, band: tuple[float, floa
 
 
 def predict(images: Sequence[str | Path], model: str = DEFAULT) -> pd.DataFrame:
-    """Verdicts on pictures: names of files or folders, or patterns; `COLUMNS`, a row a face.
+    """Verdicts on pictures, given as names of files or folders, or as patterns.
 
-    The surest face of a picture comes first; a picture without a face is judged as a whole, and a
-    file that is no picture has a row with the `error`. Boxes are fractions of the upright picture.
-    `load` and `expand` say what is raised.
+    Returns a table of `COLUMNS`, a row a face. The surest face of a picture comes first. A picture
+    without a face is judged as a whole. A file that is no picture has a row with the `error`. Boxes
+    are fractions of the upright picture. Errors are those of `load` and `expand`.
 
     Example:
         `predict(["holiday"])[["path", "verdict", "probability"]]`
@@ -147,10 +145,10 @@ def predict(images: Sequence[str | Path], model: str = DEFAULT) -> pd.DataFrame:
 def judge(
     files: Sequence[Path | BinaryIO], detector: Detector
 ) -> Iterator[tuple[pd.DataFrame, list[Image.Image]]]:
-    """Verdicts on a few files at a time; of open files the `name` is the path.
+    """Verdicts on a few files at a time; the path of an open file is its `name`.
 
     Yields:
-        A table of `COLUMNS`, as of `predict`, and the square around each of its faces.
+        A table as of `predict`, and the square around each of its faces.
     """
     with ThreadPoolExecutor(2) as pool:
         for rows, squares, pixels in _ahead(partial(_look, detector, pool), _in_parts(files)):
@@ -170,7 +168,7 @@ def _look(
 ) -> tuple[list[dict], list[Image.Image], np.ndarray]:
     """Rows of a few files without verdicts, the squares around their faces, and pixels to score.
 
-    These are each square in all `DELIVERIES`, `(N, S, S, channels)`.
+    The pixels `(N, S, S, channels)` are those of each square in all `DELIVERIES`.
     """
     opened = list(pool.map(_upright, files))
     pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
@@ -248,7 +246,7 @@ def _upright(file: Path | BinaryIO) -> Image.Image | str:
 def _square_around(picture: Image.Image, box: np.ndarray) -> Image.Image:
     """The square around a face, moved and shrunk so that it lies in the picture.
 
-    Its corner lies on JPEG's grid of 8 × 8.
+    Its corner has multiples of 8 as coordinates, as JPEG's blocks have.
     """
     left, top, right, bottom = np.asarray(box) * (picture.size * 2)
     side = min(SCENE * max(right - left, bottom - top), *picture.size)
@@ -274,7 +272,7 @@ def _warnings(picture: Image.Image, boxes: np.ndarray) -> list[str]:
 
 
 def expand(names: Sequence[str]) -> list[Path]:
-    """The files meant by names of files, of folders (their pictures, at any depth), by patterns.
+    """The files that names stand for: files, pictures at any depth of folders, or patterns.
 
     Raises:
         FileNotFoundError: If a name means no file.
@@ -295,9 +293,9 @@ def expand(names: Sequence[str]) -> list[Path]:
 
 @style.styled
 def draw(pixels: np.ndarray, detector: Detector, title: str) -> Figure:
-    """A face as the detector sees it, its heat, and its spectrum beside those of validation."""
+    """A face as the detector sees it, its heat map, and its spectrum beside those of validation."""
     size = {"patch": len(pixels) // 4, "stride": len(pixels) // 8}
-    with redirect_stdout(io.StringIO()):  # it has a bar of its own
+    with redirect_stdout(io.StringIO()):  # `occlusion` prints a progress bar
         [heat] = explain.occlusion(detector.model, pixels[None], **size)
     spectra = reference.spectrum_of(pixels), *detector.reference.spectra
     names = ("this face", "mean of photographs", "mean of fakes")

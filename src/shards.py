@@ -1,7 +1,7 @@
 """Work over shards: in threads of this machine, or on the machines of a Dask cluster.
 
-`TRUE_OR_FAKE_SCHEDULER=tcp://host:port` is all that turns the one into the other. Every worker
-must see the data's folder under the same path and have the same code; each shard checks both.
+`TRUE_OR_FAKE_SCHEDULER=tcp://host:port` alone chooses the cluster. Every worker must see the data's
+folder under the same path and have the same code; each shard checks both.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from .files import progress, write_atomically
 
 SCHEDULER = "TRUE_OR_FAKE_SCHEDULER"
 
-_SECONDS = 20  # that a scheduler and a first worker may take to answer
+_SECONDS = 20  # that a scheduler may take to answer, then a first worker
 _PACKAGES = "distributed", "keras", "numpy", "pillow", "scipy"
 _GO_ON = "What was finished is kept: the same command goes on from there."
 
@@ -39,14 +39,15 @@ def over(function: Callable, shards: Sequence, num_threads: int) -> Iterator:
     """The function's value for every shard, in order.
 
     Args:
-        function: Of one shard; it and its values can be pickled. It may be called once more with
-            the same shard, when a worker dies, and then writes the same.
+        function: Of one shard; it and its values can be pickled. When a worker dies, it is called
+            again with the same shard: it must write the same.
         shards: Small descriptions of the work, such as file names or rows.
-        num_threads: On this machine; on a cluster, every thread of every worker takes a shard.
+        num_threads: On this machine; on a cluster, every thread of every worker takes shards.
 
     Raises:
-        ClusterError: If no scheduler or worker answers, if one dies, if a worker does not see the
-            data or has another version of the code. The function's own errors come as they are.
+        ClusterError: If Dask is missing, no scheduler or worker answers, the scheduler stops, one
+            shard ends several workers, or a worker lacks the data or has other versions of code.
+            The function's own errors are not changed.
     """
     if address := os.environ.get(SCHEDULER):
         yield from _on_cluster(function, shards, address)
@@ -69,7 +70,7 @@ def map_files(function: Callable, files: Sequence, num_threads: int, title: str)
 
 
 def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
-    """`over` on the cluster of a scheduler; a few shards a thread are under way."""
+    """`over` on the cluster of a scheduler; at most three shards a thread are under way."""
     client = _connect(address)
     import cloudpickle
     import dask
@@ -80,7 +81,7 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
     write_atomically(token, lambda file: file.write_text(text, encoding="utf-8"))
     remaining, running = iter(shards), deque()
     try:
-        # Once to each worker, though it may hold a network.
+        # It is sent once to each worker: it may hold a network.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GB"}):
             work = client.submit(pickle.loads, cloudpickle.dumps(function), pure=False)
         options = {"token": token, "text": text, "expected": _versions(), "pure": False}
@@ -145,7 +146,7 @@ def _checked(function: Callable, shard, *, token: Path, text: str, expected: dic
     if differ := [name for name in expected if found[name] != expected[name]]:
         told = "; ".join(f"{name}: {found[name]} here, {expected[name]} there" for name in differ)
         raise ClusterError(
-            f"Worker on {host}: its versions differ from those of the machine that gives the work. "
+            f"Worker on {host}: its versions differ from those of the machine that sends the work. "
             f"{told}. Use one environment and one copy of the project."
         )
     if not token.exists() or token.read_text(encoding="utf-8") != text:
@@ -158,7 +159,7 @@ def _checked(function: Callable, shard, *, token: Path, text: str, expected: dic
 
 @cache
 def _versions() -> dict[str, str]:
-    """What pixels and scores depend on."""
+    """The versions that pixels and scores depend on."""
     code, found = hashlib.sha256(), {name: version(name) for name in _PACKAGES}
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())

@@ -78,13 +78,13 @@ def test_what_a_manifest_may_leave_open_or_write_otherwise(place):
     [
         ({"label": ["real", "real"]}, "2 pictures are of one class: there is no fake"),
         ({"label": ["real", "1"]}, r"label must be one of .* Found: \['1'\]"),
-        ({"path": ["a, é.jpg", "a, é.jpg"]}, "1 paths stand in FACES twice, as .'a, é.jpg'"),
+        ({"path": ["a, é.jpg", "a, é.jpg"]}, "1 paths are in FACES twice, such as .'a, é.jpg'"),
         (
             {"path": ["a, é.jpg", "x/../../b.jpg"]},
-            "1 paths in .* lead out of its folder, as ../b.jpg. Expected",
+            "1 paths in .* lead out of its folder, such as ../b.jpg. Expected",
         ),
-        ({"path": ["/etc/a.jpg", "a, é.jpg"]}, "1 paths in .* out of its folder, as /etc/a.jpg"),
-        ({"path": [r"C:\a.jpg", "a, é.jpg"]}, "1 paths in .* out of its folder, as C:/a.jpg"),
+        ({"path": ["/etc/a.jpg", "a, é.jpg"]}, "1 paths in .*, such as /etc/a.jpg"),
+        ({"path": [r"C:\a.jpg", "a, é.jpg"]}, "1 paths in .*, such as C:/a.jpg"),
         ({"path": ["x.jpg", "y.jpg"]}, "None of the files in .*: x.jpg"),
         ({"split": ["train", "dev"]}, r"split must be one of .* Found: \['dev'\]"),
         ({"split": ["train", "test"]}, r"1 groups lie in several splits, as \['g'\]"),

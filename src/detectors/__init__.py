@@ -2,5 +2,5 @@
 
 from .. import quiet
 
-with quiet():  # TensorFlow has much to say when it starts
+with quiet():  # TensorFlow logs much when it starts
     import keras  # noqa: F401

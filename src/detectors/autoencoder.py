@@ -1,4 +1,4 @@
-"""The autoencoder of notebook 5, which learns to reconstruct real faces; the head of detectors."""
+"""The autoencoder of notebook 5, which learns to reconstruct real faces; the dense head."""
 
 from dataclasses import dataclass
 
@@ -56,15 +56,15 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
 
 
 def build_embedding_classifier(latent: int, hidden: tuple[int, ...]) -> keras.Model:
-    """The head of every detector, `(N, latent)` `float32` to the probability of fake `(N, 1)`.
+    """A detector's head: `(N, latent)` `float32` to the probability of fake `(N, 1)` `float32`.
 
-    `hidden` holds the units of its dense layers: `()` in the study's report.
+    `hidden` holds the units of the dense layers before the last; `()` gives a linear head.
     """
     features = layers.Input((latent,), name="features")
     x = features
     for units in hidden:
         x = layers.Dense(units, activation="relu")(x)
-    # Under mixed precision, too, a probability near 1 needs single precision.
+    # A probability near 1 needs single precision, under mixed precision too.
     probability = layers.Dense(1, activation="sigmoid", dtype="float32")(x)
     return keras.Model(features, probability, name="head")
 
@@ -79,10 +79,10 @@ class Faces:
 
 
 def prepare_faces(study: Study, records: pd.DataFrame, protocol: str) -> Faces:
-    """The real faces that the autoencoder learns, cut out at their boxes, if they have one.
+    """The real faces that the autoencoder learns, cut out at their boxes; without a box, left out.
 
-    Before, they go through the steps that a protocol takes with photographs of the training task;
-    squashing leaves a box, in fractions of its picture, where it is.
+    First, a picture goes through the protocol's steps for photographs of the training task. Boxes
+    are fractions of the picture: squashing does not move them.
     """
     table = catalog.task_steps(study, records, protocol)
     trained_on = table["task"].isin(study.train_sets) & (table["label"] == "real")
@@ -127,7 +127,7 @@ def fit_autoencoder(
 
 
 def reconstruction_errors(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """Mean squared error of the autoencoder on every picture, `(N,)`, for pixels in `[0, 1]`."""
+    """Mean squared error `(N,)`, in units of `[0, 1]`, on pictures `(N, S, S, 3)` `uint8`."""
     errors = []
     for batch in np.split(pixels, range(64, len(pixels), 64)):
         difference = model.predict_on_batch(np.asarray(batch)) - batch / np.float32(255)
@@ -136,11 +136,11 @@ def reconstruction_errors(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
 
 
 def unexplained_errors(errors, pixels: np.ndarray, photographs: np.ndarray) -> np.ndarray:
-    """What of the errors of pictures their detail does not explain, `(N,)`.
+    """The part of the errors that the detail of the pictures does not explain, `(N,)`.
 
     A picture rich in detail is hard to reconstruct, whoever made it. On the rows `photographs`, the
-    logarithm of the error is regressed on those of contrast, sharpness and noise, up to squares;
-    what is left comes in units of its standard deviation there.
+    logarithm of the error is regressed on those of contrast, sharpness and noise and on their
+    products. The residuals are divided by their standard deviation on these rows.
     """
     detail = np.log(pixel_traits(pixels)[["contrast", "sharpness", "noise"]].to_numpy() + 0.1)
     model = make_pipeline(StandardScaler(), PolynomialFeatures(2), LinearRegression())

@@ -1,8 +1,8 @@
 """Beyond the study: linear detectors of single traces, in pictures at their own resolution.
 
-Pictures are seen in `VIEWS`, none of which is trained here. A specialist is a logistic regression
-that tells the fakes of one family of generators from all photographs, in one view, calibrated. What
-several say is combined over views by the mean, over families as classes beside "real".
+Features come in `VIEWS`, none of which is trained here. A specialist is a calibrated logistic
+regression, in one view, that tells the fakes of one family of generators from all photographs.
+Logits are averaged over views; families are then combined as classes beside "real".
 """
 
 import zlib
@@ -28,7 +28,7 @@ from ..pictures.residuals import DctHistograms, HighPass
 from ..pictures.steps import apply
 from . import models, scoring, training
 
-SIDE = 224  # pixels of the middle of a picture, not resampled
+SIDE = 224  # pixels: the middle of a picture, resampled only if it is smaller
 VIEWS = ("embedding", "residual", "histograms")
 NUM_FOLDS = 5
 NUM_DECODED = 600  # photographs at most, of `variety`
@@ -38,8 +38,8 @@ PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
 def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model:
     """Pictures `(N, 224, 224, 3)` `uint8` to the features of views, one after the other.
 
-    `"embedding"`: what the probe's network sees at every depth; `"residual"`: the same of the
-    picture's finest detail alone; `"histograms"` of the cosine transform. See `residuals`.
+    `"embedding"`: of the probe's network at every depth; `"residual"`: the same of `HighPass`, the
+    picture's finest detail; `"histograms"`: of `DctHistograms`.
     """
     image = layers.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
     network = models.parts(models.build(probe, SIDE))[0]
@@ -52,9 +52,9 @@ def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model
 
 
 def delivery(path: str) -> tuple[str, ...]:
-    """What may have happened to a picture on its way: one size of many, one JPEG of many.
+    """Steps that resize a picture and save it as JPEG: a size and a quality drawn from its path.
 
-    A pure function of the path, after the augmentation of Wang et al., "CNN-generated images are
+    After the augmentation of Wang et al., "CNN-generated images are
     surprisingly easy to spot ... for now", CVPR 2020.
     """
     size, quality = (catalog.unit_interval(f"{what} of {path}") for what in ("size", "quality"))
@@ -66,8 +66,8 @@ def see(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The features of every picture of every generator, at its own resolution or `delivered`.
 
-    Returns the rows of `catalog.tasks`, of all splits, and features `(num_pictures, F)` `float32`,
-    on disk: `row` is the place in them.
+    Returns the rows of `catalog.tasks`, of all splits, and features `(num_pictures, F)` `float32`
+    on disk. Column `row` is the place in the features.
     """
     study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
     cut = (f"on_grid:{SIDE}",)
@@ -86,16 +86,16 @@ def in_views(features: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def family(generator: str) -> str:
-    """Generators whose names begin with the same word leave the same trace: `inpainting_local`."""
+    """The first word of a generator's name: `inpainting` and `inpainting_local` are one family."""
     return generator.partition("_")[0]
 
 
 def fit_linear(x, labels, valid_x, valid_labels) -> tuple[np.ndarray, float]:
-    """Kernel `(F,)` and bias of a calibrated logistic regression: their logit is that of fake.
+    """Kernel `(F,)` and bias of a calibrated logistic regression; they give the logit of fake.
 
-    Features are standardised, classes weigh the same; the penalty, and slope and intercept of the
-    calibration (Platt, "Probabilistic outputs for support vector machines", 1999), are those that
-    suit the validation rows best.
+    Features are standardised, classes weigh the same. The validation rows choose the penalty, and
+    fit slope and intercept of the calibration (Platt, "Probabilistic outputs for support vector
+    machines", 1999).
     """
     middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     x, best = (x - middle) / scale, np.inf
@@ -112,21 +112,21 @@ def fit_linear(x, labels, valid_x, valid_labels) -> tuple[np.ndarray, float]:
 
 
 def folds(groups: pd.Series) -> np.ndarray:
-    """The fold of each row, 0 to 4: that of its group, by the group's name alone."""
+    """The fold of each row, 0 to 4, drawn from the name of its group."""
     return (groups.map(catalog.unit_interval) * NUM_FOLDS).astype(int).to_numpy()
 
 
 def out_of_fold(
     table: pd.DataFrame, views: dict[str, np.ndarray], unseen: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, dict]:
-    """What specialists, trained on other groups, say of every row of `table`.
+    """Logits for every row of `table`, of specialists that were trained on other groups.
 
     Each fold is scored by detectors that were fitted on three others and calibrated on the fourth.
-    None learns of the pictures whose `real_source` is `unseen`.
+    Rows whose `real_source` is in `unseen` are only scored.
 
     Returns:
         Logits by (view, family), a row for each of `table`; the family `"any"` is one detector for
-        the fakes of all. And by the same keys kernel and bias, their means over the folds.
+        all fakes. And by the same keys kernel and bias, averaged over the folds.
     """
     table = table.reset_index(drop=True)
     once = table.drop_duplicates("row").set_index("row").sort_index()
@@ -149,10 +149,10 @@ def out_of_fold(
 
 
 def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "") -> np.ndarray:
-    """Scores in [0, 1]: mean over views, then one minus the chance that there is no trace at all.
+    """Scores in [0, 1]: logits averaged over views, then one minus the probability of no trace.
 
-    Each specialist's logit is that of its trace against none, as in multinomial regression. One
-    family may be left out; `"any"` is.
+    Each logit weighs a family's trace against none, as in multinomial regression. The family
+    `without` is left out, and so is `"any"`.
     """
     mean = sum(logits[view] for view in views) / len(views)
     asked = mean.drop(columns=[name for name in ("any", without) if name in mean])
@@ -168,9 +168,9 @@ def joined(heads: dict) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
-    """Specialists in all views, of `joined`, as `combine` joins them: features to scores `(N, 1)`.
+    """Features of all views to scores `(N, 1)`, by specialists of `joined`, as in `combine`.
 
-    The layer `"families"` has a logit for each.
+    The layer `"families"` has a logit for each family.
     """
     features = layers.Input((kernels.shape[1],), name="features")
     dense = layers.Dense(len(kernels), name="families", dtype="float32")
@@ -180,7 +180,7 @@ def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
 
 
 def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
-    """Scores of rows of `table` as those of a detector: all pictures of the sets are tested."""
+    """The scores of `table` in the form of a detector's; every row counts as a test."""
     labels = (table["label"] == "fake").astype("int8")
     return table.assign(label=labels, score=score, split="test")
 
@@ -188,8 +188,8 @@ def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
 def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """AUC of single views and of all, by what was trained on: rows as of `results.csv`.
 
-    `train_set` is `"all"` (all specialists), `"all but <family>"` (on the test sets
-    of that family), `"any"` (one detector for all), or the name of one specialist's family.
+    `train_set` is `"all"` (all specialists), `"all but <family>"` (on the test sets of that
+    family), `"any"` (one detector for all), or the family of one specialist.
     """
     families = [name for name in logits[VIEWS[0]] if name != "any"]
     of_family = table["test_set"].map(family)
@@ -212,11 +212,11 @@ def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: s
 
 
 def confounded(study: Study, records: pd.DataFrame, qualities=(95, 75)) -> pd.DataFrame:
-    """Fake, or JPEG? A probe that learns from files of two qualities, tested on the same and other.
+    """Does a probe learn fakes, or JPEG? It is trained and tested on files of two qualities.
 
     `"confounded"` learns photographs of the first quality and fakes of the second; `"controlled"`
     both classes in both. Tests: `"same"` as the confounded training, `"equal"` (both classes of the
-    second quality), `"reversed"`. Pictures are those of the training set, at their own resolution
+    second quality), `"reversed"`. Pictures are those of the training task, at their own resolution
     and saved once more; scores are out of fold.
 
     Returns:
@@ -232,7 +232,7 @@ def confounded(study: Study, records: pd.DataFrame, qualities=(95, 75)) -> pd.Da
         seen.append(training.cached_features(*way))
     groups, labels = pictures.groups(), pictures.labels.astype(int)
     real, fake = ((labels == label).astype(int) for label in (0, 1))
-    # Which of the two versions of each picture is learnt or tested.
+    # 0 or 1: which version of each picture is learnt or tested.
     tests = {"same": fake, "equal": np.ones_like(labels), "reversed": real}
     ways = {"confounded": [fake], "controlled": [fake, real]}
     fold, rows = folds(pd.Series(groups)), []
@@ -260,11 +260,10 @@ def _chosen(versions: list[np.ndarray], which: np.ndarray) -> np.ndarray:
 
 
 def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd.DataFrame:
-    """Does it help to learn from more generators? Of simulated decoders alone.
+    """Does it help to learn from more generators? Measured with simulated decoders only.
 
-    Photographs are decoded by the first one, two, ... decoders that inpainting draws from, as many
-    fakes in every training; tested are the decodings of other photographs by decoders that none
-    was trained on.
+    The fakes are photographs, decoded by the first `numbers` decoders of inpainting; every training
+    has as many. The tests are other photographs, decoded by decoders that no training saw.
 
     Returns:
         A row for each number: `number`, and `value`, `ci_low`, `ci_high` of the AUC of the probe on
@@ -299,15 +298,15 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
 
 
 def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
-    """Can swaps be found without having seen one? A specialist for self-blended photographs.
+    """Can swaps be detected without training on one? A specialist for self-blended photographs.
 
-    It learns photographs of all sources and what `self_blend` makes of them, which goes the rest of
-    the photographs' way under `controlled`. Returns rows as `compare`, of every test set.
+    It learns photographs of all sources and what `self_blend` makes of them, before the last steps
+    of `controlled`. Returns rows as `compare`, of every test set.
     """
     table, features = see(study, records, "controlled")
     real = table[table["label"] == "real"].drop_duplicates("row")
     plans = [steps.split() for steps in real["steps"]]
-    # Blended is a picture that has its size, before it is saved as JPEG and cut.
+    # A picture is blended at its size under the protocol, before it is saved as JPEG and cut.
     sizes = [[step for step in plan if step.startswith("squ")] for plan in plans]
     root, names = catalog.root(study), [" ".join(plan) for plan in sizes]
     boxes = faces.detect(root, real["path"], names, study.data / "boxes.parquet")[BOX].to_numpy()
@@ -321,7 +320,7 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     extractor, data = build_extractor(study.probe), f"blended-{zlib.crc32(pixels):08x}"
     seen = training.cached_features(extractor, pixels, folder, data)
     rows = {"row": len(features) + np.arange(len(made)), "label": "fake", "generator": "blended"}
-    # Fakes of generators are judged, not learnt.
+    # Fakes of generators are only scored.
     judged = table.assign(real_source=table["real_source"].mask(table["label"] == "fake", "none"))
     both = pd.concat([judged, real[found].assign(**rows)], ignore_index=True)
     logits = out_of_fold(both, in_views(np.concatenate([features, seen])), ["none"])[0]
@@ -334,7 +333,7 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
 def false_alarms(
     scores: dict[str, pd.DataFrame], limits: pd.Series, unseen: Sequence[str]
 ) -> pd.DataFrame:
-    """Shares of photographs of `unseen` sources with a score from a limit on, a row each.
+    """Shares of photographs of `unseen` sources with scores of at least a limit, a row each.
 
     `scores` are of `scored` by protocol, `limits` by protocol and rule, of the other photographs.
     """

@@ -28,12 +28,12 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     the gradient of fake's logit (Selvaraju et al., "Grad-CAM", ICCV 2017).
 
     Args:
-        model: Of `models.build`, or another chain of an extractor that pools a feature map and a
-            head of dense layers: ReLU, then one sigmoid unit.
+        model: Of `models.build`, or another chain of an extractor that pools or flattens a feature
+            map, and a head of dense layers: ReLU, then one sigmoid unit. Else a `ValueError`.
         pixels: `(N, H, W, C)` `uint8`, as the model takes them.
 
     Returns:
-        `(N, H, W)` `float32`, at least 0, not normalised. All zero where no place speaks for fake.
+        `(N, H, W)` `float32`, at least 0, not normalised; all 0 if no place speaks for fake.
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
@@ -51,12 +51,11 @@ def occlusion(model: keras.Model, pixels: np.ndarray, *, patch: int, stride: int
     """How much the logit of fake falls when a square is covered with the picture's mean colour.
 
     Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. The squares
-    have `patch` pixels a side and lie `stride` pixels apart, which must not be more.
+    have `patch` pixels a side and begin `stride` pixels apart; `stride` must not exceed `patch`.
 
     Returns:
-        `(N, H, W)` `float32` of pixels `(N, H, W, C)` `uint8`: for each the mean fall over the
-        squares that cover it, in units of the logit. Negative where covering makes a picture look
-        more fake.
+        `(N, H, W)` `float32` for pixels `(N, H, W, C)` `uint8`: the mean fall, in units of the
+        logit, over the squares that cover a pixel. Negative where covering raises the logit.
     """
     extractor, dense = _parts(model)
     colors = np.rint(pixels.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
@@ -79,14 +78,14 @@ def occlusion(model: keras.Model, pixels: np.ndarray, *, patch: int, stride: int
 
 
 def share_inside(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Share of the heat that lies inside a box; pixels that the box cuts count by area.
+    """Share of the heat inside a box; pixels that the box cuts count by area.
 
     Args:
-        heat: `(N, H, W)`, at least 0. Of `occlusion`, pass `np.maximum(heat, 0)`.
+        heat: `(N, H, W)`, at least 0, else a `ValueError`; of `occlusion`, `np.maximum(heat, 0)`.
         boxes: `(N, 4)`, left, top, right, bottom as fractions of the picture, clipped to it.
 
     Returns:
-        `(N,)` in `[0, 1]`; NaN where there is no heat or no box (NaN).
+        `(N,)` in `[0, 1]`; NaN where there is no heat or the box is NaN.
 
     Example:
         >>> share_inside(np.ones((1, 2, 4)), np.array([[0.0, 0.0, 0.25, 0.75]])).tolist()
@@ -97,10 +96,10 @@ def share_inside(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Mean share of each picture's heat inside the other pictures' boxes; NaN where there is none.
+    """Mean share of each picture's heat in the other pictures' boxes; NaN where a share is NaN.
 
-    Faces lie in the middle: a detector that always looks there has more heat in the altered regions
-    than their area without having found one. It has as much in the wrong boxes.
+    Faces lie in the middle. A detector that always looks there has more heat in the altered regions
+    than their area, without having found one; but it has as much in the other pictures' boxes.
     """
     rows, columns = _covered(heat, boxes)
     num_others = np.isfinite(boxes).all(axis=1).sum() - 1
@@ -114,8 +113,8 @@ def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.D
 
     For each test set of which at least two groups have heat and a known region these are
     `cam_in_region`, `cam_in_region_chance` (the region's area), `cam_in_region_elsewhere` and
-    `cam_in_region_excess` (inside − elsewhere: above 0 if the heat follows the region). None on
-    real data.
+    `cam_in_region_excess` (inside − elsewhere: above 0 if the heat follows the region). No rows
+    where no region is known, see `altered_boxes`.
     """
     study = pictures.study
     tested = pictures.table["task"].isin([*study.test_sets, *study.aligned])
@@ -169,9 +168,9 @@ def region_sentences(rows: pd.DataFrame) -> list[str]:
 def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) -> pd.DataFrame:
     """Where in frequency a Fourier detector tells the classes apart: AUC without each ring.
 
-    The ring is replaced by the mean of all given spectra. A drop says that this network, on these
-    pictures, rests on that ring, not that generators leave their trace there; no drop does not say
-    that the ring is empty, as its neighbours may tell the same.
+    The ring is replaced by the mean of all given spectra. A drop shows that this network uses that
+    ring on these pictures, not that generators leave their trace there. No drop does not show that
+    the ring is empty: its neighbours may hold the same trace.
 
     Args:
         model: Of `models.build`.
@@ -181,8 +180,8 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
         num_rings: Of equal width up to 0.5 cycles per pixel; the corners beyond are one more.
 
     Returns:
-        One row a ring: `low`, `high` (cycles per pixel), `auc` without it, `drop` (AUC undisturbed
-        minus `auc`), and its 95 % interval `ci_low`, `ci_high`.
+        One row a ring: `low`, `high` (cycles per pixel), `auc` without it, `drop` (the AUC with all
+        rings minus `auc`), and the drop's 95 % interval `ci_low`, `ci_high`.
     """
     side = spectra.shape[1]
     frequency = (np.arange(side) - side // 2) / side
@@ -212,7 +211,7 @@ def _parts(model: keras.Model) -> tuple[keras.Model, list[list[np.ndarray]]]:
 
 
 def _feature_maps(extractor: keras.Model) -> tuple[keras.Model, bool]:
-    """From pixels to the map to explain and the map that is pooled; whether by averaging."""
+    """A model from pixels to the map to explain and the map that is pooled; if by averaging."""
     *_, backbone, pooling = extractor.operations
     averaged = isinstance(pooling, layers.GlobalAveragePooling2D)
     if not (averaged or isinstance(pooling, layers.Flatten)):

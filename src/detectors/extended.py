@@ -1,7 +1,7 @@
 """More trainings: other seeds of a detector, the generator matrix, a leaking split.
 
-`python -m src.detectors.extended` trains the last two (`leak`: the last), after the notebooks 01 to
-05; notebook 06 shows them. What is done is read back, and an interrupted run goes on.
+`python -m src.detectors.extended` trains the last two (with `leak` only the last), after notebooks
+01 to 05; notebook 06 shows them. What is done is read back, and an interrupted run goes on.
 """
 
 import os
@@ -24,9 +24,8 @@ from . import autoencoder, models, scoring
 def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
     """Trains a detector with each of `study.extra_seeds`, under `controlled`.
 
-    Splits stay; what differs is the initial weights and the order of the pictures, for the
-    classifier on embeddings those of the autoencoder, too. Returns the rows of the means over all
-    seeds (`results.write_seed_means`).
+    Splits stay. Initial weights and the order of the pictures differ; for the classifier on
+    embeddings those of the autoencoder, too. Returns the rows of `results.write_seed_means`.
     """
     protocol, approach, boxes = "controlled", network.approach, None
     if approach == "autoencoder":
@@ -54,7 +53,7 @@ def train(
         model = build(network, pictures.pixels.shape[1])
     model, _ = scoring.fit(model, network, pictures)
     scoring.score(model, network, pictures)
-    keras.backend.clear_session()  # or dozens of networks fill the memory
+    keras.backend.clear_session()  # else dozens of networks fill the memory
 
 
 def train_sets(generators: Sequence[str]) -> list[str]:
@@ -71,7 +70,7 @@ def train_sets(generators: Sequence[str]) -> list[str]:
 def generator_matrix(study: Study, records: pd.DataFrame) -> None:
     """Trains `study.matrix` on every entry of `train_sets`, under `controlled`, tests on all.
 
-    Three generators have three times the pictures and get a third of the epochs: as many steps.
+    A training on three generators has about three times the pictures, and a third of the epochs.
     """
     every = catalog.every_generator(study, records)
     for network in study.matrix:
@@ -84,11 +83,11 @@ def generator_matrix(study: Study, records: pd.DataFrame) -> None:
 
 
 def leak_worth(study: Study, records: pd.DataFrame) -> None:
-    """What a split by picture is worth: `study.matrix[0]` under `report`, by group and by picture.
+    """What a leak adds to results: `study.matrix[0]` under `report`, split by group and by picture.
 
-    Each is trained with `study.seed` and `extra_seeds` on as many pictures, and tested on pictures
-    that it did not train on; `Matrix_by_picture` may have trained on their photograph, their fake
-    or their swap partner. Only the mean over seeds says what a leak is worth.
+    Each is trained with `study.seed` and `extra_seeds`, and tested on pictures that it did not
+    train on. But `Matrix_by_picture` may have trained on their photograph, their fake or their swap
+    partner. Only the mean over seeds shows what a leak adds.
     """
     study = catalog.without_other_tests(study)
     network = study.matrix[0]
@@ -107,8 +106,8 @@ def split_by_picture(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """`Pictures.table` with the splits of the training task's files shuffled within each class.
 
     The other tasks keep their fakes, and their photographs unless these are files of the training
-    task: then they get its test photographs instead. Only test rows keep their group, for the
-    intervals: it lies in several splits.
+    task: then they get its test photographs instead. Rows of the training task outside its test
+    split get groups of their own, as a group must not lie in several splits.
     """
     home, columns = table["task"].isin(study.train_sets), ["task", "test_set", "real_source"]
     draw = np.random.default_rng(study.seed).permutation

@@ -24,7 +24,7 @@ class KeepLeading(keras.constraints.Constraint):
     """Holds a kernel's leading singular directions at their start; only the others are trained.
 
     After Yan et al., "Orthogonal subspace decomposition for generalizable AI-generated image
-    detection", ICML 2025: what a network knows of pictures lies in the former, and is kept.
+    detection", ICML 2025: the leading directions hold what a network knows about pictures.
     """
 
     def __init__(self, kernel: np.ndarray, share: float = _KEPT_SHARE):
@@ -34,7 +34,7 @@ class KeepLeading(keras.constraints.Constraint):
         self.left, self.right = left[:, :number], right[:number]
 
     def __call__(self, kernel):
-        """The kernel without what changed along the directions that are held."""
+        """The kernel without its changes along the leading directions."""
         change = ops.reshape(kernel, self.start.shape) - self.start
         change -= ops.matmul(self.left, ops.matmul(self.left.T, change))
         change -= ops.matmul(ops.matmul(change, self.right.T), self.right)
@@ -42,7 +42,7 @@ class KeepLeading(keras.constraints.Constraint):
 
 
 def build_kept(network: Network, image_size: int) -> keras.Model:
-    """As `models.build`, with `KeepLeading` on all convolutions but depthwise ones, held fixed."""
+    """As `models.build`, with `KeepLeading` on convolutions; depthwise ones are frozen."""
     model = models.build(network, image_size)
     for layer in models.parts(model)[0].get_layer(network.backbone).layers:
         if isinstance(layer, layers.DepthwiseConv2D):
@@ -53,7 +53,7 @@ def build_kept(network: Network, image_size: int) -> keras.Model:
 
 
 def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scoring.Pictures:
-    """The pictures under `controlled`; those of the training come twice, also after `delivery`."""
+    """The pictures under `controlled`; training pictures come a second time, after `delivery`."""
     last = scoring.last_steps(study, network.approach, network.view)
     study_of = study, records, "controlled"
     plain = catalog.task_steps(*study_of, last)
@@ -65,9 +65,9 @@ def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scor
 def train_variants(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
     """Trains `network` in both ways, under `controlled`, with every seed of the study.
 
-    `Beyond_delivered` learns each picture once more as it might be met on the web
-    (`beyond.delivery`), `Beyond_kept` only what `build_kept` leaves. Writes scores, and rows of
-    `results.csv`; returns those of the means over the seeds, as `results.write_seed_means`.
+    `Beyond_delivered` learns each picture also after `beyond.delivery`; `Beyond_kept` trains only
+    what `build_kept` leaves free. Writes scores and rows of `results.csv`; returns the means over
+    the seeds, as `results.write_seed_means`.
     """
     plain = scoring.prepare(study, records, "controlled", network.approach, view=network.view)
     ways: dict[str, tuple[scoring.Pictures, Callable]] = {

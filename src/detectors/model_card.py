@@ -35,7 +35,7 @@ again may get another score. A score is a hint, never a proof against a person.
 def write(study: Study, name: str, shape: tuple, card: dict, rows: pd.DataFrame) -> Path:
     """Writes `<name>.README.md` from a detector's card and its rows of `results.csv`.
 
-    `shape` is that of one input. The head is YAML, whose values may be written as JSON.
+    `shape` is that of one input. The head is YAML: JSON values are valid in it.
     """
     auc = rows[(rows["metric"] == "auc") & rows["value"].notna()]
     metrics = [

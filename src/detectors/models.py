@@ -1,7 +1,7 @@
 """The direct and the Fourier detectors: raw pictures (`uint8`) to the probability of fake.
 
 A detector is a chain of two models, `extractor` (pixels to features; scales them itself) and `head`
-(features to probability). If the extractor is frozen, the head is trained on features made once.
+(features to probability). If the extractor is frozen, its features are computed once.
 """
 
 import keras
@@ -13,7 +13,7 @@ from . import pretrained
 from .autoencoder import build_embedding_classifier
 from .pretrained import LITE0
 
-WEIGHTS = {  # what each backbone may start from
+WEIGHTS = {  # what each backbone can start from
     "vgg16": ("imagenet", None),
     "densenet": ("imagenet", None),
     "efficientnet_lite0": (LITE0, None),
@@ -31,7 +31,7 @@ def build(network: Network, image_size: int) -> keras.Model:
         `(N, S, S, 1)` `uint8`) to the probability of fake `(N, 1)` `float32`, not compiled.
 
     Raises:
-        ValueError: If the backbone is unknown or cannot start from the weights asked for.
+        ValueError: If the backbone or its scaling is unknown, or it cannot start from the weights.
         RuntimeError: If Keras cannot fetch its ImageNet weights.
         ModuleNotFoundError: If the package that carries the weights is not installed.
 
@@ -52,7 +52,7 @@ def build(network: Network, image_size: int) -> keras.Model:
     if network.side is not None:
         x = ops.image.resize(ops.cast(x, "float32"), (network.side, network.side), antialias=True)
     backbone = _backbone(network, network.side or image_size)
-    backbone.trainable = not network.frozen  # if not, batch normalisation keeps its averages, too
+    backbone.trainable = not network.frozen  # a frozen one also keeps its batch averages
     if network.approach == "probe":
         maps = [backbone.get_layer(name).output for name in pretrained.LITE0_DEPTHS]
         seen = keras.Model(backbone.input, maps, name="maps")(_scale(x, network))
@@ -67,11 +67,11 @@ def build(network: Network, image_size: int) -> keras.Model:
 
 
 def with_spectrum(model: keras.Model) -> keras.Model:
-    """Put the spectrum before a Fourier detector: from RGB `uint8` of any size to probability.
+    """Puts the spectrum before a Fourier detector: from RGB `uint8` of any size to probability.
 
-    The picture goes the way of the recorded spectra, the steps `"spectrum"` and `"resize"`: rounded
-    to grey levels, shrunk bilinearly without aliasing, rounded again. A level differs from the
-    recorded one by 1 at most. Weights are shared.
+    This repeats the steps `"spectrum"` and `"resize"` of recorded spectra: rounded to grey levels,
+    shrunk bilinearly without aliasing, rounded again. A level differs from the recorded one by 1 at
+    most. Weights are shared.
     """
     side = model.input.shape[1]
     image = layers.Input((None, None, 3), dtype="uint8", name="image")
@@ -82,7 +82,7 @@ def with_spectrum(model: keras.Model) -> keras.Model:
 
 
 def join(encoder: keras.Model, head: keras.Model) -> keras.Model:
-    """One detector of a feature extractor (copied and frozen) and a head (shared)."""
+    """A detector made of a feature extractor (copied and frozen) and a head (shared)."""
     extractor = keras.models.clone_model(encoder)
     extractor.set_weights(encoder.get_weights())
     extractor.trainable = False
@@ -98,13 +98,13 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def _chain(extractor: keras.Model, head: keras.Model, name: str) -> keras.Model:
-    """Two models after each other."""
+    """Two models, one after the other."""
     image = layers.Input(extractor.input.shape[1:], dtype=extractor.input.dtype, name="image")
     return keras.Model(image, head(extractor(image)), name=name)
 
 
 def _scale(x, network: Network):
-    """Pixels as the backbone expects them: in [0, 1] as in the study, or as in its pretraining."""
+    """Pixels in [0, 1], as in the study, or as in the pretraining of the backbone."""
     if network.scaling == "unit":
         return layers.Rescaling(1 / 255)(x)
     if network.scaling != "imagenet":
@@ -119,7 +119,7 @@ def _scale(x, network: Network):
 
 
 def _backbone(network: Network, image_size: int) -> keras.Model:
-    """The backbone with its initial weights, without top."""
+    """The backbone with its initial weights, without its classifier."""
     image = layers.Input((image_size, image_size, 3), name="pixels")
     stack = {"vgg16": _vgg16, "densenet": _densenet}.get(network.backbone, pretrained.lite0)
     backbone = keras.Model(image, stack(image, network), name=network.backbone)
@@ -135,7 +135,7 @@ def _backbone(network: Network, image_size: int) -> keras.Model:
 
 
 def _vgg16(x, network: Network):
-    """VGG16 (Simonyan & Zisserman, ICLR 2015), named as in Keras, perhaps with normalisation."""
+    """VGG16 (Simonyan & Zisserman, ICLR 2015), named as in Keras, with normalisation if set."""
     normalise = network.batch_norm_momentum is not None
     options = {"padding": "same", "activation": None if normalise else "relu"}
     options |= {"kernel_initializer": "he_normal"}

@@ -1,4 +1,4 @@
-"""ImageNet weights from a package of the Python registry, where Keras cannot fetch them.
+"""ImageNet weights from a Python package, for machines on which Keras cannot fetch them.
 
 Only the weight files are read: no package is imported, PyTorch is not needed. A missing package is
 an error, never a reason to start from random weights.
@@ -29,13 +29,13 @@ LITE0_STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-# Layers that end a stage, and the last: what the probe looks at.
+# The probe's maps: of layers that end a stage, and of the last layer.
 LITE0_DEPTHS = ("block0_project_norm", "block2_add", "block4_add", "block7_add", "block10_add")
 LITE0_DEPTHS += ("block14_add", "head_relu")
 
 
 def lite0(image, _):
-    """EfficientNet-Lite0 without its top: RGB `(N, S, S, 3)` to features `(N, S/32, S/32, 1280)`.
+    """EfficientNet-Lite0, no classifier: RGB `(N, S, S, 3)` to features `(N, S/32, S/32, 1280)`.
 
     EfficientNet-B0 (Tan & Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as in
     tensorflow/tpu.
@@ -65,7 +65,7 @@ def load(package: str, model: keras.Model) -> None:
     """Fills `lite0` with the weights of its package.
 
     Raises:
-        ModuleNotFoundError: If the package, or the weights in it, are missing.
+        ModuleNotFoundError: If the package or its weights are missing; else as `read_checkpoint`.
     """
     module, inner = FILES[package]
     spec = importlib.util.find_spec(module)  # finds it without importing it
@@ -87,8 +87,8 @@ def load(package: str, model: keras.Model) -> None:
 def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
     """The arrays of a PyTorch state dictionary of the format before version 1.6, by name.
 
-    Nothing in the file is executed: of all that a pickle may name, only ordered dictionaries and
-    tensors of `float32` and `int64` are understood.
+    Nothing in the file is executed: only ordered dictionaries and tensors of `float32` and `int64`
+    are accepted.
 
     Raises:
         ValueError: If the file is of another format, or damaged.
@@ -120,7 +120,7 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Understands what a state dictionary is made of, and refuses everything else."""
+    """Accepts what a state dictionary is made of, and refuses everything else."""
 
     known = {
         "collections.OrderedDict": OrderedDict,

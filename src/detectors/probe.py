@@ -1,7 +1,7 @@
-"""The probe: a logistic regression on what a pretrained network sees of a picture at every depth.
+"""The probe: a logistic regression on the feature maps of a pretrained network at every depth.
 
-Nothing of the network is trained. Early feature maps hold fine detail, late ones objects; their
-means and standard deviations are the features (`models.build` with the approach `"probe"`).
+The network is not trained. Early feature maps hold fine detail, late ones objects; their means and
+standard deviations are the features (`models.build` with the approach `"probe"`).
 """
 
 from dataclasses import asdict
@@ -27,8 +27,8 @@ def fit_probe(
     """Fits the probe on standardised features, and sets it as the head of the model.
 
     Returns:
-        The model, of `models.build`, saved as the other detectors are; and a row for each of
-        `PENALTIES`: `C`, `val_loss`, `val_auc`. The one with the smallest loss is the probe.
+        The model, of `models.build`, saved with its card; and a row for each of `PENALTIES`: `C`,
+        `val_loss`, `val_auc`. The one with the smallest loss is the probe.
     """
     study, stem = pictures.study, pictures.study.models / pictures.model_id(network.name)
     extractor, head = models.parts(model)

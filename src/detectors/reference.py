@@ -1,7 +1,7 @@
-"""What verdicts rest on besides the weights: made once, kept as `<model>.reference.npz`.
+"""What `predict` needs besides weights and card: made once, kept as `<model>.reference.npz`.
 
-Mean spectra of the validation pictures, how far these lie from the training pictures, and what the
-detector answered to two drawn pictures: another installation must answer the same.
+It holds the mean spectra of validation pictures, how far features lie from those of the training
+pictures, and the scores of two drawn pictures, which another installation must repeat.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from . import models, scoring
 from .training import read_card
 
 ERROR_RATE = 0.05  # of validation pictures that lie beyond `limit`
-TOLERANCE = 0.05  # of the self-test: of a score, and of the largest feature
+TOLERANCE = 0.05  # of the self-test: in a score, and as a share of the largest feature
 _COMPONENTS = 16
 _AT_MOST = 2000  # pictures of a split
 
@@ -31,7 +31,7 @@ _AT_MOST = 2000  # pictures of a split
 class Reference(NamedTuple):
     """Of one detector, whose features have `D` numbers and whose pictures `S` pixels a side."""
 
-    scored: str  # the card's: another training or other pictures need another reference
+    scored: str  # as in the card: another training or other pictures need another reference
     spectra: np.ndarray  # (2, S, S): means of validation photographs and fakes, 0..255
     mean: np.ndarray  # (D,) of the training pictures' features
     deviation: np.ndarray  # (D,)
@@ -49,7 +49,7 @@ def load(study: Study, name: str, model: keras.Model, steps: tuple[str, ...]) ->
 
     Raises:
         FileNotFoundError: If it must be made, and the study's records are not on this machine.
-        RuntimeError: If the detector answers to the drawn pictures otherwise than when it was made.
+        RuntimeError: If the detector no longer scores the drawn pictures as when it was made.
     """
     file, card = study.models / f"{name}.reference.npz", read_card(study.models / name)
     try:
@@ -65,7 +65,7 @@ def load(study: Study, name: str, model: keras.Model, steps: tuple[str, ...]) ->
 
 
 def spectrum_of(pixels: np.ndarray) -> np.ndarray:
-    """The spectrum `(S, S)` `uint8` of `(S, S, 3)`; `(S, S, 1)` are a spectrum."""
+    """The spectrum `(S, S)` `uint8` of `(S, S, 3)`; `(S, S, 1)` is one already."""
     return pixels[..., 0] if pixels.shape[-1] == 1 else spectrum_picture(pixels)
 
 
@@ -97,7 +97,7 @@ def _make(study: Study, model: keras.Model, card: dict, steps: tuple[str, ...]) 
 
 
 def some(rows: np.ndarray) -> np.ndarray:
-    """At most 2,000 of the rows, drawn and sorted."""
+    """At most `_AT_MOST` of the rows, drawn at random and sorted."""
     return np.sort(np.random.default_rng(0).permutation(rows)[:_AT_MOST])
 
 
@@ -141,7 +141,7 @@ def _drawn(steps: tuple[str, ...], model: keras.Model) -> np.ndarray:
 
 
 def self_test(reference: Reference, model: keras.Model, steps, file: Path) -> None:
-    """Compares the answers to the drawn pictures with those kept; see `load`."""
+    """Compares features and scores of the drawn pictures with those kept; raises as `load`."""
     extractor, head = models.parts(model)
     features = extractor.predict(_drawn(steps, model), verbose=0)
     scores = np.ravel(head.predict(features, verbose=0))
@@ -151,6 +151,6 @@ def self_test(reference: Reference, model: keras.Model, steps, file: Path) -> No
     raise RuntimeError(
         f"Self-test: {model.name} scores two drawn pictures {scores.round(3)}, its features are "
         f"off by {off:.1%}; expected {reference.scores.round(3)} and at most {TOLERANCE:.0%}. This "
-        "installation computes something else than the one that made the file: pip install -r "
-        f"requirements.txt. Where a change of pictures or networks is meant, delete {file.name}."
+        "installation computes other values than the one that made the file: pip install -r "
+        f"requirements.txt. If pictures or networks were changed on purpose, delete {file.name}."
     )

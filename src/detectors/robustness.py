@@ -1,4 +1,4 @@
-"""What a detector is worth on pictures that have suffered on their way: degraded, scored, compared.
+"""How well detectors do on degraded pictures: degraded, scored, compared.
 
 Nothing is trained here; thresholds are those of clean validation pictures.
 """
@@ -20,8 +20,8 @@ from ..pictures.decoding import read
 from ..pictures.steps import DEGRADATIONS, output_shape, run
 from . import training
 
-# What pictures may suffer, from mild to severe: three of the five levels of each of DeepFakeFace's
-# four families, and three families more.
+# Degradations, from mild to severe: three of the five levels of each of DeepFakeFace's four
+# families, and three families more.
 FAMILIES = {family: steps[::2] for family, steps in DEGRADATIONS.items()} | {
     "jpeg": ("jpeg:90", "jpeg:70", "jpeg:50", "jpeg:30"),
     "noise": ("noise:2", "noise:5", "noise:10", "noise:20"),
@@ -36,16 +36,16 @@ def score_degraded(
     *,
     boxes: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Scores the in-domain test pictures under every degradation, and keeps the scores.
+    """Scores the in-domain test pictures under all of `FAMILIES`, and keeps the scores.
 
-    A picture is degraded after the steps of its protocol and before those of the network, real ones
-    and fakes alike. Scores of an unchanged model on unchanged pictures are read back from
+    Real and fake pictures are degraded after the steps of the protocol and before those of the
+    network. Scores of an unchanged model on unchanged pictures are read back from
     `data/<study>/degraded/<model id>.parquet`.
 
     Args:
         study: Whose folders and training set.
         detectors: Model id → (network, its `scoring.Pictures`).
-        boxes: Face boxes, as for `scoring.prepare`, for networks that see crops.
+        boxes: Face boxes for networks that see crops, as for `scoring.prepare`.
 
     Returns:
         `model_id`, the columns of `results.SCORE_COLUMNS`, and `condition`.
@@ -87,11 +87,10 @@ def degraded_rows(study: Study, scores: pd.DataFrame, card: dict) -> pd.DataFram
 
 
 def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """At which level of each family of degradations a detector has lost half of what it knew.
+    """The level of each family of degradations at which a detector loses half its AUC above 0.5.
 
     That is the mildest level at which its AUC is below halfway between 0.5 and the AUC on clean
-    pictures. A detector whose interval on clean pictures holds 0.5 has nothing to lose and is left
-    out.
+    pictures. A detector whose clean AUC's interval is not above `ABOVE_CHANCE` is left out.
 
     Args:
         rows: Of `results.csv`, of one test set, protocol and seed.
@@ -99,7 +98,7 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a family and detector, the first to break on top: `family, model, clean, halfway,
         breaks_at` (the condition, or empty if it holds out), `auc` there (or at the last level) and
-        `first`; empty where no degraded detector is above chance.
+        `first`; no rows if no degraded detector is above chance.
     """
     rows = rows[rows["metric"].str.partition("@")[0] == "auc"]
     wide = rows.pivot(index="model", columns="metric", values="value")
@@ -125,7 +124,7 @@ def breaks_first(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _before_and_after(steps: str, protocol: str) -> tuple[list[str], list[str]]:
-    """The steps of a picture, cut where it is degraded: the protocol's and the network's."""
+    """The steps of a picture before it is degraded, the protocol's, and after, the network's."""
     plan, num = steps.split(), 0
     if protocol == "controlled":  # a square, then saved as JPEG: see `steps.protocol_steps`
         num = 1 + (plan[0] == "square")

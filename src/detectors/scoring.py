@@ -1,4 +1,4 @@
-"""From records to results: the way that every detector goes: `prepare`, `fit`, `score`."""
+"""From records to results, in the same steps for every detector: `prepare`, `fit`, `score`."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from ..pictures.batches import Batches
 from ..shards import over
 from . import model_card, models, training
 
-_SHARD = 64 * 64  # pictures, in whole batches: so no score depends on the shards
+_SHARD = 64 * 64  # pictures, in full batches, so that no score depends on the shards
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Pictures:
     pixels: np.ndarray  # `(num_pictures, S, S, channels)` `uint8`, mapped from the disk
     fingerprint: str  # of pictures, labels and splits together
     variant: str = ""  # ending of the detectors' names, see `retrained`
-    # Those of `study.cropped_reals`, which are only scored: an array of their own, so that what is
-    # trained on the others does not depend on them.
+    # Those of `study.cropped_reals`, which are only scored. They have an array of their own: no
+    # training depends on them.
     cropped: "Pictures | None" = None
 
     @property
     def identity(self) -> str:
-        """Of all that scores depend on or repeat: `fingerprint`, and which are of one group."""
+        """A name for all that scores depend on or repeat: `fingerprint`, and the groups."""
         return f"{self.fingerprint}-{_hash_rows(self.table[['path', 'group']])}"
 
     def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
@@ -49,11 +49,11 @@ class Pictures:
         return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
 
     def model_id(self, name: str) -> str:
-        """What the files of a detector are called."""
+        """The name of the files of a detector."""
         return results.model_id(name, self.protocol, self.variant)
 
     def _by_row(self, values: pd.Series) -> np.ndarray:
-        """Values of the rows of `table`, the first of each, as values of the rows of `pixels`."""
+        """Values for the rows of `pixels`, each from its first row in `table`."""
         found = np.zeros(len(self.pixels), values.to_numpy().dtype)
         found[self.table["row"][::-1]] = values[::-1]
         return found
@@ -68,7 +68,7 @@ class Pictures:
         return self._by_row(self.table["group"])
 
     def names(self) -> np.ndarray:
-        """File name of every row of `pixels`; a fake has that of its photograph."""
+        """File name of every row of `pixels`; DeepFakeFace gives a fake that of its photograph."""
         return self._by_row(self.table["path"].str.rsplit("/", n=1).str[-1]).astype(str)
 
     def rows(self, split: str, label: str | None = None) -> np.ndarray:
@@ -78,7 +78,7 @@ class Pictures:
         return self.table.loc[chosen, "row"].to_numpy()
 
     def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
-        """Batches of one split of the training task, shuffled for training, perhaps of features."""
+        """Batches of one split of the training task, shuffled if `"train"`; perhaps of features."""
         pixels = self.pixels if pixels is None else pixels
         options = {"batch_size": batch_size, "shuffle": split == "train", "seed": self.study.seed}
         options["together"] = self.names() if self.study.paired_batches else None
@@ -86,7 +86,7 @@ class Pictures:
 
 
 def last_steps(study: Study, approach: str, view: str = "resize") -> tuple[str, ...]:
-    """What follows a protocol's own steps before a network of the approach sees a picture."""
+    """The steps between a protocol's own and a network of the approach."""
     return {
         "direct": (f"{view}:{study.image_size}",),
         "probe": (f"{view}:{study.image_size}",),
@@ -107,9 +107,9 @@ def prepare(
 ) -> Pictures:
     """Decodes the pictures of all tasks under one protocol into a pixel store.
 
-    `approach` and `view` are those of a network (`config.Network`), and give its `last_steps`, or
-    an experiment gives other `steps`. `boxes`, from `faces.face_boxes`, are for the step `"crop"`:
-    pictures without one are left out.
+    `approach` and `view` of a network (`config.Network`) give its `last_steps`, unless there are
+    other `steps`. `boxes`, from `faces.face_boxes`, are for the step `"crop"`; given them, pictures
+    without one are left out.
     """
     table = catalog.task_steps(study, records, protocol, steps or last_steps(study, approach, view))
     corners = None
@@ -125,7 +125,7 @@ def prepare(
 
 
 def prepared(study: Study, protocol: str, table: pd.DataFrame, corners=None) -> Pictures:
-    """`prepare` for rows of `catalog.task_steps`, with the boxes of all where one is needed."""
+    """`prepare` for rows of `catalog.task_steps`; `corners` are boxes of these rows, and more."""
     table = table.assign(row=table.groupby(["path", "steps"], sort=False).ngroup())
     once = table.drop_duplicates("row")
     prepared = store.prepare(
@@ -143,11 +143,11 @@ def prepared(study: Study, protocol: str, table: pd.DataFrame, corners=None) -> 
 def fit(
     model: keras.Model, network: Network, pictures: Pictures
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Trains a detector on the training task; returns as `training.train`.
+    """Trains a detector on the training task; returns what `training.train` returns.
 
     The model, of `models.build` or `models.join`, is not compiled; `network` says how to train it.
-    A frozen backbone is run once per picture and only the head is trained, on its features; what is
-    saved is the full model.
+    A frozen backbone is run once per picture, and only the head is trained, on its features; the
+    full model is saved.
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
@@ -168,14 +168,14 @@ def fit(
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
     """Scores every validation and test picture; writes scores, cards and rows of `results.csv`.
 
-    Threshold and calibration are taken from the validation split of the training task. Scores of an
-    unchanged model on unchanged pictures are read back. `network` gives name, approach and start.
+    Returns the rows. Threshold and calibration come from the training task's validation split.
+    Scores of an unchanged model on unchanged pictures are read back.
     """
     study, name = pictures.study, pictures.model_id(network.name)
     parts = [part for part in (pictures, pictures.cropped) if part]
     scored = "-".join([training.identity(model), *(part.identity for part in parts)])
     stem = study.models / name
-    kept = training.read_card(stem).get("scored")  # before the work, if training is missing
+    kept = training.read_card(stem).get("scored")  # raises before the work if training is missing
     if kept != scored or not results.scores_file(study, name).is_file():
         scores = pd.concat([_probabilities(model, part) for part in parts], ignore_index=True)
         results.write_scores(study, name, scores)
@@ -190,7 +190,7 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
 
 
 def _probabilities(model: keras.Model, pictures: Pictures) -> pd.DataFrame:
-    """The validation and test rows of `Pictures.table`; `label` (fake = 1), and `score`."""
+    """The validation and test rows of `Pictures.table`, with `label` (fake = 1) and `score`."""
     table = pictures.table[pictures.table["split"] != "train"]
     rows = np.unique(table["row"])
     probability = np.full(len(pictures.pixels), np.nan, np.float32)

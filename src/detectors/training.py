@@ -1,4 +1,4 @@
-"""Training: the best epoch kept, a killed run resumed where it was, a finished run never repeated.
+"""Training: keeps the best epoch, resumes a killed run, never repeats a finished one.
 
 While `train` runs, everything lies in the folder `<stem>.partial`. The card `<stem>.json` is
 written last: a card means a finished run.
@@ -24,20 +24,20 @@ from ..files import progress, read_json, require_space, write_atomically, write_
 from ..pictures.batches import Batches
 
 CLASSIFICATION = "binary_crossentropy"
-BATCH_SIZE = 16  # of pictures whose features are computed: the maps of more leave the cache
+BATCH_SIZE = 16  # for features: larger feature maps do not fit in the CPU's cache
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained; together with the model's layers, what tells one run from another."""
+    """How a model is trained. Settings and the model's layers identify a run."""
 
     learning_rate: float  # Adam's step size
     epochs: int
     seed: int  # of the order of the pictures
-    loss: str = CLASSIFICATION  # which comes with metrics; any other loss without
+    loss: str = CLASSIFICATION  # with metrics; any other loss has none
     config: object = field(default_factory=dict)  # what the model was built from
     data: str = ""  # fingerprint of the training and validation data
-    decay: bool = False  # to zero, along half a cosine (Loshchilov & Hutter, 2017)
+    decay: bool = False  # of the step size, along half a cosine to 0 (Loshchilov & Hutter, 2017)
 
 
 def device() -> str:
@@ -64,27 +64,27 @@ def train(
     settings: Settings,
     full_model: keras.Model | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train a model with Adam and keep its best epoch by validation loss.
+    """Trains a model with Adam and keeps its best epoch by validation loss.
 
     A finished run with the same settings, layers and data is read back; one that was killed goes on
     after its last full epoch as if it had not been.
 
     Args:
         model: Not compiled, without dropout: its random state would not be resumed.
-        train_batches: Batches (inputs, targets), whose epoch is set here.
-        valid_batches: Others, for validation.
+        train_batches: Inputs and targets; their epoch is set here.
+        valid_batches: The same for validation.
         stem: Path of the files without their ending.
         settings: How to train, and what model and data were made from.
         full_model: Saved instead of `model`: the detector whose head is trained on features.
 
     Returns:
-        `full_model` or else `model`, not compiled, at its best epoch, and the history: `epoch`
+        `full_model`, or else `model`, at its best epoch, not compiled; and the history: `epoch`
         (from 1), `loss`, `val_loss`, `seconds`, `images_per_second`; for binary cross-entropy also
         `accuracy`, `auc`, `precision`, `recall` and the same with `val_`.
 
     Raises:
         ValueError: If there is no epoch to train.
-        FloatingPointError: If the validation loss is not a number.
+        FloatingPointError: If the validation loss is infinite or not a number.
     """
     if settings.epochs < 1:
         raise ValueError(f"{stem.name}: received {settings.epochs} epochs; expected at least 1.")
@@ -126,7 +126,7 @@ def train(
 
 
 def read_card(stem: Path) -> dict:
-    """The card of a finished run: settings, versions, what evaluation added.
+    """The card of a finished run: its settings, versions, and values of `update_card`.
 
     Raises:
         FileNotFoundError: If no run of that name is finished.
@@ -138,14 +138,14 @@ def read_card(stem: Path) -> dict:
 
 
 def update_card(stem: Path, **values) -> None:
-    """Add values, for example a threshold, to the card of a finished run (see `read_card`)."""
+    """Adds values, for example a threshold, to the card of a finished run; see `read_card`."""
     write_json(_file(stem, ".json"), read_card(stem) | values)
 
 
 def cached_features(
     extractor: keras.Model, pixels: np.ndarray, folder: Path, data: str
 ) -> np.ndarray:
-    """The features of all pictures, computed once and kept on disk; of two runs at once, one waits.
+    """The features of all pictures, computed once and kept on disk. Of two runs at once, one waits.
 
     Returns a read-only memory map `(N, ...)` `float32` for pixels `(N, S, S, C)` `uint8`. The file
     is named by the extractor's `identity` and by `data`, the fingerprint of the pictures.
@@ -169,7 +169,7 @@ def cached_features(
 
 
 def identity(model: keras.Model) -> str:
-    """A hash of all that a model computes: its weights and what its layers do, not their names."""
+    """A hash of what a model computes: its weights, and its layers without names and precision."""
     return _hash(_architecture(model), *model.get_weights())
 
 
@@ -221,7 +221,7 @@ def _hash(*parts) -> str:
 
 
 def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
-    """Adam, the loss and its metrics."""
+    """Sets Adam, the loss and its metrics."""
     metrics, rate = [], settings.learning_rate
     if settings.loss == CLASSIFICATION:
         kinds = keras.metrics
@@ -237,11 +237,11 @@ def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
 
 
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:
-    """One pass over the training batches and one over the validation: a row of the history."""
+    """Trains for one epoch and validates; returns a row of the history."""
     train_batches.epoch = epoch
     # Keras calls this hook at times that depend on threads: here the epoch is set by hand alone.
     train_batches.on_epoch_end = valid_batches.on_epoch_end = lambda: None
-    ends = []  # of training, when validation begins
+    ends = []  # the time at which validation begins
     clock = keras.callbacks.LambdaCallback(on_test_begin=lambda _: ends.append(time.perf_counter()))
     options = {"shuffle": False, "callbacks": [clock], "verbose": 0}
     start = time.perf_counter()
@@ -255,7 +255,7 @@ def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -
 
 
 def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
-    """Restore the last full epoch of the same run, if there is one; returns its history."""
+    """Restores the last full epoch of the same run, if there is one; returns its history."""
     saved = read_json(folder / "progress.json")
     if saved and saved["fingerprint"] == fingerprint:
         model.load_weights(folder / f"epoch{len(saved['rows'])}.weights.h5")
@@ -267,14 +267,14 @@ def _resume(model: keras.Model, folder: Path, fingerprint: str) -> list[dict]:
 
 
 def _save_state(model: keras.Model, folder: Path, fingerprint: str, rows: list[dict]) -> None:
-    """Save weights and optimiser; those of as many epochs as `progress.json` has rows count."""
+    """Saves weights and optimiser; the number of rows in `progress.json` names the valid file."""
     model.save_weights(folder / f"epoch{len(rows)}.weights.h5")
     write_json(folder / "progress.json", {"fingerprint": fingerprint, "rows": rows})
     (folder / f"epoch{len(rows) - 1}.weights.h5").unlink(missing_ok=True)
 
 
 def _finish(stem: Path, folder: Path, rows: list[dict], card: dict) -> None:
-    """Move the results to their places, the card last."""
+    """Moves the results to their places, the card last."""
     _file(stem, ".json").unlink(missing_ok=True)
     if (folder / "best.keras").exists():  # else a run killed between these lines has moved it
         os.replace(folder / "best.keras", _file(stem, ".keras"))
@@ -293,11 +293,11 @@ def _card(model: keras.Model, settings: Settings) -> dict:
 
 
 def _save_model(model: keras.Model, file: Path) -> None:
-    """Save layers and weights, in single precision and without the optimiser."""
+    """Saves layers and weights, in single precision and without the optimiser."""
     bare = keras.Model(model.input, model.output, name=model.name)
     config = json.dumps(keras.saving.serialize_keras_object(bare))
     plain = config.replace("mixed_float16", "float32").replace("mixed_bfloat16", "float32")
-    if plain != config:  # half precision is for the device of the training: on a CPU it is slow
+    if plain != config:  # half precision is slow on a CPU
         bare = keras.saving.deserialize_keras_object(json.loads(plain))
         bare.set_weights(model.get_weights())
     write_atomically(file, bare.save)

@@ -21,11 +21,11 @@ class Batches(keras.utils.PyDataset):
         batch_size: The last batch of an epoch may be smaller.
         shuffle: Whether the order changes with the epoch; else it is the order of `rows`.
         seed: Of the order.
-        together: `(num_images,)`: pictures with equal values stay neighbours, so that a fake and
-            its photograph share a batch.
+        together: `(num_images,)`: a shuffle keeps pictures with equal values side by side; they
+            share a batch unless it ends between them.
 
     Returns:
-        From `batches[i]`: pixels `(n, height, width, channels)`, and labels `float32` `(n, 1)`.
+        From `batches[i]`: pixels `(n, height, width, channels)`, labels if any `float32` `(n, 1)`.
 
     Raises:
         ValueError: If labels or rows do not fit the pixels.
@@ -40,9 +40,9 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None
     ):
-        # With one worker tf.data feeds the network, slow to stop; with two, other backends take
-        # later batches into the first epoch. Features need no loading, and threads 0.1 s to stop.
-        self.pixels = np.asarray(pixels)  # of a memory map a view, so that batches are plain arrays
+        # With one worker TensorFlow uses tf.data, which stops slowly. With two, other backends take
+        # later batches into the first epoch. Features need no threads, which take 0.1 s to stop.
+        self.pixels = np.asarray(pixels)  # a view of a memory map, so that batches are plain arrays
         is_pictures = self.pixels.dtype == np.uint8
         super().__init__(workers=1 + (is_pictures and keras.backend.backend() == "tensorflow"))
         every = np.arange(len(pixels))
@@ -59,9 +59,9 @@ class Batches(keras.utils.PyDataset):
         self._devices, self._num_devices = range(1), 1
 
     def part(self, devices: range, num_devices: int) -> "Batches":
-        """The same batches, but of each only what some of the devices get that share it.
+        """The same batches, but of each only the share of some of the devices.
 
-        Every device gets as many pictures: of a batch that does not divide, the first come twice.
+        Every device gets as many pictures: where a batch does not divide, its first are repeated.
         """
         if self.batch_size % num_devices:
             expected = f"Expected a batch size that divides by {num_devices} devices; use fewer."
@@ -72,7 +72,7 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def epoch(self) -> int:
-        """The epoch whose order is in force, counted from 0."""
+        """The epoch that gives the order, counted from 0."""
         return self._epoch
 
     @epoch.setter
@@ -99,6 +99,6 @@ class Batches(keras.utils.PyDataset):
         return (images,) if self.labels is None else (images, self.labels[rows])
 
     def on_epoch_end(self) -> None:
-        """Called by Keras after an epoch, but also after two batches by which it builds a model."""
+        """Keras calls it after an epoch, and after the two batches with which it builds a model."""
         if self._finished:
             self.epoch += 1

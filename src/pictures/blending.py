@@ -5,16 +5,16 @@ import numpy as np
 
 
 def self_blend(image: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
-    """A photograph whose face comes from a slightly different version of the same photograph.
+    """A photograph, one version of it in the face and a slightly different one around it.
 
     After Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022: what
     remains of a swap is a border between two versions that differ in colour, contrast, sharpness
-    and position. Their mask follows 81 landmarks; here it is an ellipse in the face's box.
+    and position. Their mask follows 81 landmarks; here it is an ellipse of about the box's size.
 
     Args:
         image: `(height, width, 3)` `uint8`.
         box: Left, top, right and bottom of the face, fractions in `[0, 1]`.
-        seed: Of the changes and of the mask.
+        seed: Of all random choices.
 
     Returns:
         `uint8`, of the same shape.

@@ -17,7 +17,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own mark of a decompression bomb: 256 MiB as
 
 _FACTS = ["width", "height", "mode", "format", "num_bytes", "orientation", "reason"]
 
-# Damaged metadata leave the pixels alone (many IMDB-WIKI files have such); `_opened` refuses bombs.
+# Damaged metadata, as of many IMDB-WIKI files, do no harm to pixels; `_opened` refuses bombs.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -36,26 +36,27 @@ def decode(file: Path | str) -> np.ndarray:
     is dropped; of an animation the first frame is taken; of 16 bits the upper 8 are kept.
 
     Raises:
-        UnreadableImage: If the file is missing, truncated, no picture, or over `MAX_PIXELS`.
+        UnreadableImage: If the file is missing, damaged, no picture, larger than `MAX_PIXELS`, or
+            has values without a defined range.
     """
     return np.array(read(file))
 
 
 def read(file: Path | str | io.BytesIO) -> Image.Image:
-    """The same as `decode`, as a Pillow picture; also of a file in memory."""
+    """As `decode`, but a Pillow picture; also of a file in memory."""
     with _opened(file) as image:
         return _to_rgb(image)
 
 
 def read_grey(file: Path | str, min_side: int) -> np.ndarray:
-    """Grey levels `(height, width)` `uint8`, at the least JPEG scale that keeps `min_side`."""
+    """Grey levels `(height, width)` `uint8`; a JPEG is shrunk, to sides of at least `min_side`."""
     with _opened(file) as image:
         image.draft("L", (min_side, min_side))
         return np.asarray(image.convert("L"))
 
 
 def inspect_all(files: Sequence[Path]) -> pd.DataFrame:
-    """What is known of pictures without their pixels, and whether they can be decoded to the end.
+    """The facts of picture files, and whether they can be decoded to the end.
 
     One row a file, in order: `width`, `height` (as stored), `mode`, `format` (Pillow's names),
     `num_bytes`, `orientation` (EXIF, 1 to 8; missing if the metadata are damaged) and `reason`: why
@@ -94,9 +95,9 @@ def _opened(file: Path | str | io.BytesIO):
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"more than {MAX_PIXELS:,} pixels")
             yield image
-    except MemoryError:  # says nothing of the file
+    except MemoryError:  # says nothing about the file
         raise
-    except Exception as error:  # decoders meet damaged data with errors of many kinds
+    except Exception as error:  # damaged data raise errors of many kinds
         raise UnreadableImage(file, reason_of(file, error)) from error
 
 

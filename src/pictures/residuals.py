@@ -1,4 +1,4 @@
-"""What remains of a picture without its content: layers that show traces too fine to be seen."""
+"""Layers that remove the content of pictures and keep traces too fine to be seen."""
 
 import keras
 import numpy as np
@@ -7,8 +7,8 @@ from keras import ops
 from .spectrum import GREY_WEIGHTS
 
 BLOCK = 8  # the side of JPEG's blocks
-# Residuals are counted in such steps, which suit JPEG of quality 75; the last bin, which follows
-# from the others, is left out.
+# Residuals are counted in bins this wide, which suit JPEG of quality 75; the last bin follows from
+# the others and is left out.
 STEP, NUM_BINS = 4, 4
 _PLACES = np.minimum(np.arange(BLOCK), BLOCK - np.arange(BLOCK))  # from the nearest border
 NUM_PLACES = 25
@@ -85,7 +85,7 @@ def patterns_of_dct() -> np.ndarray:
 
 
 def _at_every_place(patterns: np.ndarray) -> np.ndarray:
-    """Kernels that lay each pattern on each place of a block: `(15, 15, 1, 4096)`.
+    """Kernels that put each pattern at each place of a block: `(15, 15, 1, 4096)` `float32`.
 
     With strides of 8 each place then has maps of its own.
     """

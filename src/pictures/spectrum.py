@@ -1,6 +1,6 @@
 """The magnitude spectrum of a picture: with NumPy, and as a Keras layer equal to it.
 
-Upsampling in a generator leaves regular traces that are plain in the Fourier domain (Durall et al.,
+Upsampling in a generator leaves regular traces, seen in the Fourier domain (Durall et al.,
 "Watch your Up-Convolution", CVPR 2020).
 """
 
@@ -11,7 +11,7 @@ from keras import ops
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # red, green, blue; Rec. ITU-R BT.601
 EPSILON = 1e-8
-FLAT = 1e-3  # a spectrum that spans less than this is flat: the rest is rounding
+FLAT = 1e-3  # a spectrum that spans less counts as flat: the rest is rounding
 
 
 def magnitude_spectrum(image: np.ndarray) -> np.ndarray:
@@ -131,8 +131,8 @@ def spectral_peaks(pixels: np.ndarray) -> np.ndarray:
     Replicas (Zhang et al., "Detecting and simulating artifacts in GAN fake images", 2019) lie at a
     quarter and a half of the sampling rate, in both directions; each is measured against the median
     of the 5 × 5 frequencies around it. `pixels` are `(N, S, S, 3)` `uint8`, `S` a multiple of 4, in
-    their own resolution: shrinking moves the replicas. Of one number there is no `_own` baseline:
-    what a fit on the test set could change is its sign, and an AUC below 0.5 shows that already.
+    their own resolution: shrinking moves the replicas. One number needs no `_own` baseline: a fit
+    on the test set could only change its sign, and an AUC below 0.5 shows that already.
     """
     side = pixels.shape[1]
     if pixels.shape[1:] != (side, side, 3) or side % 4:

@@ -124,20 +124,20 @@ STEPS = {
     "square": (_square,),  # cuts out the largest square, in the middle
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
-    # The same of the nearest four pixels only, as Keras' `resize`, the study's. How much detail it
+    # The same from the nearest four pixels alone, as with Keras' `resize` in the study. How much it
     # aliases depends on the size of the file: a trait of files, not of faces.
     "aliased": (_aliased, int, 1, 8192),
-    "shorter": (_shorter, int, 1, 8192),  # resized, so that its shorter side has so many pixels
-    "centre": (_centre, int, 1, 8192),  # cuts out the middle, in the picture's own resolution
+    "shorter": (_shorter, int, 1, 8192),  # resized: its shorter side has so many pixels
+    "centre": (_centre, int, 1, 8192),  # cuts out the middle, resampled only if it is smaller
     "on_grid": (_on_grid, int, 1, 8192),  # the same, from a corner of JPEG's grid of 8 × 8 on
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
     "spectrum": (_spectrum,),  # log-magnitude, scaled to its range, one channel
-    "blur": (_blur, int, 1, 255),  # Gaussian kernel of so many pixels, σ a sixth of it
+    "blur": (_blur, int, 1, 255),  # Gaussian kernel of so many pixels (odd), σ a sixth of it
     "noise": (_noise, float, 0, 255),  # Gaussian, of this σ, seeded by the picture's own pixels
     "downscale": (_downscale, float, 1, 64),  # shrinks by the factor and grows back, bicubic
-    "pixelate": (_pixelate, int, 1, 256),  # squares of so many pixels become their mean
+    "pixelate": (_pixelate, int, 1, 256),  # squares of so many pixels a side become their mean
     "chroma": (_chroma, float, 0, 10),  # multiplies the distance from grey
     "brightness": (_brightness, float, 0, 10),  # multiplies every value
 }
@@ -190,10 +190,10 @@ def apply(image: np.ndarray, steps: Sequence[str], box: Sequence | None = None) 
         box: What `crop` cuts: left, top, right, bottom, as fractions in `[0, 1]`.
 
     Returns:
-        `uint8`, `(height, width, 3)`, or `(height, width)` after `grey` or `spectrum`.
+        `uint8`, `(height, width, 3)`, or `(height, width)` if grey: after `grey`, `spectrum`.
 
     Raises:
-        ValueError: If a step is unknown or lacks its number, or `crop` its box.
+        ValueError: If picture, step or number is none of these, or `crop` has no box.
 
     Example:
     >>> apply(np.full((2, 4, 3), 200, np.uint8), ("brightness:0.5", "grey")).tolist()
@@ -209,18 +209,18 @@ def apply(image: np.ndarray, steps: Sequence[str], box: Sequence | None = None) 
 def protocol_steps(
     protocol: str, num_jpeg: int, square_size: int, *, squashed: bool = True
 ) -> tuple[str, ...]:
-    """The steps by which a protocol begins; the ones after them (crop, resize) are the network's.
+    """The first steps, those of a protocol; the ones after them (crop, resize) are the network's.
 
-    Real and fake files differ in size and in how often they were saved as JPEG, and either
-    difference tells the classes apart with no look at a face. `report` keeps the files as the study
-    did. `controlled` replays on a picture the rest of the fakes' way. Where the fakes were squares
-    from the start, squashed photographs would be told by their narrow or wide faces: both classes
-    are cut to a square first.
+    Real and fake files differ in size and in how often they were saved as JPEG. Either difference
+    tells the classes apart without a look at a face. `report` keeps the files as the study did.
+    `controlled` repeats the steps that fakes went through and a picture did not. Where the fakes
+    were squares from the start, squashing would mark photographs by narrow or wide faces: both
+    classes are cut to a square first.
 
     Args:
         protocol: `"report"` or `"controlled"`.
-        num_jpeg: How often `controlled` saves: a column of `catalog.tasks`.
-        square_size: Side of the square that the fakes have.
+        num_jpeg: How often `controlled` saves as JPEG: a column of `catalog.tasks`.
+        square_size: Side of the square fakes.
         squashed: Whether the fakes were squashed, whatever the aspect.
 
     Example:

@@ -27,11 +27,11 @@ from ..shards import map_files, over
 from .decoding import read
 from .steps import output_shape, run
 
-KEEP_DAYS = 14  # an array that no call opened for so long is deleted when another is written
+KEEP_DAYS = 14  # an array not opened for so long is deleted when another is written
 NUM_THREADS = min(os.cpu_count() or 1, 8)
 
 _VERSION = 3  # part of every key; raise it when a step changes what it does
-# A killed run loses what it did in the last seconds, and the blocks under way.
+# A killed run loses the blocks under way, and those done since `done` was last written.
 _BLOCK_BYTES, _NUM_BLOCKS, _SAVE_SECONDS = 32 << 20, 64, 1
 
 
@@ -63,7 +63,7 @@ def prepare(
 
     Raises:
         UnreadableImage: If a file is no whole picture; an `OSError` if it cannot be opened.
-        DiskFull: If the disk is too small.
+        DiskFull: If the disk has no room.
         ValueError: If steps or boxes do not fit the files.
     """
     paths, folder = [os.path.abspath(file) for file in files], Path(folder)
@@ -107,7 +107,7 @@ def prepare(
 
 
 def _hash_of(files: list[str], plans: list[tuple], boxes: np.ndarray | None) -> str:
-    """A hash of the steps, the boxes, and what is said of each file."""
+    """A hash of the steps, the boxes, and a text for each file."""
     lines = [str(_VERSION), *(f"{file}|{' '.join(plan)}" for file, plan in zip(files, plans))]
     state = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape"))
     state.update(b"" if boxes is None else np.ascontiguousarray(boxes).tobytes())
@@ -152,7 +152,7 @@ def _write_block(part: Path, block: tuple[int, list[tuple]]) -> int:
 
 
 def _delete_unused(folder: Path) -> None:
-    """Deletes the stores that no call opened for `KEEP_DAYS`, but none whose lock is held."""
+    """Deletes the stores not opened for `KEEP_DAYS`, but none whose lock is held."""
     for home in {file.parent for file in folder.glob("*/pixels.npy*")}:
         # Another process holds it, has it open (Windows then refuses), or has just deleted it.
         in_use = suppress(Timeout, PermissionError, FileNotFoundError)
