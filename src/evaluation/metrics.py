@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 from sklearn.linear_model import LogisticRegression
 
 CURVE_METRICS = ("auc", "auc_within_group", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr05")
@@ -20,15 +20,6 @@ METRICS = CURVE_METRICS + THRESHOLD_METRICS + CALIBRATION_METRICS
 NUM_BINS = 15  # of the expected calibration error, as in Guo et al. (2017)
 BAND_ERROR = 0.05  # of each class may get the other's verdict, on pictures like validation's
 CLIP = 1e-7  # Keras' epsilon: float32 probabilities reach 0 and 1, where the log loss is infinite
-
-
-def auc(labels, scores, groups) -> float:
-    """The area under the ROC curve, as in `weighted_metrics`; scores may be any numbers."""
-    labels, ranks = check_labels(labels, scores), stats.rankdata(scores)
-    wins, pairs = pairs_within_groups(labels, ranks, group_index(groups, len(labels)))
-    num_fake, num_real = labels.sum(), len(labels) - labels.sum()
-    above = ranks[labels == 1].sum() - num_fake * (num_fake + 1) / 2
-    return float((above - wins.sum()) / (num_fake * num_real - pairs.sum()))
 
 
 def choose_threshold(labels, scores) -> float:
