@@ -118,6 +118,7 @@ def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     num_images`. Tasks without fakes are left out.
     """
     tested, tables = scores[scores["split"] == "test"], []
+    means = {"mean_score": ("score", "mean"), "share_fake": ("label", "mean")}
     for task, rows in tested.groupby(TASK, sort=False):
         if rows["label"].nunique() < 2:
             continue
@@ -126,11 +127,7 @@ def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
         for is_calibrated, score in ((False, rows["score"].to_numpy()), (True, after)):
             number = np.minimum((score * NUM_BINS).astype(int), NUM_BINS - 1)
             table = rows.assign(score=score, bin=number).groupby("bin", as_index=False)
-            table = table.agg(
-                mean_score=("score", "mean"),
-                share_fake=("label", "mean"),
-                num_images=("label", "size"),
-            )
+            table = table.agg(**means, num_images=("label", "size"))
             tables.append(table.assign(**where, calibrated=is_calibrated))
     return pd.concat(tables, ignore_index=True)
 
