@@ -133,11 +133,8 @@ def _detector():
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "MTCNN needs Keras' TensorFlow backend. Run this step once with "
-            "KERAS_BACKEND=tensorflow: the boxes are kept, and then serve every backend. Received: "
-            f"{keras.backend.backend()}."
-        )
+        advice = "Run this step once with KERAS_BACKEND=tensorflow: its boxes serve every backend"
+        raise RuntimeError(f"MTCNN needs TensorFlow. {advice}, also {keras.backend.backend()}.")
     from mtcnn import MTCNN
 
     return MTCNN(device="CPU:0")

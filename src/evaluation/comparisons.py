@@ -92,9 +92,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             row = {"first": first, "second": second, **dict(zip(TASK, task))}
             rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
-        raise ValueError(
-            f"Expected pairs of detectors with a common test set of {study.name!r}: {pairs}."
-        )
+        raise ValueError(f"Expected pairs with a common test set of {study.name!r}: {pairs}.")
     names = {"value": "difference", "value_first": "auc_first", "value_second": "auc_second"}
     table = pd.DataFrame(rows).rename(columns=names)
     table["p_adjusted"] = holm(table["p_value"])
