@@ -101,6 +101,14 @@ def tested(scores, test_set="inpainting", source="wiki"):
     return scores.query("split == 'test' and test_set == @test_set and real_source == @source")
 
 
+def auc(labels, scores, groups) -> float:
+    """The AUC by its definition: each fake against each real of another group, ties are half."""
+    labels, scores, groups = map(np.asarray, (labels, scores, groups))
+    fake, real = labels == 1, labels == 0
+    wins = (np.sign(scores[fake, None] - scores[real]) + 1) / 2
+    return wins[groups[fake, None] != groups[real]].mean()
+
+
 def compute(labels, scores, threshold=0.5, groups=None, code=metrics):
     """All metrics of one detector, each image alone or in its group: name → value."""
     arrays = code.check_arrays(labels, scores)

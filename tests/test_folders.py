@@ -195,7 +195,7 @@ def test_several_places(place, tmp_path, monkeypatch):
     monkeypatch.setenv("FACES", os.pathsep.join(map(str, (place, place / "more", other))))
     study = config.get_study("faces")
     assert set(study.test_sets) == {"SD_2.1_v_2_é", "g2"}
-    records = catalog.assign_splits(catalog.collect(study), seed=0)
+    records = catalog.assign_splits(catalog.collect(study), 0, study.shares)
     assert len(records) == 4 and (records["split"] == "test").all()
     assert all(file.is_file() for file in catalog.files(study, records))
 

@@ -97,9 +97,7 @@ def samples(records: pd.DataFrame, num_each: int) -> pd.DataFrame:
     return chosen.sort_values(["rank", "source"], kind="stable", ignore_index=True)
 
 
-def assign_splits(
-    records: pd.DataFrame, seed: int, shares: tuple[float, ...] = (0.8, 0.1, 0.1)
-) -> pd.DataFrame:
+def assign_splits(records: pd.DataFrame, seed: int, shares: tuple[float, ...]) -> pd.DataFrame:
     """Gives every record its split: that of its source, also to others of its group, else `shares`.
 
     The split of a group is a pure function of its name and the seed: adding files moves no other.

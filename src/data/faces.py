@@ -133,11 +133,8 @@ def _detector():
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "MTCNN needs Keras' TensorFlow backend. Run this step once with "
-            "KERAS_BACKEND=tensorflow: the boxes are kept, and then serve every backend. Received: "
-            f"{keras.backend.backend()}."
-        )
+        advice = "Run this step once with KERAS_BACKEND=tensorflow: its boxes serve every backend"
+        raise RuntimeError(f"MTCNN needs TensorFlow. {advice}, also {keras.backend.backend()}.")
     from mtcnn import MTCNN
 
     return MTCNN(device="CPU:0")
@@ -186,12 +183,10 @@ def shrunk(image: Image.Image) -> np.ndarray:
 
 def _ordered(faces: np.ndarray, height: int, width: int) -> np.ndarray:
     """Faces `(N, 5)` from pixels to fractions, the best first; those off the picture go."""
-    faces = np.column_stack(
-        [(faces[:, :4] / (width, height, width, height)).clip(0, 1), faces[:, 4]]
-    )
-    area = (faces[:, 2:4] - faces[:, :2]).prod(axis=1)
+    corners = (faces[:, :4] / (width, height, width, height)).clip(0, 1)
+    area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
     order = np.lexsort((area, faces[:, 4].round(2)))[::-1]
-    return faces[order][area[order] > 0]
+    return np.column_stack([corners, faces[:, 4]])[order][area[order] > 0]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -122,12 +122,8 @@ def celeba(raw: Path) -> pd.DataFrame:
     table = _records(raw, "celeba").assign(label="real", generator="real")
     known = table[["path"]].assign(image_id=table["path"].str.split("/").str[-1])
     identity = dict(sep=r"\s+", header=None, names=["image_id", "celeb_id"])
-    for file, options in (
-        ("list_eval_partition.csv", {}),
-        ("list_attr_celeba.csv", {}),
-        ("list_landmarks_align_celeba.csv", {}),
-        ("identity_CelebA.txt", identity),
-    ):
+    tables = ("list_eval_partition.csv", "list_attr_celeba.csv", "list_landmarks_align_celeba.csv")
+    for file, options in (dict.fromkeys(tables, {}) | {"identity_CelebA.txt": identity}).items():
         for found in sorted((raw / "celeba").rglob(file))[:1]:
             known = known.merge(pd.read_csv(found, **options), how="left", on="image_id")
     points = [f"{point}_{axis}" for point in _CELEBA_POINTS for axis in "xy"]

@@ -198,16 +198,14 @@ def score_boxes(
     left, top, right, bottom = boxes_of(table, boxes).T
     traits = {"x": left + right, "y": top + bottom, "width": right - left, "height": bottom - top}
     traits = pd.DataFrame(traits).assign(aspect=traits["width"] / traits["height"])
-    who = {"approach": "geometry", "name": "Face_box", "protocol": protocol}
-    return score_traits(study, table, traits, **who)
+    return score_traits(study, table, traits, "geometry", "Face_box", protocol)
 
 
 def score_metadata(study: Study, records: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """Scores `Metadata`: headers, without bytes per pixel, which depend on the content, too."""
     table = catalog.task_steps(study, records, protocol)
     traits = traits_after_steps(study, table).drop(columns="bytes_per_pixel")
-    who = {"approach": "metadata", "name": "Metadata", "protocol": protocol}
-    return score_traits(study, table, traits, **who)
+    return score_traits(study, table, traits, "metadata", "Metadata", protocol)
 
 
 def score_traits(

@@ -13,18 +13,11 @@ from scipy import stats
 
 from ..config import Study
 from ..data import catalog, readers
+from . import results
 from .audit import file_traits
 from .intervals import compare, rate
 from .metrics import NUM_BINS, calibrated
-from .results import (
-    FALSE_ALARMS,
-    RESULT_COLUMNS,
-    TASK,
-    model_id,
-    read_scores,
-    result_rows,
-    validation_rows,
-)
+from .results import TASK, model_id, read_scores, validation_rows
 
 SIGNIFICANCE = 0.05
 MIN_IMAGES = 10  # of each class in a subgroup
@@ -41,11 +34,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
         >>> holm([0.04, 0.01, 0.03]).round(3).tolist()
         [0.06, 0.03, 0.06]
     """
-    p_values = np.asarray(p_values, float)
-    order, adjusted = np.argsort(p_values), np.empty(len(p_values))
-    scaled = p_values[order] * np.arange(len(p_values), 0, -1)
-    adjusted[order] = np.maximum.accumulate(scaled).clip(max=1)
-    return adjusted
+    ordered = pd.Series(np.asarray(p_values, float)).sort_values()
+    scaled = ordered * np.arange(len(ordered), 0, -1)
+    return scaled.cummax().clip(upper=1).sort_index().to_numpy()
 
 
 def rank_agreement(values: pd.DataFrame) -> tuple[float, float]:
@@ -101,9 +92,7 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             row = {"first": first, "second": second, **dict(zip(TASK, task))}
             rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
-        raise ValueError(
-            f"Expected pairs of detectors with a common test set of {study.name!r}: {pairs}."
-        )
+        raise ValueError(f"Expected pairs with a common test set of {study.name!r}: {pairs}.")
     names = {"value": "difference", "value_first": "auc_first", "value_second": "auc_second"}
     table = pd.DataFrame(rows).rename(columns=names)
     table["p_adjusted"] = holm(table["p_value"])
@@ -127,6 +116,7 @@ def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
     num_images`. Tasks without fakes are left out.
     """
     tested, tables = scores[scores["split"] == "test"], []
+    means = {"mean_score": ("score", "mean"), "share_fake": ("label", "mean")}
     for task, rows in tested.groupby(TASK, sort=False):
         if rows["label"].nunique() < 2:
             continue
@@ -135,11 +125,7 @@ def reliability(scores: pd.DataFrame, card: dict) -> pd.DataFrame:
         for is_calibrated, score in ((False, rows["score"].to_numpy()), (True, after)):
             number = np.minimum((score * NUM_BINS).astype(int), NUM_BINS - 1)
             table = rows.assign(score=score, bin=number).groupby("bin", as_index=False)
-            table = table.agg(
-                mean_score=("score", "mean"),
-                share_fake=("label", "mean"),
-                num_images=("label", "size"),
-            )
+            table = table.agg(**means, num_images=("label", "size"))
             tables.append(table.assign(**where, calibrated=is_calibrated))
     return pd.concat(tables, ignore_index=True)
 
@@ -231,7 +217,8 @@ def subgroups(
     left_out |= scores["real_source"].isin(study.cropped_reals)
     scores = scores[(scores["split"] == "test") & ~left_out]
     values = _attributes_of(scores, attributes)
-    found, skipped = [pd.DataFrame(columns=list(RESULT_COLUMNS))], []
+    names = ("auc", results.FALSE_ALARMS)
+    found, skipped = [pd.DataFrame(columns=list(results.RESULT_COLUMNS))], []
     for name, column in values.items():
         if name in bounds:
             cut = f"{bounds[name]:.3g}"  # holds as it is written
@@ -247,7 +234,7 @@ def subgroups(
             if min(counts) < MIN_IMAGES or num_groups < _MIN_GROUPS or value == "unknown":
                 skipped.append((*task, subgroup, *counts))
             else:
-                found.append(result_rows(study, rows, card, ("auc", FALSE_ALARMS), subgroup))
+                found.append(results.result_rows(study, rows, card, names, subgroup))
     skipped = pd.DataFrame(skipped, columns=[*TASK, "subgroup", "num_real", "num_fake"])
     return pd.concat(found[1:] or found, ignore_index=True), skipped
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 from sklearn.linear_model import LogisticRegression
 
 CURVE_METRICS = ("auc", "auc_within_group", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr05")
@@ -20,15 +20,6 @@ METRICS = CURVE_METRICS + THRESHOLD_METRICS + CALIBRATION_METRICS
 NUM_BINS = 15  # of the expected calibration error, as in Guo et al. (2017)
 BAND_ERROR = 0.05  # of each class may get the other's verdict, on pictures like validation's
 CLIP = 1e-7  # Keras' epsilon: float32 probabilities reach 0 and 1, where the log loss is infinite
-
-
-def auc(labels, scores, groups) -> float:
-    """The area under the ROC curve, as in `weighted_metrics`; scores may be any numbers."""
-    labels, ranks = check_labels(labels, scores), stats.rankdata(scores)
-    wins, pairs = pairs_within_groups(labels, ranks, group_index(groups, len(labels)))
-    num_fake, num_real = labels.sum(), len(labels) - labels.sum()
-    above = ranks[labels == 1].sum() - num_fake * (num_fake + 1) / 2
-    return float((above - wins.sum()) / (num_fake * num_real - pairs.sum()))
 
 
 def choose_threshold(labels, scores) -> float:
@@ -43,15 +34,11 @@ def choose_threshold(labels, scores) -> float:
         0.5
     """
     labels, scores = check_arrays(labels, scores)
-    highs, block = np.unique(scores, return_inverse=True)
-    fake = labels == 1
-    # Cut k calls fake whatever scores highs[k] or more. Whole numbers, so that ties are exact.
-    fakes_below, reals_below = (
-        np.append(0, np.cumsum(np.bincount(block[chosen], minlength=len(highs))))
-        for chosen in (fake, ~fake)
-    )
-    balanced = (fake.sum() - fakes_below) * (~fake).sum() + reals_below * fake.sum()
-    lows, highs = np.append(0.0, highs), np.append(highs, np.nextafter(max(1.0, highs[-1]), 2))
+    # A cut calls fake whatever scores its high or more. Whole numbers, so that ties are exact.
+    highs = np.append(np.unique(scores), np.nextafter(max(1.0, scores.max()), 2))
+    lows, fakes, reals = np.append(0.0, highs[:-1]), scores[labels == 1], scores[labels == 0]
+    fakes_below, reals_below = (np.searchsorted(np.sort(part), highs) for part in (fakes, reals))
+    balanced = (len(fakes) - fakes_below) * len(reals) + reals_below * len(fakes)
     best = np.flatnonzero(balanced == balanced.max())
     best = best[np.argmax((highs - lows)[best])]
     middle = (lows[best] + highs[best]) / 2
@@ -162,16 +149,13 @@ def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
 
 def pairs_within_groups(labels, scores, index) -> tuple[np.ndarray, np.ndarray]:
     """Of each group: pairs of a fake and a real in which the fake is higher, and all pairs."""
-    length, fake, real = index.max() + 1, np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    real = real[np.argsort(index[real], kind="stable")]
-    num_real = np.bincount(index[real], minlength=length)
-    first = np.cumsum(num_real) - num_real  # of a group's in `real`
-    repeats = num_real[index[fake]]  # each fake meets all reals of its group
-    places = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    fake = np.repeat(fake, repeats)
-    beside = real[first[index[fake]] + places]
-    wins = (np.sign(scores[fake] - scores[beside]) + 1) / 2
-    return np.bincount(index[fake], wins, length), np.bincount(index[fake], minlength=length)
+    num_images, fake = len(labels), labels == 1
+    places = index * num_images + np.unique(scores, return_inverse=True)[1]  # by group, then score
+    reals, groups = np.sort(places[~fake]), index[fake]
+    first, last = np.searchsorted(reals, [groups * num_images, (groups + 1) * num_images])
+    below, up_to = (np.searchsorted(reals, places[fake], side) for side in ("left", "right"))
+    wins = (below + up_to) / 2 - first  # a tie is half a win
+    return tuple(np.bincount(groups, each, index.max() + 1) for each in (wins, last - first))
 
 
 def _curve_metrics(weights, is_fake, ends) -> dict[str, np.ndarray]:

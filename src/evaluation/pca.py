@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from .audit import NUM_FOLDS
 from .intervals import estimate
-from .metrics import auc, check_labels
+from .metrics import check_labels, group_index, weighted_metrics
 
 MAX_FITTED = 2000  # pictures of 224×224×3: 1.2 GB in single precision
 _NUM_PERMUTATIONS, _NUM_RESAMPLES = 200, 1000  # of `linear_probe`
@@ -111,12 +111,14 @@ def linear_probe(
     """
     labels, random = check_labels(labels, components), np.random.default_rng(0)
     sets = [labels, *(_shuffled(labels, twins, random) for _ in range(_NUM_PERMUTATIONS))]
-    rows, options = [], {"num_resamples": _NUM_RESAMPLES, "names": ("auc",)}
+    rows, names, index = [], ("auc",), group_index(groups, len(labels))
+    every = np.ones((1, index.max() + 1))  # each group once
     for k in ks:
         scores = _out_of_fold(components[:, :k], np.column_stack(sets), groups)
-        ranks = rankdata(scores[:, 0]) / len(labels)
-        row = estimate(labels, ranks, groups, **options).iloc[0]
-        null = np.array([auc(*columns, groups) for columns in zip(sets[1:], scores.T[1:])])
+        ranks = rankdata(scores, axis=0).T / len(labels)
+        row = estimate(labels, ranks[0], groups, num_resamples=_NUM_RESAMPLES, names=names).iloc[0]
+        aucs = [weighted_metrics(*one, index, 0.5, names)(every) for one in zip(sets, ranks)]
+        null = np.ravel(aucs[1:])
         found = [k, *row[["value", "ci_low", "ci_high"]], null.mean(), np.quantile(null, 0.95)]
         rows.append([*found, (1 + np.sum(null >= row["value"])) / (1 + len(null))])
     columns = ["k", "auc", "ci_low", "ci_high", "null_mean", "null_high", "p_value"]

@@ -8,15 +8,9 @@ from filelock import FileLock
 
 from ..config import SPLITS, STUDIES, Study, get_study
 from ..files import write_atomically
+from . import metrics
 from .intervals import estimate, rate
-from .metrics import (
-    CALIBRATION_METRICS,
-    METRICS,
-    THRESHOLD_METRICS,
-    calibrated,
-    choose_threshold,
-    fit_calibration,
-)
+from .metrics import METRICS
 
 TASK = ["test_set", "real_source"]  # fakes of one generator, and the photographs beside them
 SCORE_COLUMNS = ("path", "label", "generator", "group", "split", "score", *TASK)
@@ -27,7 +21,8 @@ RESULT_COLUMNS += ("num_groups", "num_seeds")
 ALL_SEEDS = -1  # the `seed` of rows that are means over all trainings of a detector
 OWN = "_own"  # ends the name of a baseline fitted on each test set itself, out of fold
 FALSE_ALARMS = "fpr_at_threshold"
-_VARIANTS = {"": METRICS, "_at_threshold": THRESHOLD_METRICS, "_calibrated": CALIBRATION_METRICS}
+_VARIANTS = {"": METRICS, "_at_threshold": metrics.THRESHOLD_METRICS}
+_VARIANTS["_calibrated"] = metrics.CALIBRATION_METRICS
 _DETECTOR_METRICS = [name + ending for ending, names in _VARIANTS.items() for name in names]
 _DETECTOR_METRICS += [FALSE_ALARMS]
 
@@ -74,9 +69,7 @@ def _scored(study: Study) -> list[str]:
     return sorted(path.stem for path in (study.data / "scores").glob("[!.]*.parquet"))
 
 
-def test_scores(
-    study: Study, model: str, protocol: str, test_set: str | None = None
-) -> pd.DataFrame:
+def test_scores(study: Study, model: str, protocol: str, test_set: str = "") -> pd.DataFrame:
     """The test rows of a detector, each generator (or one) against its own photographs."""
     scores = read_scores(study, model_id(model, protocol))
     own = scores["real_source"] == scores["test_set"].map(study.test_sets)
@@ -136,7 +129,7 @@ def calibrate(scores: pd.DataFrame, train_set: str) -> dict[str, float]:
     """`threshold`, `slope` and `intercept` for a detector's card, from its `validation_rows`."""
     rows = validation_rows(scores, train_set)
     arrays = rows["label"], rows["score"]
-    return {"threshold": choose_threshold(*arrays), **fit_calibration(*arrays)}
+    return {"threshold": metrics.choose_threshold(*arrays), **metrics.fit_calibration(*arrays)}
 
 
 def result_rows(
@@ -172,7 +165,7 @@ def result_rows(
             options["threshold"] = card["threshold"] if ending == "_at_threshold" else 0.5
             values = rows["score"]
             if ending == "_calibrated":
-                values = calibrated(values, card["slope"], card["intercept"])
+                values = metrics.calibrated(values, card["slope"], card["intercept"])
             table = estimate(rows["label"], values, rows["group"], **options)
             tables.append(table.assign(metric=table["metric"] + ending, **task))
         if FALSE_ALARMS in asked:

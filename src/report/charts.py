@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn import metrics
 
-from ..config import LABELS
+from ..config import LABELS, PROTOCOLS
 from ..evaluation.results import ALL_SEEDS
 from . import style, tables
 from .style import FAKE, GREY, draw_band, legend_below, new_axes, styled, words
@@ -29,9 +29,7 @@ _DEGRADED = {  # family → what its levels are
 
 
 @styled
-def training_curves(
-    histories: dict, *, reference: dict | None = None, mean_face=None, title=""
-) -> Figure:
+def training_curves(histories: dict, *, title="", reference=None, mean_face=None) -> Figure:
     """Loss, on a log axis, and AUC over the epochs; a row for each model, with axes of its own.
 
     `histories` have `epoch`, `loss`, `val_loss` and perhaps `auc`, `val_auc` by model, `reference`
@@ -114,9 +112,7 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns, title="")
 
 
 @styled
-def auc_dumbbells(
-    auc: pd.DataFrame, *, column="protocol", pair=("report", "controlled"), title
-) -> Figure:
+def auc_dumbbells(auc: pd.DataFrame, *, title, column="protocol", pair=PROTOCOLS) -> Figure:
     """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
 
     Baselines stand above the networks; networks that did not learn at home are grey. `auc` are rows

@@ -1,5 +1,7 @@
 """What the study's report concludes, and whether that holds here."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -17,16 +19,12 @@ def conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> l
     near, far = (study.train_set, "text2img"), ("insight", "gan140k")
     models = best, study.fourier.name, study.autoencoder.classifier.name
     found = {(row.model, row.test_set): row for row in auc.itertuples()}
-    wanted = {(model, name) for model in models for name in {*near, *far}}
-    if against.empty or not wanted <= set(found):
+    names = (*near, *far)
+    if against.empty or not {*product(models, names)} <= set(found):
         return []
-    direct, fourier, coder = (
-        {name: found[model, name] for name in {*near, *far}} for model in models
-    )
-    texts = [
-        ", ".join(f"{row[name].text} on {name}" for name in (*near, *far))
-        for row in (direct, fourier, coder)
-    ]
+    parts = [{name: found[model, name] for name in names} for model in models]
+    texts = [", ".join(f"{row.text} on {name}" for name, row in part.items()) for part in parts]
+    direct, fourier, _ = parts
     strong = all(direct[name].verdict == "better than chance" for name in near)
     falls = min(direct[name].ci_low for name in near) > max(direct[name].ci_high for name in far)
     rises = max(direct[name].ci_low for name in far) > min(direct[name].ci_high for name in near)
@@ -34,13 +32,11 @@ def conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> l
     pairs = against.loc[[*far]]
     signs = np.sign(pairs["difference"]) * pairs["significant"]
     at_home = fourier[study.train_set].verdict == "better than chance"
-    home = [part[study.train_set] for part in (direct, fourier, coder)]
+    home = [part[study.train_set] for part in parts]
     weak = home[2].ci_high < min(row.ci_low for row in home[:2])
     rivals = home[2].ci_low > min(row.ci_high for row in home[:2])
-    differences = ", ".join(
-        f"{tables.signed(row.difference, row.ci_low, row.ci_high)} on {row.Index}"
-        for row in pairs.itertuples()
-    )
+    shown = pairs[["difference", "ci_low", "ci_high"]].itertuples()
+    differences = ", ".join(f"{tables.signed(*row)} on {name}" for name, *row in shown)
     return [
         (
             "The direct approach is strong on Stable Diffusion, near chance on face-swaps and GANs",

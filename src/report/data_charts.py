@@ -20,9 +20,7 @@ from .style import FAKE, GREY, REAL, draw_band, legend_below, new_axes, show_pic
 
 
 @styled
-def image_grid(
-    images: Sequence[np.ndarray], titles=(), *, num_columns, row_titles=(), title=""
-) -> Figure:
+def image_grid(images: Sequence, titles=(), *, num_columns, row_titles=(), title="") -> Figure:
     """Pictures in rows, as they are: square pixels, no smoothing.
 
     Each is `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ. `titles` stand
@@ -59,15 +57,13 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
 
 
 @styled
-def heat_overlays(
-    pictures: np.ndarray, heats: Mapping[str | tuple, np.ndarray], boxes: np.ndarray, *, title
-) -> Figure:
+def heat_overlays(pictures: np.ndarray, heats: Mapping, boxes: np.ndarray, *, title) -> Figure:
     """Pictures in a row; below, for each kind of heat, the same pictures in grey under their heat.
 
     Args:
         pictures: `(N, H, W, 3)`, `uint8`.
         heats: Name → `(N, H, W)`, drawn relative to the highest magnitude in the same picture;
-            with negative values the colours have two sides.
+            with negative values the colours have two sides. A name may be a tuple.
         boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
     size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)

@@ -63,12 +63,10 @@ def beside_ours(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     given = read_tables()
     names = [REPORT_MODELS.get(key, key[1]) for key in zip(given["approach"], given["model"])]
     given = given.assign(model=names, contradiction=contradictions(given)).drop(columns="table")
-    keys, metrics = ["approach", "model", "train_set", "test_set"], REPORT_METRICS.values()
-    ours = tables.headline(study, results).query(
-        "protocol == 'report' and approach in @given.approach"
-    )
-    ours = ours[ours["metric"].isin(metrics)]
-    ours = ours.pivot(index=keys, columns="metric", values="value").reindex(columns=[*metrics])
+    keys, metrics = ["approach", "model", "train_set", "test_set"], [*REPORT_METRICS.values()]
+    chosen = "protocol == 'report' and approach in @given.approach and metric in @metrics"
+    ours = tables.headline(study, results).query(chosen)
+    ours = ours.pivot(index=keys, columns="metric", values="value").reindex(columns=metrics)
     ours = ours.mul(100).set_axis([*REPORT_METRICS], axis=1).reset_index()
     both = given.merge(ours, how="outer", on=keys, suffixes=("_report", "_ours"))
     order = pd.concat([given, ours])[keys].to_numpy().ravel("F")

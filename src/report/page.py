@@ -243,10 +243,8 @@ def _figures(study: Study) -> str:
     titles = {path.stem[:2]: path.stem[3:].replace("_", " ") for path in notebooks}
     parts = []
     for number, group in groupby(shown, lambda name: name[:2]):
-        parts += [
-            f"### {escape(number)} · {titles.get(number, 'others')}",
-            *map(_figure, map(study.figures.joinpath, group)),
-        ]
+        heading = f"### {escape(number)} · {titles.get(number, 'others')}"
+        parts += [heading, *(_figure(study.figures / name) for name in group)]
     if hidden := [escape(name) for name in names if name not in shown]:
         parts.append(f"Left out, since they show people, or may: {', '.join(hidden)}.")
     return "\n\n".join(parts) or "None yet."

@@ -4,7 +4,6 @@ Every number is of a file in `figures/<study>/`.
 """
 
 import re
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +28,15 @@ def readme_table(study: Study) -> str:
     return to_markdown(texts.reindex(columns=[*study.test_sets]).fillna("– → –"))
 
 
-def findings(demo: Study, faces: Study) -> str:
-    """What the README says first: the file alone, then the first of `headline` on both studies."""
-    shown = {}
+def answers(study: Study) -> str:
+    """The five sentences of the summary page."""
+    page = (study.figures / "summary.md").read_text("utf-8")
+    return page.split("## The answer in five sentences\n")[1].split("\n\n")[0]
+
+
+def findings(demo: Study) -> str:
+    """What the README says first: the file alone, then the first of `headline` on two studies."""
+    faces, shown = STUDIES["faces"], {}
     for study in (demo, faces):
         rows = with_texts(tables.headline(study, read_results(study)).query("metric == 'auc'"))
         shown[study.name] = rows.set_index(["model", "protocol", "test_set"])["text"]
@@ -42,10 +47,8 @@ def findings(demo: Study, faces: Study) -> str:
         f"with an AUC of {header['report', home]}; once both classes have been squashed and saved "
         f"alike, with {header['controlled', home]}."
     ]
-    family = (
-        " `text2img` and `gan140k` come from networks of the family that made the inpaintings, "
-    )
-    family += "so part of what carries over is built in."
+    family = " `text2img` and `gan140k` come from networks of the family that made the inpaintings"
+    family += ", so part of what carries over is built in."
     for study, title, kind, note in (
         (demo, "Something is learnt from pixels, too", "simulated pictures", family),
         (faces, "On real pictures", "real photographs and real generators", ""),
@@ -77,27 +80,19 @@ def update_readme(readme: Path = ROOT / "README.md") -> bool:
 
     The answers are those of `summary.md`, all else is of CSV files beside it.
     """
+    writers = {"findings": findings, "minutes": minutes}
+    writers |= {"results": readme_table, "answers": answers}
 
     def block(found: re.Match) -> str:
-        study = STUDIES[found[2]]
-        page = study.figures / "summary.md"
-        if not (study.figures / "results.csv").is_file() or not page.is_file():
+        mark, what, name = found.groups()
+        study = STUDIES[name or "demo"]
+        if not all((study.figures / file).is_file() for file in ("results.csv", "summary.md")):
             return found[0]
-        inside = readme_table(study)
-        if found[1] == "answers":
-            heading = "## The answer in five sentences\n"
-            inside = page.read_text("utf-8").split(heading)[1].split("\n\n")[0]
-        return f"<!-- {found[1]}: {study.name} -->\n\n{inside}\n\n<!-- end -->"
+        return f"{mark}\n\n{writers[what](study)}\n\n<!-- end -->"
 
-    text, blocks = readme.read_text("utf-8"), r"<!-- (results|answers): (\w+) -->.*?<!-- end -->"
-    new = re.sub(blocks, block, text, flags=re.DOTALL)
-    of_all = {"findings": partial(findings, STUDIES["demo"], STUDIES["faces"])}
-    of_all["minutes"] = partial(minutes, STUDIES["demo"])
-    for name, words in of_all.items():
-        if (mark := f"<!-- {name} -->") in new:
-            before, rest = new.split(mark)
-            rest = rest.split("<!-- end -->", 1)[1]
-            new = f"{before}{mark}\n\n{words()}\n\n<!-- end -->{rest}"
+    text = readme.read_text("utf-8")
+    marks = rf"(<!-- ({'|'.join(writers)})(?:: (\w+))? -->).*?<!-- end -->"
+    new = re.sub(marks, block, text, flags=re.DOTALL)
     if new != text:
         write_text(readme, new)
     return new != text

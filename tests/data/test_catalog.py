@@ -22,6 +22,7 @@ def touch(path):
 FAKES = ("inpainting", "text2img", "insight")
 NAMES = [f"{number % 4:02d}/{number}_1950-01-01_2010.jpg" for number in range(20)]
 GAN = "gan140k/real_vs_fake/real_vs_fake/real-vs-fake"
+SHARES = (0.8, 0.1, 0.1)
 CELEBA = "celeba/img_align_celeba/img_align_celeba"
 
 
@@ -45,7 +46,7 @@ def tree(study):
 
 @pytest.fixture
 def records(study, tree):
-    return catalog.assign_splits(catalog.collect(study), seed=0)
+    return catalog.assign_splits(catalog.collect(study), 0, SHARES)
 
 
 def write_csv(file, **columns):
@@ -170,7 +171,7 @@ def test_splits_are_by_group():
     records = pd.DataFrame({"person": persons, "group": groups, "split": ""})
 
     def splits_of(name):
-        split = catalog.assign_splits(records, 0)
+        split = catalog.assign_splits(records, 0, SHARES)
         return split[split[name] != ""].groupby(name)["split"].nunique().max()
 
     assert splits_of("group") == 1 and splits_of("person") > 1
@@ -186,10 +187,10 @@ def test_adding_files_moves_no_other_file():
         numbers = rng.integers(0, 150, 400)
         records = pd.DataFrame({"number": numbers, "split": [own[n] for n in numbers]})
         records = records.assign(group="g" + records["number"].astype(str))
-        whole = catalog.assign_splits(records, seed)["split"]
+        whole = catalog.assign_splits(records, seed, SHARES)["split"]
         kept = np.flatnonzero(rng.random(150) < 0.5)  # half of the groups, half of their files
         some = records[records["number"].isin(kept)].sample(frac=0.5, random_state=seed)
-        before = catalog.assign_splits(some, seed)["split"]
+        before = catalog.assign_splits(some, seed, SHARES)["split"]
         assert before.equals(whole[before.index])
 
 
@@ -199,13 +200,13 @@ def test_every_label_is_split_in_the_same_shares(seed):
     labels = np.repeat(["real", "fake"], 5000)
     groups = [f"{label}/{n}" for n, label in enumerate(labels)]
     records = pd.DataFrame({"label": labels, "group": groups, "split": ""})
-    split = catalog.assign_splits(records, seed)
+    split = catalog.assign_splits(records, seed, SHARES)
     shares = split.groupby("label")["split"].value_counts(normalize=True).unstack()
     assert np.abs(shares[["train", "valid", "test"]] - [0.8, 0.1, 0.1]).max(axis=None) < 0.02
-    other = catalog.assign_splits(records, seed + 1)
+    other = catalog.assign_splits(records, seed + 1, SHARES)
     assert (split["split"] != other["split"]).any()
     records.loc[:1, "group"], records.loc[0, "split"] = "one", "test"  # of its source
-    assert catalog.assign_splits(records, seed)["split"].tolist()[:2] == ["test", "test"]
+    assert catalog.assign_splits(records, seed, SHARES)["split"].tolist()[:2] == ["test", "test"]
 
 
 def test_samples_show_the_same_photographs_in_every_row(records):

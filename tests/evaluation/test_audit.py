@@ -5,12 +5,13 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import auc
 from PIL import Image
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from src import config
-from src.evaluation import audit, metrics
+from src.evaluation import audit
 from src.evaluation.results import read_scores
 from src.pictures.decoding import UnreadableImage, decode
 from src.pictures.steps import apply
@@ -144,7 +145,7 @@ def test_trait_table_tells_each_trait_and_all(planted):
     traits.loc[:9, "up"] = np.nan
     table = audit.trait_table(traits, labels, groups, num_resamples=200).set_index("trait")
     for name in traits:
-        expected = metrics.auc(labels, traits[name].fillna(-1e9).to_numpy(), groups)
+        expected = auc(labels, traits[name].fillna(-1e9).to_numpy(), groups)
         assert table.loc[name, "auc"] == pytest.approx(expected, abs=1e-12)
         assert table.loc[name, "ci_low"] <= expected <= table.loc[name, "ci_high"]
     assert table.index[0] == "down" and table.index[-1] == audit.ALL_TRAITS

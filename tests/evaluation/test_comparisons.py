@@ -4,13 +4,13 @@ import made_results
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import compute
+from made_results import auc, compute
 from scipy import stats
 
 from src import config
 from src.evaluation import comparisons
 from src.evaluation.intervals import compare, rate
-from src.evaluation.metrics import auc, calibrated
+from src.evaluation.metrics import calibrated
 from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
 
 BOUNDS = ["ci_low", "ci_high"]

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from made_results import auc
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold
 
-from src.evaluation import metrics, pca
+from src.evaluation import pca
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_the_probe_is_least_squares_on_the_other_folds(few):
         expected[test] = design[test] @ weights
     np.testing.assert_allclose(pca._out_of_fold(values, targets, groups), expected)
     row = pca.linear_probe(values, labels, groups, (6,), groups)
-    assert row["auc"][0] == pytest.approx(metrics.auc(labels, expected[:, 0], groups))
+    assert row["auc"][0] == pytest.approx(auc(labels, expected[:, 0], groups))
 
 
 def test_p_values_of_components_without_classes_are_even(few):

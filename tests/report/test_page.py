@@ -19,7 +19,8 @@ from scipy import stats
 from src import config
 from src.data import catalog
 from src.evaluation.comparisons import differences
-from src.evaluation.results import ALL_SEEDS, choose_threshold, write_results, write_scores
+from src.evaluation.metrics import choose_threshold
+from src.evaluation.results import ALL_SEEDS, write_results, write_scores
 from src.report import page
 from src.report.conclusions import conclusions
 from src.report.numbers import number_tables, with_texts
