@@ -63,7 +63,7 @@ def build(network: Network, image_size: int) -> keras.Model:
         x = layers.GlobalAveragePooling2D()(x) if network.head is None else layers.Flatten()(x)
     extractor = keras.Model(image, x, name="extractor")
     hidden = () if network.head is None else (network.head,)
-    return _chain(extractor, build_embedding_classifier(x.shape[-1], hidden), network.name)
+    return chain(extractor, build_embedding_classifier(x.shape[-1], hidden), network.name)
 
 
 def with_spectrum(model: keras.Model) -> keras.Model:
@@ -86,7 +86,7 @@ def join(encoder: keras.Model, head: keras.Model) -> keras.Model:
     extractor = keras.models.clone_model(encoder)
     extractor.set_weights(encoder.get_weights())
     extractor.trainable = False
-    return _chain(extractor, head, "detector")
+    return chain(extractor, head, "detector")
 
 
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -97,7 +97,7 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return found
 
 
-def _chain(extractor: keras.Model, head: keras.Model, name: str) -> keras.Model:
+def chain(extractor: keras.Model, head: keras.Model, name: str) -> keras.Model:
     """Two models, one after the other."""
     image = layers.Input(extractor.input.shape[1:], dtype=extractor.input.dtype, name="image")
     return keras.Model(image, head(extractor(image)), name=name)

@@ -1,7 +1,7 @@
-"""Trained detectors beyond the study's: two ways to fine-tune, and several networks as one."""
+"""Trained detectors beyond the study's: other ways to learn, other views, several as one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
@@ -15,9 +15,11 @@ from sklearn.metrics import roc_auc_score
 from ..config import Network, Study
 from ..data import catalog
 from ..evaluation import comparisons, metrics, results
+from ..pictures.spectrum import Spectrum
 from . import beyond, extended, models, scoring
 
-VARIANTS = DELIVERED, KEPT = "Beyond_delivered", "Beyond_kept"
+DELIVERED, KEPT, BRANCHES = "Beyond_delivered", "Beyond_kept", "Beyond_two_branches"
+NEIGHBOURS = "Beyond_neighbours"
 FUSION = "Beyond_fusion"
 _KEPT_SHARE = 0.9  # of the singular directions of a layer
 
@@ -64,21 +66,66 @@ def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scor
     return scoring.prepared(study, "controlled", pd.concat([plain, varied[learnt]]))
 
 
-def train_variants(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
-    """Trains `network` in both ways, under `controlled`, with every seed of the study.
+def build_neighbours(network: Network, image_size: int) -> keras.Model:
+    """As `models.build`, on differences of neighbouring pixels: 128 + 4 × (pixel − the first).
 
-    `Beyond_delivered` learns each picture also after `beyond.delivery`; `Beyond_kept` trains only
-    what `build_kept` leaves free. Writes scores and rows of `results.csv`; returns the means over
-    the seeds, as `results.write_seed_means`.
+    In each block of 2 × 2 pixels the first one is subtracted: after Tan et al., "Rethinking the
+    up-sampling operations in CNN-based generative network for generalizable deepfake detection",
+    CVPR 2024. `image_size` must be even.
     """
-    plain = scoring.prepare(study, records, "controlled", network.approach, view=network.view)
-    ways: dict[str, tuple[scoring.Pictures, Callable]] = {
-        DELIVERED: (delivered_too(study, records, network), models.build),
-        KEPT: (plain, build_kept),
+    network_on, head = models.parts(models.build(network, image_size))
+    image = layers.Input(network_on.input.shape[1:], dtype="uint8", name="image")
+    pixels = ops.cast(image, "float32")
+    first = ops.repeat(ops.repeat(pixels[:, ::2, ::2], 2, axis=1), 2, axis=2)
+    shown = ops.cast(ops.clip(128 + 4 * (pixels - first), 0, 255), "uint8")
+    extractor = keras.Model(image, network_on(shown), name="extractor")
+    return models.chain(extractor, head, network.name)
+
+
+def build_two_branches(network: Network, fourier: Network, image_size: int) -> keras.Model:
+    """One detector that sees pixels with one network, their spectrum with another."""
+    image = layers.Input((image_size, image_size, 3), dtype="uint8", name="image")
+    shown = {
+        "pixels": image,
+        "spectrum": ops.cast(ops.round(Spectrum(name="transform")(image)), "uint8"),
+    }
+    features = []
+    for name, each in zip(shown, (network, fourier)):
+        branch = models.parts(models.build(each, image_size))[0]
+        features.append(keras.Model(branch.input, branch.output, name=name)(shown[name]))
+    both = layers.Concatenate()(features)
+    head = models.build_embedding_classifier(both.shape[-1], ())
+    return models.chain(keras.Model(image, both, name="extractor"), head, network.name)
+
+
+def plain_networks(study: Study) -> dict[str, Network]:
+    """The variants of `train_variants`, and what each is a variant of."""
+    dense = next(each for each in study.direct if each.backbone == "densenet")
+    return dict.fromkeys((DELIVERED, KEPT, BRANCHES), study.direct[-1]) | {NEIGHBOURS: dense}
+
+
+def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
+    """Trains variants of two of the study's networks under `controlled`, with all of its seeds.
+
+    Of the last of `study.direct`: `Beyond_delivered` learns each picture also after
+    `beyond.delivery`, `Beyond_kept` only what `build_kept` leaves free, `Beyond_two_branches` sees
+    the spectrum, too. Of its first DenseNet: `Beyond_neighbours`, on the residual of
+    `build_neighbours`. Writes scores and rows of `results.csv`; returns the means over the seeds,
+    as `results.write_seed_means`.
+    """
+    builders = {
+        KEPT: build_kept,
+        BRANCHES: lambda network, size: build_two_branches(network, study.fourier, size),
+        NEIGHBOURS: build_neighbours,
     }
     rows = []
-    for name, (pictures, build) in ways.items():
-        named = replace(network, name=name)
+    for name, network in plain_networks(study).items():
+        if name == DELIVERED:
+            pictures = delivered_too(study, records, network)
+        else:
+            way = study, records, "controlled", network.approach
+            pictures = scoring.prepare(*way, view=network.view)
+        named, build = replace(network, name=name), builders.get(name, models.build)
         extended.train(named, pictures, records, build)
         for seed in study.extra_seeds:
             extended.train(named, pictures.retrained(seed=seed), records, build)

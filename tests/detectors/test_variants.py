@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from src.config import Network
-from src.detectors import finetuning, models, scoring
+from src.detectors import models, scoring
+from src.detectors import variants as code
 from src.evaluation.results import read_scores, write_scores
 
 WIDTHS = {"widths": (4, 4, 4, 4, 4), "batch_norm_momentum": 0.9}
@@ -18,8 +19,8 @@ NETWORK = Network("small", "vgg16", False, None, 1e-2, 8, 1, None, view="centre"
 def test_leading_directions_stay_and_others_move():
     random = np.random.default_rng(0)
     start, now = random.normal(size=(2, 3, 3, 5, 20)).astype(np.float32)
-    held = np.asarray(finetuning.KeepLeading(start, 0.5)(now))
-    again = np.asarray(finetuning.KeepLeading(start, 0.5)(held))
+    held = np.asarray(code.KeepLeading(start, 0.5)(now))
+    again = np.asarray(code.KeepLeading(start, 0.5)(held))
     np.testing.assert_allclose(again, held, atol=1e-5)
     change = (held - start).reshape(45, 20)
     left, _, right = np.linalg.svd(start.reshape(45, 20), full_matrices=False)
@@ -32,7 +33,7 @@ def test_leading_directions_stay_and_others_move():
 
 
 def test_training_keeps_them(monkeypatch):
-    model, plain = finetuning.build_kept(NETWORK, 32), models.build(NETWORK, 32)
+    model, plain = code.build_kept(NETWORK, 32), models.build(NETWORK, 32)
     plain.set_weights(model.get_weights())
     random = np.random.default_rng(0)
     pictures, labels = random.integers(0, 256, (8, 32, 32, 3), np.uint8), np.arange(8) % 2
@@ -54,41 +55,64 @@ def test_training_keeps_them(monkeypatch):
         )
 
 
+def test_neighbours_are_subtracted(few):
+    """What reaches the network is 128 where a pixel equals the first of its block."""
+    network = few.direct[3]
+    model, plain = code.build_neighbours(network, 32), models.build(network, 32)
+    plain.set_weights(model.get_weights())
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    shown = np.empty_like(pictures)
+    for image, row, column in np.ndindex(2, 32, 32):
+        first = pictures[image, row // 2 * 2, column // 2 * 2].astype(int)
+        shown[image, row, column] = (128 + 4 * (pictures[image, row, column] - first)).clip(0, 255)
+    np.testing.assert_allclose(model(pictures), plain(shown), atol=1e-5)
+
+
+def test_two_branches_see_pixels_and_spectrum(few):
+    model = code.build_two_branches(NETWORK, few.fourier, 32)
+    branches = models.parts(model)[0]
+    names = [layer.name for layer in branches.layers if isinstance(layer, keras.Model)]
+    assert sorted(names) == ["pixels", "spectrum"]
+    parts = [branches.get_layer(name).output.shape[-1] for name in names]
+    assert branches.output.shape[-1] == sum(parts)
+
+
 @pytest.fixture(scope="module")
 def variants(few, records):
-    study = replace(few, extra_seeds=(1,))
-    return study, finetuning.train_variants(study, records, NETWORK)
+    dense = replace(few.direct[3], epochs=1)
+    study = replace(few, extra_seeds=(1,), direct=(dense, NETWORK))
+    return study, code.train_variants(study, records)
 
 
 def test_each_variant_has_rows_of_all_seeds(variants):
     study, rows = variants
     auc = rows[rows["metric"] == "auc"]
-    assert set(auc["model"]) == {finetuning.DELIVERED, finetuning.KEPT}
+    assert set(auc["model"]) == set(code.plain_networks(study))
     assert set(auc["test_set"]) == set(study.test_sets) and (auc["num_seeds"] == 2).all()
 
 
 def test_only_training_pictures_are_delivered(few, records, variants):
     plain = scoring.prepare(few, records, "controlled", "direct", view="centre")
-    both = finetuning.delivered_too(few, records, NETWORK)
+    both = code.delivered_too(few, records, NETWORK)
     added = both.table.iloc[len(plain.table) :]
     assert set(added["split"]) == {"train"} and set(added["task"]) == set(few.train_sets)
     assert len(both.rows("train")) == 2 * len(plain.rows("train"))
     assert added["steps"].str.contains("shorter:").all()
     assert not both.table["steps"].iloc[: len(plain.table)].str.contains("shorter:").any()
-    tested = [read_scores(few, f"{name}-controlled") for name in finetuning.VARIANTS]
+    tested = [read_scores(few, f"{name}-controlled") for name in (code.DELIVERED, code.KEPT)]
     assert tested[0]["path"].equals(tested[1]["path"])
 
 
 def test_a_fusion_weighs_what_its_parts_know(few, records, variants):
     """Of two detectors one knows nothing: their fusion orders pictures as the other does."""
-    scores = read_scores(few, f"{finetuning.KEPT}-controlled")
+    scores = read_scores(few, f"{code.KEPT}-controlled")
     random = np.random.default_rng(0)
     good = 1 / (1 + np.exp(-(3 * scores["label"] - 1.5 + random.normal(size=len(scores)))))
     write_scores(few, "good-controlled", scores.assign(score=good))
     write_scores(few, "useless-controlled", scores.assign(score=0.5))
-    found = finetuning.fuse(few, ["useless", "good"], "controlled")
+    found = code.fuse(few, ["useless", "good"], "controlled")
     assert set(found["second"]) == {"good-controlled"}
     np.testing.assert_allclose(found["difference"], 0, atol=1e-9)
-    fused = read_scores(few, f"{finetuning.FUSION}-controlled")
+    fused = read_scores(few, f"{code.FUSION}-controlled")
     np.testing.assert_array_equal(np.argsort(fused["score"]), np.argsort(good))
     assert roc_auc_score(fused["label"], fused["score"]) > 0.9
