@@ -68,6 +68,7 @@ def fit(study: Study) -> Path:
     rows = [beyond.compare(study, table, part, "report") for part in parts]
     rows = pd.concat(rows, keys=["as it is", "delivered"], names=["files", None]).reset_index(0)
     rows = rows[rows["model"] == "all views"]
+    new = left_out(both, views, logits, len(table))
     card = {
         "model": "Specialists",
         "approach": "probe",
@@ -75,7 +76,7 @@ def fit(study: Study) -> Path:
         **how,
         "threshold": metrics.choose_threshold(once["label"], probability),
         "band": metrics.conformal_band(once["label"].to_numpy(), probability),
-        "about": _about(once, rows),
+        "about": _about(once, rows, new),
         "scored": f"{len(once)} pictures",
     }
     model = _model(kernels, biases)
@@ -88,7 +89,6 @@ def fit(study: Study) -> Path:
     FILE.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"card": json.dumps(card)}
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
-    new = left_out(both, views, logits, len(table))
     write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
     text = _card(study, once, rows, card | {"headers": _headers(study, table)} | _unseen(new))
     return write_atomically(FILE.with_name("README.md"), lambda path: path.write_text(text))
@@ -142,15 +142,18 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
     return pd.DataFrame(rows)
 
 
-def _about(once: pd.DataFrame, rows: pd.DataFrame) -> str:
-    """What it was fitted to, and what it found of families that were held out, in two sentences."""
+def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
+    """What it was fitted to, and what it says of families and sources that it has not seen."""
+    accused = new.query("label == 'real' and share == 'fake'")["value"]
     held = rows[rows["train_set"].str.startswith("all but") & (rows["files"] == "as it is")]
     real, fake = (once[once["label"] == label] for label in (0, 1))
     return (
         f"It was fitted to {len(real):,} photographs of {' and '.join(real['dataset'].unique())} "
         f"and to fakes of {', '.join(fake['generator'].unique())}. Of generators that it has not "
         f"seen it finds little: with one family held out, its AUC on that family was "
-        f"{held['value'].min():.2f} to {held['value'].max():.2f} (chance is 0.50)."
+        f"{held['value'].min():.2f} to {held['value'].max():.2f} (chance is 0.50). "
+        "Photographs of a source that it has not seen may be called fake: of a source that was "
+        f"left out, {accused.min():.0%} to {accused.max():.0%} were."
     )
 
 
@@ -222,7 +225,7 @@ face. {headers}
 
 ## What neither detector nor band had seen
 
-A family of generators was left out, or all pictures of a source of photographs and the fakes that \
+A family of generators (by the first word of their names) was left out, or all pictures of a source of photographs and the fakes that \
 are compared with it. "Found": from the threshold on that 5 % of the other photographs reach.
 
 | left out | found | called real | unsure | called fake |
