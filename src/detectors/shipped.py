@@ -225,8 +225,9 @@ face. {headers}
 
 ## What neither detector nor band had seen
 
-A family of generators (by the first word of their names) was left out, or all pictures of a source of photographs and the fakes that \
-are compared with it. "Found": from the threshold on that 5 % of the other photographs reach.
+A family of generators (by the first word of their names) was left out, or all pictures of a \
+source of photographs and the fakes that are compared with it. "Found": from the threshold on \
+that 5 % of the other photographs reach.
 
 | left out | found | called real | unsure | called fake |
 |---|---|---|---|---|
