@@ -78,7 +78,7 @@ def metric_table(rows: pd.DataFrame, index) -> pd.DataFrame:
 def marked(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     """The rows with four more columns, by which `query` chooses among them.
 
-    `own_training`: of a detector trained as the study says (not the matrix, `Matrix_…`, which
+    `own_training`: of a detector trained as the study says (not `Beyond_…`, nor `Matrix_…`, which
     trains on every generator in turn), or of a baseline fitted on the test set; `own_seed`: not of
     an extra seed, nor of the mean over all; `own_reals`: against the test set's own real
     photographs; `unconditional`: of the test set as it is, without a condition (`auc@jpeg:50`).
