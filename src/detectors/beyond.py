@@ -317,9 +317,10 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
         picture = self_blend(picture, boxes[number], zlib.crc32(path.encode()))
         made.append(apply(picture, plans[number][len(sizes[number]) :]))
     pixels, folder = np.stack(made), study.data / "features"
+    made.clear()
     extractor, data = build_extractor(study.probe), f"blended-{zlib.crc32(pixels):08x}"
     seen = training.cached_features(extractor, pixels, folder, data)
-    rows = {"row": len(features) + np.arange(len(made)), "label": "fake", "generator": "blended"}
+    rows = {"row": len(features) + np.arange(len(pixels)), "label": "fake", "generator": "blended"}
     # Fakes of generators are only scored.
     judged = table.assign(real_source=table["real_source"].mask(table["label"] == "fake", "none"))
     both = pd.concat([judged, real[found].assign(**rows)], ignore_index=True)
