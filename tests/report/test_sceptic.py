@@ -42,7 +42,7 @@ def test_1_what_has_the_approach_of_headers_is_not_the_header(study, monkeypatch
     counts = "fitted on inpainting, has 4 of 4 intervals above 0.5 and 0 below it under `report`."
     assert counts in _flat(page.summary(study, pd.concat(parts)))
     monkeypatch.setattr(audit, "boxes_of", lambda *_: np.array([[0, 0, 1, 1]]))
-    monkeypatch.setattr(audit, "score_traits", lambda *_, approach, **__: approach)
+    monkeypatch.setattr(audit, "score_traits", lambda *arguments: arguments[3])
     assert audit.score_boxes(study, None, "report", None) == "geometry"
 
 
