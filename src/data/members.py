@@ -138,6 +138,8 @@ def take_folders(file, url: str, growing: Path, folder: Path, advance, wait) -> 
                         content = source.read(stop - start)
                         list(_files(content))  # verifies the headers
                         write_atomically(parts[-1], partial(Path.write_bytes, data=content))
+        if not parts:
+            raise SourceFailed(f"{url} holds no photographs named like wiki_crop/07/<name>.jpg.")
         return parts
 
     with explain_full_disk(growing):

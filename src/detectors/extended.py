@@ -56,6 +56,16 @@ def train(
     keras.backend.clear_session()  # else dozens of networks fill the memory
 
 
+def train_all_seeds(
+    network: Network, pictures: scoring.Pictures, records: pd.DataFrame, build=models.build
+) -> pd.DataFrame:
+    """`train` with every seed of the study; returns the rows of the means over them."""
+    train(network, pictures, records, build)
+    for seed in pictures.study.extra_seeds:
+        train(network, pictures.retrained(seed=seed), records, build)
+    return write_seed_means(pictures.study, network.approach, network.name, pictures.protocol)
+
+
 def train_sets(generators: Sequence[str]) -> list[str]:
     """What the matrix trains on: every generator alone, then all but one.
 
@@ -95,11 +105,7 @@ def leak_worth(study: Study, records: pd.DataFrame) -> None:
     by_picture = replace(by_group, table=split_by_picture(by_group.table, study))
     by_picture = replace(by_picture, fingerprint=by_picture.identity)
     for pictures, name in ((by_group, "Matrix_by_group"), (by_picture, "Matrix_by_picture")):
-        named = replace(network, name=name)
-        train(named, pictures, records)
-        for seed in study.extra_seeds:
-            train(named, pictures.retrained(seed=seed), records)
-        write_seed_means(study, network.approach, name, "report")
+        train_all_seeds(replace(network, name=name), pictures, records)
 
 
 def split_by_picture(table: pd.DataFrame, study: Study) -> pd.DataFrame:

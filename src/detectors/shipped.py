@@ -99,7 +99,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
 
     Fakes of a family are judged without its specialist; photographs of a source by detectors that
     learnt from none of its pictures, nor of the fakes that are compared with it. Calibration, band
-    and threshold come from the other pictures.
+    and threshold come from the other pictures; where these are of one class, nothing is left out.
 
     Args:
         both: Rows of `beyond.see`; the first `number` are judged, all are learnt from.
@@ -111,17 +111,19 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         verdicts `"real"`, `"unsure"` and `"fake"`, and `"found at 1% false positives"` (of the
         other photographs) and at 5 %.
     """
-    table, is_real, asked, rows = both[:number], both["label"] == "real", {}, []
+    table, is_real, asked, rows = both[:number], both["label"] == "real", [], []
     for name in logits[beyond.VIEWS[0]].columns.drop("any"):
         is_left = ~is_real & (both["generator"].map(beyond.family) == name)
-        asked[name] = logits, is_left, ~is_left
+        if not (is_real | is_left).all():
+            asked.append((name, logits, is_left, ~is_left))
     sets = both["real_source"].unique()
     for source in both.loc[is_real, "dataset"].unique():
         near = [each for each in sets if source in each.split("&")]
-        others = beyond.out_of_fold(both, views, near)[0]
-        is_near = both["real_source"].isin(near)
-        asked[source] = others, is_real & (both["dataset"] == source), ~is_near
-    for name, (each, is_left, is_known) in asked.items():
+        is_known = ~both["real_source"].isin(near)
+        if is_real[is_known].nunique() == 2:
+            others = beyond.out_of_fold(both, views, near)[0]
+            asked.append((source, others, is_real & (both["dataset"] == source), is_known))
+    for name, each, is_left, is_known in asked:
         score = beyond.scored(table, beyond.combine(each[:number], without=name))
         left, known = (score[part[:number]].drop_duplicates("row") for part in (is_left, is_known))
         how = metrics.fit_calibration(known["label"], known["score"])
@@ -140,12 +142,12 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         row = {"left_out": name, "label": LABELS[left["label"].iloc[0]]}
         for share, events in shares.items():
             rows.append(row | {"share": share, **intervals.rate(events, left["group"])})
-    return pd.DataFrame(rows)
+    names = ["left_out", "label", "share", "value", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
     """What it was fitted to, and what it says of families and sources that it has not seen."""
-    accused = new.query("label == 'real' and share == 'fake'")["value"]
     held = rows[rows["train_set"].str.startswith("all but") & (rows["files"] == "as it is")]
     real, fake = (once[once["label"] == label] for label in (0, 1))
     return (
@@ -153,8 +155,8 @@ def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
         f"and to fakes of {', '.join(fake['generator'].unique())}. Of generators that it has not "
         f"seen it finds little: with one family held out, its AUC on that family was "
         f"{held['value'].min():.2f} to {held['value'].max():.2f} (chance is 0.50). "
-        "Photographs of a source that it has not seen may be called fake: of a source that was "
-        f"left out, {accused.min():.0%} to {accused.max():.0%} were."
+        "Photographs of a source that it has not seen may be called fake (of a source that was "
+        f"left out: {_wrong(new, 'real')})."
     )
 
 
@@ -232,7 +234,9 @@ other photographs.
 
 {left}
 
-The band is made for one error in twenty. {wrong}
+The band is made for one error in twenty. Fakes of a family that was left out were called real: \
+{wrong_fake}. Photographs of a source that was left out were called fake: {wrong_real}. Where that \
+is more than 5 %, the promise does not hold for what is new.
 
 **Calibration**: probability = sigmoid({slope:.3f} logit(score) + {intercept:.3f}); fake from \
 {threshold:.3f} on. Between {low:.3f} and {high:.3f} the verdict is *unsure*: of pictures like \
@@ -268,23 +272,23 @@ def _card(study: Study, once: pd.DataFrame, rows: pd.DataFrame, card: dict) -> s
 
 
 def _unseen(shares: pd.DataFrame) -> dict[str, str]:
-    """The table `left` of `left_out`, and `wrong`: how far the band is from its promise."""
+    """The table of `left_out` as `left`; `wrong_real` and `wrong_fake`, by the class judged."""
     found = [name for name in shares["share"].unique() if name.startswith("found")]
     names = [*found, "real", "unsure", "fake"]
     heads = ["left out", *found, "called real", "unsure", "called fake"]
-    lines, wrong = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"], {"real": [], "fake": []}
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for (name, label), rows in shares.groupby(["left_out", "label"], sort=False):
-        of = rows.set_index("share")
+        of = {row.share: _interval(row) for row in rows.itertuples()}
         kind = "photographs" if label == "real" else "fakes"
-        lines.append(f"| {name}, {kind} | {' | '.join(_interval(of.loc[n]) for n in names)} |")
-        wrong[label].append(of.loc["fake" if label == "real" else "real", "value"])
-    least, most = ({label: f"{end(wrong[label]):.0%}" for label in wrong} for end in (min, max))
-    text = (
-        f"Of fakes of a family that was left out it called {least['fake']} to {most['fake']} "
-        f"real, of photographs of a source that was left out {least['real']} to {most['real']} "
-        "fake. Where that is more than 5 %, the promise does not hold for what is new."
-    )
-    return {"left": "\n".join(lines), "wrong": text}
+        lines.append(f"| {name}, {kind} | {' | '.join(of.get(each, '–') for each in names)} |")
+    return {"left": "\n".join(lines)} | {f"wrong_{each}": _wrong(shares, each) for each in LABELS}
+
+
+def _wrong(shares: pd.DataFrame, label: str) -> str:
+    """The shares of `left_out` that got the other class's verdict, from the least to the most."""
+    other = {"real": "fake", "fake": "real"}[label]
+    values = shares[(shares["label"] == label) & (shares["share"] == other)]["value"]
+    return f"{values.min():.0%} to {values.max():.0%}" if len(values) else "not measured"
 
 
 def _interval(row) -> str:

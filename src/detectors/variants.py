@@ -125,11 +125,8 @@ def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
         else:
             way = study, records, "controlled", network.approach
             pictures = scoring.prepare(*way, view=network.view)
-        named, build = replace(network, name=name), builders.get(name, models.build)
-        extended.train(named, pictures, records, build)
-        for seed in study.extra_seeds:
-            extended.train(named, pictures.retrained(seed=seed), records, build)
-        rows.append(results.write_seed_means(study, network.approach, name, "controlled"))
+        way = replace(network, name=name), pictures, records, builders.get(name, models.build)
+        rows.append(extended.train_all_seeds(*way))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -276,6 +276,14 @@ def test_pieces_of_a_tar_that_came_are_not_fetched_again(server, places, monkeyp
     assert server.num_sent + sum(came) < first + 61 * 4096
 
 
+def test_a_tar_of_something_else_is_refused(server, places, monkeypatch):
+    file, _ = make_crops(server, monkeypatch)
+    server.files["wiki_crop.tar"] = b"<html>" * 20_000
+    [delivery] = fetch_archives([file], *places)
+    assert delivery.folder is None and "holds no photographs" in delivery.problem
+    assert not (places[1] / "wiki_crop").exists()
+
+
 def test_a_tar_without_ranges_is_told(server, places, monkeypatch):
     file, _ = make_crops(server, monkeypatch)
     server.plan = lambda name: "ignore_range"

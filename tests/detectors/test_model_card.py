@@ -1,13 +1,18 @@
 """The model card: its head is what the hub reads, its text what a reader needs."""
 
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import huggingface_hub
+import keras
+import numpy as np
 import pandas as pd
 import yaml
 
 from src import config
 from src.config import get_study
-from src.detectors import model_card
+from src.detectors import model_card, models
 
 CARD = {"approach": "probe", "study": "tiny", "protocol": "report", "train_set": "inpainting"}
 CARD |= {"starts_from": "imagenet", "seed": 0, "threshold": 0.25, "slope": 1.5, "intercept": -1.0}
@@ -40,3 +45,27 @@ def test_head_and_text_tell_the_card_and_the_tests(tmp_path, monkeypatch):
     real = replace(study, simulation=None, description="photographs")
     text = model_card.write(real, "X-report", (32, 32, 3), CARD, ROWS).read_text(encoding="utf-8")
     assert 'license: "other"' in text and "(photographs)" in text
+
+
+def test_a_detector_goes_to_the_hub_and_back_in_safe_mode(tmp_path, monkeypatch):
+    """Against a hub that keeps a folder; it has a layer of ours, the spectrum."""
+
+    class Hub:
+        def __init__(self, **_): ...
+
+        def create_repo(self, repo_id, **_):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id, folder_path, **_):
+            shutil.copytree(folder_path, tmp_path / repo_id)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda repo_id, **_: str(tmp_path / repo_id)
+    )
+    network = get_study("tiny").fourier
+    model = models.with_spectrum(models.build(network, 32))
+    keras.saving.save_model(model, "hf://you/detector")
+    loaded = keras.saving.load_model("hf://you/detector", compile=False, safe_mode=True)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 48, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(loaded(pictures), model(pictures))

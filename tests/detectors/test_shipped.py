@@ -103,4 +103,15 @@ def test_what_is_left_out_is_found_only_if_it_is_alike():
     assert value.loc["far", "fake"] > 0.5 and value.loc["near", "fake"] < 0.1
     text = shipped._unseen(shares)
     assert "| far, photographs |" in text["left"] and "| other, fakes |" in text["left"]
-    assert f"to {value.loc['other', 'real']:.0%} real" in text["wrong"]
+    assert text["wrong_fake"].endswith(f"to {value.loc['other', 'real']:.0%}")
+    assert text["wrong_real"] == f"{value['fake']['near']:.0%} to {value['fake']['far']:.0%}"
+
+
+def test_of_one_source_and_one_family_nothing_can_be_left_out():
+    random, labels = np.random.default_rng(0), np.arange(120) % 2
+    table = pd.DataFrame({"row": range(120), "group": np.arange(120).astype(str)})
+    table = table.assign(label=np.where(labels, "fake", "real"), dataset="near", test_set="one")
+    table = table.assign(generator=np.where(labels, "one", "real"), real_source="near")
+    views = dict.fromkeys(shipped.beyond.VIEWS, random.normal(size=(120, 4)))
+    shares = shipped.left_out(table, views, shipped.beyond.out_of_fold(table, views)[0], 120)
+    assert shares.empty and shipped._unseen(shares)["wrong_real"] == "not measured"
