@@ -114,7 +114,7 @@ def fit_autoencoder(
     study: Study, learnt: Faces, config: Autoencoder, name: str
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Trains an autoencoder on real faces, from `study.seed`; returns as `training.train`."""
-    keras.utils.set_random_seed(study.seed)
+    training.set_seed(study.seed)
     model = build_autoencoder(config, learnt.pixels.shape[1])
     options = {"batch_size": config.batch_size, "seed": study.seed}
     train = Reconstruction(learnt.pixels, rows=learnt.rows["train"], **options)

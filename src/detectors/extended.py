@@ -4,12 +4,12 @@
 01 to 05; notebook 06 shows them. What is done is read back, and an interrupted run goes on.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -18,7 +18,7 @@ from src import setup
 from ..config import Network, Study
 from ..data import catalog, faces
 from ..evaluation.results import write_seed_means
-from . import autoencoder, models, scoring
+from . import autoencoder, models, scoring, training
 
 
 def train_seeds(study: Study, records: pd.DataFrame, network: Network) -> pd.DataFrame:
@@ -45,15 +45,15 @@ def train(
         learnt = autoencoder.prepare_faces(study, records, pictures.protocol)
         name = pictures.model_id("Autoencoder")
         trained, _ = autoencoder.fit_autoencoder(study, learnt, config, name)
-        keras.utils.set_random_seed(study.seed)
+        training.set_seed(study.seed)
         head = models.build_embedding_classifier(config.latent, config.head)
         model = models.join(trained.get_layer("encoder"), head)
     else:
-        keras.utils.set_random_seed(study.seed)
+        training.set_seed(study.seed)
         model = build(network, pictures.pixels.shape[1])
     model, _ = scoring.fit(model, network, pictures)
     scoring.score(model, network, pictures)
-    keras.backend.clear_session()  # else dozens of networks fill the memory
+    gc.collect()  # else dozens of networks fill the memory
 
 
 def train_all_seeds(

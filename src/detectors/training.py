@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import platform
+import random
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ from ..files import progress, read_json, require_space, write_atomically, write_
 from ..pictures.batches import Batches
 
 CLASSIFICATION = "binary_crossentropy"
+_COPIES, _MAX_COPIES = {}, 8  # compiled models, see `_compiled`
 BATCH_SIZE = 16  # for features: larger feature maps do not fit in the CPU's cache
 
 
@@ -54,6 +56,15 @@ def use_mixed_precision() -> str:
     policy = {"gpu": "mixed_float16", "tpu": "mixed_bfloat16"}.get(device(), "float32")
     keras.config.set_dtype_policy(policy)
     return policy
+
+
+def set_seed(seed: int) -> None:
+    """Seeds Python and NumPy, from which Keras draws initial weights.
+
+    `keras.utils.set_random_seed` also seeds TensorFlow, which then forgets what it has compiled.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def train(
@@ -95,10 +106,7 @@ def train(
     if not (finished and read_card(stem).get("fingerprint") == fingerprint):
         folder = _file(stem, ".partial")
         with devices.every_device() as part:
-            replica = model if part == (range(1), 1) else keras.models.clone_model(model)
-            if replica is not model:
-                replica.set_weights(model.get_weights())
-            _compile(replica, settings, num_steps=settings.epochs * len(train_batches))
+            replica = _compiled(model, settings, settings.epochs * len(train_batches), part)
             train_part, valid_part = train_batches.part(*part), valid_batches.part(*part)
         rows = _resume(replica, folder, fingerprint)
         epochs = range(len(rows), settings.epochs)
@@ -218,6 +226,31 @@ def _hash(*parts) -> str:
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _compiled(model: keras.Model, settings: Settings, num_steps: int, part) -> keras.Model:
+    """A compiled copy of the model, with a fresh Adam; or the model, if it holds weights back.
+
+    Models that differ by their weights alone share a copy, one after the other: to trace a network
+    takes longer than to train a small one for an epoch, and what was traced stays in memory.
+    """
+    if any(variable.constraint for variable in model.trainable_variables):
+        _compile(model, settings, num_steps)
+        return model
+    rate = settings.learning_rate, settings.decay and num_steps
+    key = _architecture(model), keras.config.dtype_policy().name, settings.loss, *rate, str(part)
+    if key not in _COPIES:
+        while len(_COPIES) >= _MAX_COPIES:
+            del _COPIES[next(iter(_COPIES))]
+        _COPIES[key] = keras.models.clone_model(model)
+        _compile(_COPIES[key], settings, num_steps)
+    copy = _COPIES[key]
+    copy.set_weights(model.get_weights())
+    for variable in copy.optimizer.variables:
+        variable.assign(keras.ops.zeros_like(variable))
+    if not settings.decay:
+        copy.optimizer.learning_rate = settings.learning_rate
+    return copy
 
 
 def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:

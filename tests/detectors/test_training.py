@@ -118,9 +118,10 @@ def test_the_best_epoch_is_kept_and_the_others_still_run(tmp_path):
 
 
 @pytest.mark.parametrize("decay, last", [(False, SETTINGS.learning_rate), (True, 0)])
-def test_the_step_size_falls_to_zero_where_asked(tmp_path, decay, last):
-    trained = small_model()
-    run(tmp_path / "x", trained, epochs=2, decay=decay)
+def test_the_step_size_falls_to_zero_where_asked(tmp_path, monkeypatch, decay, last):
+    monkeypatch.setattr(training, "_COPIES", {})
+    run(tmp_path / "x", epochs=2, decay=decay)
+    (trained,) = training._COPIES.values()
     assert float(trained.optimizer.learning_rate) == pytest.approx(last, abs=1e-8)
 
 
@@ -212,6 +213,31 @@ def test_other_settings_do_not_resume_a_killed_run(tmp_path):
     (tmp_path / "x.partial" / "progress.json").write_text(json.dumps(state))
     _, history = run(tmp_path / "x", epochs=1)
     assert len(history) == 1
+
+
+@pytest.mark.parametrize("decay", [False, True])
+def test_a_shared_copy_trains_as_a_new_one(decay, tmp_path, monkeypatch):
+    """The second of two models finds the copy of the first, and nothing that the first learnt."""
+    monkeypatch.setattr(training, "_COPIES", {})
+    settings = {"decay": decay, "seed": 7}
+    first, _ = run(tmp_path / "first", decay=decay)
+    kept = [weight.copy() for weight in first.get_weights()]
+    shared, history = run(tmp_path / "shared", **settings)
+    assert len(training._COPIES) == 1
+    training._COPIES.clear()
+    alone, expected = run(tmp_path / "alone", **settings)
+    assert_equal_weights(shared, alone, atol=0)
+    assert_equal_history(history, expected)
+    for weight, before in zip(first.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(weight, before)
+
+
+def test_few_copies_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_COPIES", {})
+    monkeypatch.setattr(training, "_MAX_COPIES", 2)
+    for rate in (1e-2, 1e-3, 1e-4):
+        run(tmp_path / f"{rate}", learning_rate=rate, epochs=1)
+    assert [key[3] for key in training._COPIES] == [1e-3, 1e-4]
 
 
 def test_autoencoder_has_no_classification_metrics(tmp_path):
