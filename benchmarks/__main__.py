@@ -13,7 +13,17 @@ import pandas as pd
 from benchmarks import RESULTS, put
 from src.config import ROOT
 
-NAMES = ("spectrum", "pixel_store", "pca", "training", "bootstrap", "scoring", "growth", "costs")
+NAMES = (
+    "spectrum",
+    "pixel_store",
+    "pca",
+    "training",
+    "bootstrap",
+    "scoring",
+    "growth",
+    "costs",
+    "allocator",
+)
 
 
 def number(value: float) -> str:

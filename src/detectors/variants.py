@@ -20,7 +20,8 @@ from ..pictures.spectrum import Spectrum
 from . import beyond, extended, models, scoring
 
 DELIVERED, KEPT, BRANCHES = "Beyond_delivered", "Beyond_kept", "Beyond_two_branches"
-CROPS, NEIGHBOURS, SPECTRUM = "Beyond_crops", "Beyond_neighbours", "Beyond_spectrum"
+CROPS = "Beyond_crops"
+NEIGHBOURS, SPECTRUM = f"{CROPS}_neighbours", f"{CROPS}_spectrum"
 FUSION = "Beyond_fusion"
 _KEPT_SHARE = 0.9  # of the singular directions of a layer
 
@@ -124,8 +125,8 @@ def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     Of the last of `study.direct`: `Beyond_delivered` learns each picture also after
     `beyond.delivery`, `Beyond_kept` only what `build_kept` leaves free, `Beyond_two_branches` sees
     the spectrum, too. Of its first DenseNet, on random crops (view `"crops"`): `Beyond_crops` sees
-    pixels, `Beyond_neighbours` the differences of `neighbours`, `Beyond_spectrum` spectra. Writes
-    scores and rows of `results.csv`; returns the means over the seeds, as
+    pixels, `Beyond_crops_neighbours` the differences of `neighbours`, `Beyond_crops_spectrum`
+    spectra. Writes scores and rows of `results.csv`; returns the means over the seeds, as
     `results.write_seed_means`.
     """
     builders = {
