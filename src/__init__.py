@@ -22,7 +22,7 @@ from .config import ROOT, get_study
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # GNU's C library gives what is freed back to the system. A training step on a CPU frees hundreds
-# of MB, which the next one takes again: half of the time went into page faults.
+# of MB, which the next one takes again: page faults took a third of the time (`benchmarks`).
 with suppress(AttributeError, OSError, TypeError):  # other C libraries have no `mallopt`
     _C_LIBRARY = ctypes.CDLL(None)
     _C_LIBRARY.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: blocks that are given back at once
