@@ -247,7 +247,7 @@ def _compiled(model: keras.Model, settings: Settings, num_steps: int, part) -> k
     copy = _COPIES[key]
     copy.set_weights(model.get_weights())
     for variable in copy.optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     if not settings.decay:
         copy.optimizer.learning_rate = settings.learning_rate
     return copy
