@@ -1,7 +1,7 @@
 """What it brings that freed memory is kept, as `src` tells GNU's C library to do.
 
 A network of the demo trains on noise in processes of its own, with and without, in turn. In one
-process they could not be compared: what the first leaves in the heap helps the second.
+process they could not be compared: the state of the heap after the first decides for both.
 """
 
 import subprocess

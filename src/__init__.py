@@ -22,11 +22,11 @@ from .config import ROOT, get_study
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # GNU's C library gives what is freed back to the system. A training step on a CPU frees hundreds
-# of MB, which the next one takes again: page faults took a third of the time (`benchmarks`).
+# of MB, and the next one takes them again, page by page: `benchmarks/allocator.py` times it.
 with suppress(AttributeError, OSError, TypeError):  # other C libraries have no `mallopt`
     _C_LIBRARY = ctypes.CDLL(None)
-    _C_LIBRARY.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: blocks that are given back at once
-    _C_LIBRARY.mallopt(-2, 2**26)  # M_TOP_PAD: what a heap keeps beyond its use
+    _C_LIBRARY.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: only larger blocks go back at once
+    _C_LIBRARY.mallopt(-2, 2**26)  # M_TOP_PAD: bytes that a heap keeps beyond its use
 
 
 def setup(name: str = "demo", after: Sequence[str] = ()):

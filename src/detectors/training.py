@@ -118,8 +118,7 @@ def train(
                 raise FloatingPointError(f"{stem.name}: validation loss {loss}, epoch {epoch + 1}.")
             if devices.is_first():
                 if np.argmin([row["val_loss"] for row in rows]) == epoch:
-                    if replica is not model:
-                        model.set_weights(replica.get_weights())
+                    model.set_weights(replica.get_weights())
                     _save_model(saved, folder / "best.keras")
                 _save_state(replica, folder, fingerprint, rows)
             names = [name for name in ("loss", "val_loss", "val_auc") if name in rows[-1]]
@@ -229,21 +228,22 @@ def _hash(*parts) -> str:
 
 
 def _compiled(model: keras.Model, settings: Settings, num_steps: int, part) -> keras.Model:
-    """A compiled copy of the model, with a fresh Adam; or the model, if it holds weights back.
+    """A compiled copy of the model, with a fresh Adam.
 
     Models that differ by their weights alone share a copy, one after the other: to trace a network
     takes longer than to train a small one for an epoch, and what was traced stays in memory.
     """
-    if any(variable.constraint for variable in model.trainable_variables):
-        _compile(model, settings, num_steps)
-        return model
+    held = tuple(variable.constraint for variable in model.trainable_variables)
     rate = settings.learning_rate, settings.decay and num_steps
-    key = _architecture(model), keras.config.dtype_policy().name, settings.loss, *rate, str(part)
+    policy = keras.config.dtype_policy().name
+    key = _architecture(model), policy, settings.loss, *rate, str(part), held
     if key not in _COPIES:
         while len(_COPIES) >= _MAX_COPIES:
             del _COPIES[next(iter(_COPIES))]
-        _COPIES[key] = keras.models.clone_model(model)
-        _compile(_COPIES[key], settings, num_steps)
+        copy = _COPIES[key] = keras.models.clone_model(model)
+        for variable, constraint in zip(copy.trainable_variables, held):
+            variable.constraint = constraint
+        _compile(copy, settings, num_steps)
     copy = _COPIES[key]
     copy.set_weights(model.get_weights())
     for variable in copy.optimizer.variables:

@@ -232,6 +232,30 @@ def test_a_shared_copy_trains_as_a_new_one(decay, tmp_path, monkeypatch):
         np.testing.assert_array_equal(weight, before)
 
 
+class Held(keras.constraints.Constraint):
+    """Holds a variable at a value."""
+
+    def __init__(self, value):
+        self.value = np.asarray(value)
+
+    def __call__(self, _):
+        return keras.ops.convert_to_tensor(self.value)
+
+
+def test_a_copy_holds_what_its_own_model_holds(tmp_path):
+    """Of two models with equal layers, each is held at its own start; a third is free."""
+    models = [small_model() for _ in range(3)]
+    for number, model in enumerate(models):
+        model.set_weights([weight + number / 8 for weight in model.get_weights()])
+    starts = [np.array(model.trainable_variables[0]) for model in models]
+    for model, start in zip(models[:2], starts):
+        model.trainable_variables[0].constraint = Held(start)
+    for number, (model, start) in enumerate(zip(models, starts)):
+        trained, _ = run(tmp_path / f"{number}", model, epochs=1)
+        change = np.abs(np.array(trained.trainable_variables[0]) - start).max()
+        assert (change < 1e-6) == (number < 2)
+
+
 def test_few_copies_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_COPIES", {})
     monkeypatch.setattr(training, "_MAX_COPIES", 2)
