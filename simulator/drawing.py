@@ -11,7 +11,7 @@ from PIL import Image
 
 from simulator import people
 from simulator.cameras import decode, draw_camera, jpeg, photograph, resize
-from simulator.generators import GAN, INPAINTING, TEXT2IMG, imagine, inpaint, network, swap
+from simulator.generators import DETAIL, GAN, INPAINTING, TEXT2IMG, imagine, inpaint, network, swap
 from simulator.people import Scene, draw_scene, draw_somebody, face_box, generator_for
 from simulator.portraits import render
 
@@ -157,7 +157,7 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         if label == "fake":  # its training photographs were of such cameras
             generator, altered, source = "gan140k", (0, 0, 1, 1), "fake"
             codec = network(seed, rng.choice(GAN))
-            image = codec.decode(codec.encode(image), rng)
+            image = codec.decode(codec.encode(image), rng, DETAIL["gan140k"])
             name = f"{rng.integers(16**6):06X}{index:04d}"
         row = {"original_path": f"/kaggle/input/{source}/{name}.jpg", "id": name}
         row |= {"label": int(label == "real"), "label_str": label}
@@ -177,7 +177,8 @@ def make_trace(portrait: SimpleNamespace) -> tuple[dict, list, None]:
     side, rng = portrait.side, generator_for(portrait.seed, "trace", portrait.index)
     scene, codec = scene_of(portrait)[0], network(portrait.seed, rng.choice(INPAINTING))
     image = decode(jpeg(resize(decode(content), side, side))).astype(np.float32)
-    change, whole = codec.decode(codec.encode(image), rng) - image, (0, 0, 1, 1)
+    decoded = codec.decode(codec.encode(image), rng, DETAIL["inpainting"])
+    change, whole = decoded - image, (0, 0, 1, 1)
     made = {f"strength_{s:g}": (image + s * change, scene, whole) for s in STRENGTHS}
     forged, altered, box = inpaint(scene, content, side, codec, rng)
     made["inpainting_local"] = (image + _inside(box, side) * (forged - image), altered, box)

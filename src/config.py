@@ -42,7 +42,8 @@ class Network:
     side: int | None = None  # to which the network resizes its input; None takes it as given
     # How a picture gets its size: "resize" shrinks all of it, and the finest detail is lost;
     # "aliased" does as the study did: of the finest detail some is folded into what is left;
-    # "centre" cuts out its middle and leaves every pixel as it is.
+    # "centre" cuts out its middle and leaves every pixel as it is; "crops" trains on random cuts
+    # of its middle, twice as wide, and scores the mean over the four quarters of it.
     view: str = "resize"
     approach: str = "direct"  # or "probe", "fourier" (spectra), "autoencoder" (face crops)
 

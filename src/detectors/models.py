@@ -89,6 +89,15 @@ def join(encoder: keras.Model, head: keras.Model) -> keras.Model:
     return chain(extractor, head, "detector")
 
 
+def on_quarters(model: keras.Model) -> keras.Model:
+    """The mean of a detector's probabilities over the four quarters of pictures twice as wide."""
+    side = model.input.shape[1]
+    image = layers.Input((2 * side, 2 * side, 3), dtype="uint8", name="image")
+    corners = [(top, left) for top in (0, side) for left in (0, side)]
+    scores = [model(image[:, top : top + side, left : left + side]) for top, left in corners]
+    return keras.Model(image, ops.mean(ops.stack(scores), axis=0), name="on_quarters")
+
+
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """The extractor and the head of a detector; both share their weights with it."""
     found = tuple(layer for layer in model.layers if isinstance(layer, keras.Model))

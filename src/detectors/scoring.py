@@ -77,19 +77,20 @@ class Pictures:
         chosen &= self.table["label"].isin([label] if label else LABELS)
         return self.table.loc[chosen, "row"].to_numpy()
 
-    def batches(self, split: str, batch_size: int, pixels: np.ndarray | None = None) -> Batches:
+    def batches(self, split: str, batch_size: int, pixels=None, crop: int | None = None) -> Batches:
         """Batches of one split of the training task, shuffled if `"train"`; perhaps of features."""
         pixels = self.pixels if pixels is None else pixels
         options = {"batch_size": batch_size, "shuffle": split == "train", "seed": self.study.seed}
-        options["together"] = self.names() if self.study.paired_batches else None
+        options |= {"together": self.names() if self.study.paired_batches else None, "crop": crop}
         return Batches(pixels, self.labels, self.rows(split), **options)
 
 
 def last_steps(study: Study, approach: str, view: str = "resize") -> tuple[str, ...]:
     """The steps between a protocol's own and a network of the approach."""
+    cut = f"centre:{2 * study.image_size}" if view == "crops" else f"{view}:{study.image_size}"
     return {
-        "direct": (f"{view}:{study.image_size}",),
-        "probe": (f"{view}:{study.image_size}",),
+        "direct": (cut,),
+        "probe": (cut,),
         "fourier": ("spectrum", f"resize:{study.image_size}"),
         "autoencoder": ("crop", f"resize:{study.face_size}"),
     }[approach]
@@ -146,11 +147,15 @@ def fit(
     """Trains a detector on the training task; returns what `training.train` returns.
 
     The model, of `models.build` or `models.join`, is not compiled; `network` says how to train it.
+    With the view `"crops"` it is one of `models.on_quarters`.
     A frozen backbone is run once per picture, and only the head is trained, on its features; the
     full model is saved.
     """
     study = pictures.study
     trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
+    crop = study.image_size if network.view == "crops" else None
+    if crop:
+        trained = model.get_layer(network.name)
     if study.paired_batches:
         data += "/paired"
     if network.frozen:
@@ -160,7 +165,8 @@ def fit(
         data += f"/{training.identity(extractor)}"
     made_from = {"config": network, "data": data, "decay": network.decay}
     settings = training.Settings(network.learning_rate, network.epochs, study.seed, **made_from)
-    batches = [pictures.batches(split, network.batch_size, pixels) for split in ("train", "valid")]
+    how = network.batch_size, pixels, crop
+    batches = [pictures.batches(split, *how) for split in ("train", "valid")]
     stem = study.models / pictures.model_id(network.name)
     return training.train(trained, *batches, stem, settings, full_model=model)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -19,7 +20,8 @@ from ..pictures.spectrum import Spectrum
 from . import beyond, extended, models, scoring
 
 DELIVERED, KEPT, BRANCHES = "Beyond_delivered", "Beyond_kept", "Beyond_two_branches"
-NEIGHBOURS = "Beyond_neighbours"
+CROPS = "Beyond_crops"
+NEIGHBOURS, SPECTRUM = f"{CROPS}_neighbours", f"{CROPS}_spectrum"
 FUSION = "Beyond_fusion"
 _KEPT_SHARE = 0.9  # of the singular directions of a layer
 
@@ -66,20 +68,32 @@ def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scor
     return scoring.prepared(study, "controlled", pd.concat([plain, varied[learnt]]))
 
 
-def build_neighbours(network: Network, image_size: int) -> keras.Model:
-    """As `models.build`, on differences of neighbouring pixels: 128 + 4 × (pixel − the first).
+def neighbours(image):
+    """Differences of neighbouring pixels: 128 + 4 × (pixel − the first of its 2 × 2), clipped.
 
-    In each block of 2 × 2 pixels the first one is subtracted: after Tan et al., "Rethinking the
-    up-sampling operations in CNN-based generative network for generalizable deepfake detection",
-    CVPR 2024. `image_size` must be even.
+    After Tan et al., "Rethinking the up-sampling operations in CNN-based generative network for
+    generalizable deepfake detection", CVPR 2024. Height and width must be even.
     """
-    network_on, head = models.parts(models.build(network, image_size))
-    image = layers.Input(network_on.input.shape[1:], dtype="uint8", name="image")
     pixels = ops.cast(image, "float32")
     first = ops.repeat(ops.repeat(pixels[:, ::2, ::2], 2, axis=1), 2, axis=2)
-    shown = ops.cast(ops.clip(128 + 4 * (pixels - first), 0, 255), "uint8")
-    extractor = keras.Model(image, network_on(shown), name="extractor")
-    return models.chain(extractor, head, network.name)
+    return ops.clip(128 + 4 * (pixels - first), 0, 255)
+
+
+def spectrum(image):
+    """The picture's spectrum in place of each colour."""
+    return ops.repeat(ops.round(Spectrum(name="transform")(image)), 3, axis=-1)
+
+
+def build_on_crops(network: Network, image_size: int, change=None) -> keras.Model:
+    """As `models.build`, on crops of half the size, perhaps changed; scored by `on_quarters`."""
+    size = image_size // 2
+    model = models.build(network, size)
+    if change:
+        extractor, head = models.parts(model)
+        image = layers.Input(extractor.input.shape[1:], dtype="uint8", name="image")
+        changed = keras.Model(image, extractor(ops.cast(change(image), "uint8")), name="extractor")
+        model = models.chain(changed, head, network.name)
+    return models.on_quarters(model)
 
 
 def build_two_branches(network: Network, fourier: Network, image_size: int) -> keras.Model:
@@ -101,7 +115,8 @@ def build_two_branches(network: Network, fourier: Network, image_size: int) -> k
 def plain_networks(study: Study) -> dict[str, Network]:
     """The variants of `train_variants`, and what each is a variant of."""
     dense = next(each for each in study.direct if each.backbone == "densenet")
-    return dict.fromkeys((DELIVERED, KEPT, BRANCHES), study.direct[-1]) | {NEIGHBOURS: dense}
+    on_crops = dict.fromkeys((NEIGHBOURS, SPECTRUM), replace(dense, name=CROPS, view="crops"))
+    return dict.fromkeys((DELIVERED, KEPT, BRANCHES), study.direct[-1]) | {CROPS: dense} | on_crops
 
 
 def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
@@ -109,17 +124,22 @@ def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
 
     Of the last of `study.direct`: `Beyond_delivered` learns each picture also after
     `beyond.delivery`, `Beyond_kept` only what `build_kept` leaves free, `Beyond_two_branches` sees
-    the spectrum, too. Of its first DenseNet: `Beyond_neighbours`, on the residual of
-    `build_neighbours`. Writes scores and rows of `results.csv`; returns the means over the seeds,
-    as `results.write_seed_means`.
+    the spectrum, too. Of its first DenseNet, on random crops (view `"crops"`): `Beyond_crops` sees
+    pixels, `Beyond_crops_neighbours` the differences of `neighbours`, `Beyond_crops_spectrum`
+    spectra. Writes scores and rows of `results.csv`; returns the means over the seeds, as
+    `results.write_seed_means`.
     """
     builders = {
         KEPT: build_kept,
         BRANCHES: lambda network, size: build_two_branches(network, study.fourier, size),
-        NEIGHBOURS: build_neighbours,
+        CROPS: build_on_crops,
+        NEIGHBOURS: partial(build_on_crops, change=neighbours),
+        SPECTRUM: partial(build_on_crops, change=spectrum),
     }
     rows = []
     for name, network in plain_networks(study).items():
+        if name == CROPS:
+            network = replace(network, view="crops")
         if name == DELIVERED:
             pictures = delivered_too(study, records, network)
         else:

@@ -23,6 +23,8 @@ class Batches(keras.utils.PyDataset):
         seed: Of the order.
         together: `(num_images,)`: a shuffle keeps pictures with equal values side by side; they
             share a batch unless it ends between them.
+        crop: Side of the square that is cut out of every picture, at a place drawn from
+            `(seed, epoch, row)`, or in the middle without `shuffle`; `None` cuts nothing.
 
     Returns:
         From `batches[i]`: pixels `(n, height, width, channels)`, labels if any `float32` `(n, 1)`.
@@ -38,7 +40,16 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, pixels, labels=None, rows=None, *, batch_size=64, shuffle=True, seed=0, together=None
+        self,
+        pixels,
+        labels=None,
+        rows=None,
+        *,
+        batch_size=64,
+        shuffle=True,
+        seed=0,
+        together=None,
+        crop=None,
     ):
         # With one worker TensorFlow uses tf.data, which stops slowly. With two, other backends take
         # later batches into the first epoch. Features need no threads, which take 0.1 s to stop.
@@ -53,7 +64,9 @@ class Batches(keras.utils.PyDataset):
         if labels is not None and len(labels) != len(pixels):
             expected = f"Expected a label for each of {len(pixels)} pictures."
             raise ValueError(f"{expected} Received: {len(labels)}.")
-        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        if crop and crop > min(self.pixels.shape[1:3]):
+            raise ValueError(f"Received crop={crop} for pictures of shape {pixels.shape[1:3]}.")
+        self.batch_size, self.shuffle, self.seed, self.crop = batch_size, shuffle, seed, crop
         self._groups = None if together is None else np.unique(together, return_inverse=True)[1]
         self.epoch = 0
         self._devices, self._num_devices = range(1), 1
@@ -96,7 +109,16 @@ class Batches(keras.utils.PyDataset):
         rows = np.resize(rows, share * self._num_devices)
         rows = rows[share * self._devices.start : share * self._devices.stop]
         images = np.take(self.pixels, rows, axis=0)
+        if self.crop:
+            images = np.stack([self._cut(*pair) for pair in zip(images, rows)])
         return (images,) if self.labels is None else (images, self.labels[rows])
+
+    def _cut(self, image: np.ndarray, row: int) -> np.ndarray:
+        room = np.subtract(image.shape[:2], self.crop)
+        top, left = room // 2
+        if self.shuffle:
+            top, left = np.random.default_rng((self.seed, self.epoch, row)).integers(room + 1)
+        return image[top : top + self.crop, left : left + self.crop]
 
     def on_epoch_end(self) -> None:
         """Keras calls it after an epoch, and after the two batches with which it builds a model."""

@@ -55,17 +55,27 @@ def test_training_keeps_them(monkeypatch):
         )
 
 
-def test_neighbours_are_subtracted(few):
+def test_neighbours_are_subtracted():
     """What reaches the network is 128 where a pixel equals the first of its block."""
-    network = few.direct[3]
-    model, plain = code.build_neighbours(network, 32), models.build(network, 32)
-    plain.set_weights(model.get_weights())
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     shown = np.empty_like(pictures)
     for image, row, column in np.ndindex(2, 32, 32):
         first = pictures[image, row // 2 * 2, column // 2 * 2].astype(int)
         shown[image, row, column] = (128 + 4 * (pictures[image, row, column] - first)).clip(0, 255)
-    np.testing.assert_allclose(model(pictures), plain(shown), atol=1e-5)
+    np.testing.assert_array_equal(code.neighbours(pictures), shown)
+
+
+@pytest.mark.parametrize("change", [None, code.neighbours, code.spectrum])
+def test_crops_are_scored_in_quarters(few, change):
+    network = few.direct[3]
+    model, plain = code.build_on_crops(network, 64, change), models.build(network, 32)
+    plain.set_weights(model.get_weights())
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    quarters = pictures[:, :32, :32], pictures[:, :32, 32:], pictures[:, 32:, :32]
+    quarters = *quarters, pictures[:, 32:, 32:]
+    shown = [np.uint8(change(each)) if change else each for each in quarters]
+    expected = np.mean([plain(each) for each in shown], axis=0)
+    np.testing.assert_allclose(model(pictures), expected, atol=1e-5)
 
 
 def test_two_branches_see_pixels_and_spectrum(few):

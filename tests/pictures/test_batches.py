@@ -67,6 +67,33 @@ def test_keras_sees_that_order_even_when_resumed(first, pixels, tmp_path):
         assert sum((batches.seen[epoch, index] for index in range(7)), []) == expected
 
 
+def test_crops_are_a_function_of_seed_epoch_and_row():
+    """Each pixel tells its place, so that what was cut out of a picture is known."""
+    places = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    pixels = np.tile(places[None, ..., None], (40, 1, 1, 3))
+    pixels[..., 1] = np.arange(40)[:, None, None]
+
+    def corners(**options):
+        batches = Batches(pixels, crop=5, **options)
+        batches.epoch = options.get("seed", 0) and 1
+        found = {}
+        for (images,) in (batches[n] for n in range(len(batches))):
+            for image in images:
+                top, left = divmod(int(image[0, 0, 0]), 8)
+                assert np.array_equal(image[..., 0], places[top : top + 5, left : left + 5])
+                found[int(image[0, 0, 1])] = top, left
+        return found
+
+    drawn = corners(batch_size=16)
+    assert drawn == corners(batch_size=7) and drawn != corners(batch_size=7, seed=1)
+    assert (
+        {top for top, _ in drawn.values()} == {left for _, left in drawn.values()} == set(range(4))
+    )
+    assert set(corners(shuffle=False).values()) == {(1, 1)}
+    with pytest.raises(ValueError, match="crop=9"):
+        Batches(pixels, crop=9)
+
+
 @pytest.mark.parametrize("rows", [[50], [-1], [], np.ones(50, bool)])
 def test_batches_refuse_what_does_not_fit(pixels, rows):
     with pytest.raises(ValueError, match="Expected rows as indices, 0..49"):

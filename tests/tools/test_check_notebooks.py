@@ -117,8 +117,8 @@ def test_all_run_and_leave_what_the_contract_says(home):
     # Five direct networks, the probe, Fourier, the autoencoder and its two classifiers under two
     # protocols, and so the probe with two other views; two with the other scaling, one with the
     # other view, one with other last steps, an autoencoder with another learning rate; another seed
-    # of the three headline detectors and the autoencoder under one; four variants with two seeds.
-    assert len(models) == 20 + 4 + 2 + 1 + 1 + 1 + 4 + 8
+    # of the three headline detectors and the autoencoder under one; six variants with two seeds.
+    assert len(models) == 20 + 4 + 2 + 1 + 1 + 1 + 4 + 12
     scores = {path.stem for path in (home / "data" / "tiny" / "scores").glob("*.parquet")}
     baselines = [f"{name}{end}" for name in ("Metadata", "Face_box") for end in ("", "_own")]
     baselines += ["Pixel_statistics", "Pixel_statistics_own", "PCA_probe", "Spectral_peak"]
@@ -135,7 +135,7 @@ def test_what_was_validated_is_what_was_saved_and_scored(home):
     """The loss by which an epoch was kept, computed from the scores of the saved network."""
     cards = [path for path in (home / "models/tiny").glob("*.json") if "scored" in path.read_text()]
     cards = [path for path in cards if not path.stem.startswith("Multidepth_probe")]  # no epochs
-    assert len(cards) == 31
+    assert len(cards) == 35
     for card in cards:
         scores = pd.read_parquet(home / "data" / "tiny" / "scores" / f"{card.stem}.parquet")
         valid = scores[(scores["split"] == "valid") & (scores["test_set"] == "inpainting")]
