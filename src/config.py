@@ -1,6 +1,7 @@
 """Where things lie, and what a study is made of; notebooks read its fields, not its name."""
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -144,6 +145,11 @@ class Study:
     def simulated(self) -> bool:
         """Whether the pictures are drawn and not photographed."""
         return self.simulation is not None
+
+    def words(self, label: str) -> str:
+        """A label for figures, perhaps in a longer text: what is simulated is not called real."""
+        photograph = "simulated photograph" if self.simulated else "photograph"
+        return re.sub(r"\breal\b", photograph, label)
 
     @property
     def data(self) -> Path:

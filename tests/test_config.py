@@ -88,3 +88,9 @@ def test_setup_changes_mini_where_there_is_a_gpu(device, size, tmp_path, monkeyp
     monkeypatch.delenv("STUDY", raising=False)
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: [device])
     assert setup("mini").image_size == size
+
+
+def test_simulated_photographs_are_not_called_real():
+    assert config.get_study("demo").words("wiki, real") == "wiki, simulated photograph"
+    assert config.get_study("full").words("wiki, real") == "wiki, photograph"
+    assert config.get_study("demo").words("really, fake") == "really, fake"

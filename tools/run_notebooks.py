@@ -98,11 +98,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     notebook.metadata.language_info = {"name": "python"}  # versions differ by machine
 
 
-def _run_notebook(path: Path, target: Path, write: Callable, num_threads: int) -> float:
-    """Executes a notebook and writes it, as far as it got, to `target`. Returns the seconds.
-
-    With `num_threads` 0, TensorFlow takes as many threads as there are cores.
-    """
+def _run_notebook(path: Path, target: Path, write: Callable[[str], None]) -> float:
+    """Executes a notebook and writes it, as far as it got, to `target`. Returns the seconds."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -112,12 +109,10 @@ def _run_notebook(path: Path, target: Path, write: Callable, num_threads: int) -
     options |= {"resources": {"metadata": {"path": str(path.parent)}}}
     client = _Client(notebook, extra_arguments=["--log-level=ERROR"], **options)
     client.write = write
-    kinds = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    environment = dict.fromkeys(kinds, str(num_threads)) | os.environ
     # The kernel's own messages as it closes; what cells print comes another way.
     with tempfile.TemporaryFile() as messages:
         try:
-            client.execute(stderr=messages, env=environment)
+            client.execute(stderr=messages)
         except DeadKernelError:
             messages.seek(0)
             sys.stderr.write(messages.read().decode(errors="replace"))
@@ -188,9 +183,6 @@ def _in_stages(paths: list[Path], num_jobs: int) -> list[list[Path]]:
 def _run_stage(jobs: dict[Path, tuple[str, Path]], num_jobs: int) -> dict[Path, float]:
     """Runs notebooks, each with its title and target. Returns the seconds of those that ended."""
     screen, seconds, stopped = Screen(), {}, []
-    # Two notebooks with all cores each wait for one another: together 44 images/s where two with
-    # one core each have 58 (EfficientNet-Lite0 of the demo, 2 cores).
-    num_threads = max((os.cpu_count() or 1) // num_jobs, 1) if len(jobs) > 1 else 0
 
     def run(path: Path) -> None:
         if stopped:
@@ -201,7 +193,7 @@ def _run_stage(jobs: dict[Path, tuple[str, Path]], num_jobs: int) -> dict[Path, 
             write = functools.partial(screen.write, path.name[:2])
         write(f"\n{title} begins\n")
         try:
-            seconds[path] = _run_notebook(path, target, write, num_threads)
+            seconds[path] = _run_notebook(path, target, write)
             write(f"\n{title} is done: {seconds[path] / 60:.1f} min\n")
         except (CellExecutionError, DeadKernelError) as error:
             stopped.append(path)

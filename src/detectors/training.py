@@ -12,6 +12,7 @@ import platform
 import random
 import shutil
 import time
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ..files import progress, read_json, require_space, write_atomically, write_
 from ..pictures.batches import Batches
 
 CLASSIFICATION = "binary_crossentropy"
-_COPIES, _MAX_COPIES = {}, 8  # compiled models, see `_compiled`
+_COPIES, _MAX_COPIES = {}, 12  # see `shared`
 BATCH_SIZE = 16  # for features: larger feature maps do not fit in the CPU's cache
 
 
@@ -163,9 +164,10 @@ def cached_features(
     def write(file: Path) -> None:
         require_space(file.parent, 4 * int(np.prod(shape)), f"Features of {len(pixels)} pictures")
         features = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        copy = shared(extractor, "features")
         for start in progress(range(0, len(pixels), BATCH_SIZE), "Features", unit="batch"):
             rows = slice(start, start + BATCH_SIZE)
-            features[rows] = extractor.predict_on_batch(np.asarray(pixels[rows]))
+            features[rows] = copy.predict_on_batch(np.asarray(pixels[rows]))
         features.flush()
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +175,21 @@ def cached_features(
         if not path.exists():
             write_atomically(path, write)
     return np.load(path, mmap_mode="r")
+
+
+def shared(model: keras.Model, use: Hashable) -> keras.Model:
+    """A copy with the weights of the model, one for all models that differ by their weights alone.
+
+    To trace a network takes longer than to train a small one for an epoch, and what was traced
+    stays in memory. The copy is good until the next call with such a model and the same use.
+    """
+    key = use, _architecture(model), *sorted({layer.compute_dtype for layer in model.layers})
+    copy = _COPIES.pop(key, None) or keras.models.clone_model(model)
+    while len(_COPIES) >= _MAX_COPIES:
+        del _COPIES[next(iter(_COPIES))]
+    _COPIES[key] = copy  # the last used comes last
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def identity(model: keras.Model) -> str:
@@ -228,24 +245,14 @@ def _hash(*parts) -> str:
 
 
 def _compiled(model: keras.Model, settings: Settings, num_steps: int, part) -> keras.Model:
-    """A compiled copy of the model, with a fresh Adam.
-
-    Models that differ by their weights alone share a copy, one after the other: to trace a network
-    takes longer than to train a small one for an epoch, and what was traced stays in memory.
-    """
+    """A compiled copy of the model, `shared`, with a fresh Adam."""
     held = tuple(variable.constraint for variable in model.trainable_variables)
     rate = settings.learning_rate, settings.decay and num_steps
-    policy = keras.config.dtype_policy().name
-    key = _architecture(model), policy, settings.loss, *rate, str(part), held
-    if key not in _COPIES:
-        while len(_COPIES) >= _MAX_COPIES:
-            del _COPIES[next(iter(_COPIES))]
-        copy = _COPIES[key] = keras.models.clone_model(model)
+    copy = shared(model, (settings.loss, *rate, str(part), *held))
+    if not copy.compiled:
         for variable, constraint in zip(copy.trainable_variables, held):
             variable.constraint = constraint
         _compile(copy, settings, num_steps)
-    copy = _COPIES[key]
-    copy.set_weights(model.get_weights())
     for variable in copy.optimizer.variables:
         variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     if not settings.decay:

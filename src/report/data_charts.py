@@ -31,7 +31,7 @@ def image_grid(images: Sequence, titles=(), *, num_columns, row_titles=(), title
     figure, axes = new_axes(titles, *size, title, num_columns=num_columns)
     for axis, image in zip(axes.flat, map(np.asarray, images)):
         show_picture(axis, image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
-        axis.title.set_fontsize(11)
+        axis.title.set(fontsize=11, text=style.wrapped(axis.get_title(), 20))
     for axis, text in zip(axes[:, 0], row_titles):
         axis.set_ylabel(style.wrapped(text, 16))
     return figure
