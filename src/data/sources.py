@@ -210,10 +210,10 @@ def decodings(study: Study, pixels: np.ndarray, decoders: Sequence[int]) -> np.n
 
     They take turns: the first picture goes through the first of `decoders`.
     """
-    made = []
+    made, detail = [], generators.DETAIL["inpainting"]
     for number, image in enumerate(pixels):
         codec = generators.network(study.seed, decoders[number % len(decoders)])
-        made.append(codec.decode(codec.encode(image), np.random.default_rng(number)))
+        made.append(codec.decode(codec.encode(image), np.random.default_rng(number), detail))
     return np.stack(made)
 
 
