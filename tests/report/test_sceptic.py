@@ -188,9 +188,8 @@ def test_the_demos_paired_difference_is_that_of_the_rows_of_each_seed(demo):
 
 
 def test_what_the_readme_says_of_the_demo_by_hand(demo):
-    auc, study = demo[1], config.get_study("demo")
+    auc = demo[1]
     readme = (config.ROOT / "README.md").read_text("utf-8")
-    assert all(auc["Face_box_own", "controlled", name].value <= 0.55 for name in study.test_sets)
     said = re.findall("`(.*?)`", re.search(".* are means over three trainings", readme)[0])
     repeated = {key[0] for key, row in auc.items() if key[1] == "controlled" and row.num_seeds == 3}
     assert set(said) == {"controlled", *repeated}
