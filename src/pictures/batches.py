@@ -30,7 +30,7 @@ class Batches(keras.utils.PyDataset):
         From `batches[i]`: pixels `(n, height, width, channels)`, labels if any `float32` `(n, 1)`.
 
     Raises:
-        ValueError: If labels or rows do not fit the pixels.
+        ValueError: If labels, rows or crop do not fit the pixels.
 
     Example:
     >>> pixels, labels = np.zeros((5, 2, 2, 3), "uint8"), [0, 1, 0, 1, 1]
@@ -65,7 +65,8 @@ class Batches(keras.utils.PyDataset):
             expected = f"Expected a label for each of {len(pixels)} pictures."
             raise ValueError(f"{expected} Received: {len(labels)}.")
         if crop and crop > min(self.pixels.shape[1:3]):
-            raise ValueError(f"Received crop={crop} for pictures of shape {pixels.shape[1:3]}.")
+            expected = f"Expected a crop within pictures of {self.pixels.shape[1:3]} pixels."
+            raise ValueError(f"{expected} Received: crop={crop}.")
         self.batch_size, self.shuffle, self.seed, self.crop = batch_size, shuffle, seed, crop
         self._groups = None if together is None else np.unique(together, return_inverse=True)[1]
         self.epoch = 0

@@ -46,6 +46,7 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
     difference = reconstructed - originals / 255
     maps, errors = np.abs(difference).mean(axis=-1), (difference**2).mean(axis=(1, 2, 3))
     rows = {"original": originals, "reconstruction": reconstructed, "error": maps}
+    titles = [style.wrapped(text, 12) for text in titles]
     figure, axes = new_axes(titles, 1.6, 1.5, 0.4 + 0.5 * any(titles), title, rows=rows)
     for row, images in zip(axes, rows.values()):
         for axis, image in zip(row, images):

@@ -188,7 +188,9 @@ def test_the_demos_paired_difference_is_that_of_the_rows_of_each_seed(demo):
 
 
 def test_what_the_readme_says_of_the_demo_by_hand(demo):
-    auc = demo[1]
+    auc, study = demo[1], config.get_study("demo")
+    boxes = [auc["Face_box_own", "controlled", name] for name in study.test_sets]
+    assert all(round(box.ci_low, 2) <= 0.5 <= round(box.ci_high, 2) for box in boxes)
     readme = (config.ROOT / "README.md").read_text("utf-8")
     said = re.findall("`(.*?)`", re.search(".* are means over three trainings", readme)[0])
     repeated = {key[0] for key, row in auc.items() if key[1] == "controlled" and row.num_seeds == 3}
