@@ -312,6 +312,15 @@ def test_attributes_of_photographs(study, records, boxes):
     assert bare["face_size"].notna().any()  # what wiki.mat says
 
 
+def test_decoders_take_turns(study):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    made = sources.decodings(study, np.stack([image] * 3), [0, 1])
+    assert made.shape == (3, 64, 64, 3) and made.dtype == np.uint8
+    alone = [sources.decodings(study, image[None], [number])[0] for number in (0, 1)]
+    np.testing.assert_array_equal(made[0], alone[0])  # the noise of a place is always the same
+    assert (alone[0] != alone[1]).any() and (made[2] != made[0]).any()
+
+
 def test_altered_boxes(study, records):
     table = catalog.task_steps(study, records, "controlled")
     altered = sources.altered_boxes(study, table)
