@@ -4,6 +4,7 @@ Maps show where evidence was found, not why it is evidence. The gradient through
 has a closed form, so no backend's automatic differentiation is needed.
 """
 
+from dataclasses import replace
 from itertools import product
 
 import cv2
@@ -12,12 +13,13 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
+from ..config import Network, Study
+from ..data import catalog
 from ..data.sources import altered_boxes
 from ..evaluation import intervals
 from ..evaluation.results import DETECTOR_KEYS, RESULT_COLUMNS, write_results
 from ..files import progress
-from . import models
-from .scoring import Pictures
+from . import models, scoring
 from .training import read_card
 
 
@@ -108,19 +110,39 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return (everywhere - share_inside(heat, boxes)) / (num_others if num_others > 0 else np.nan)
 
 
-def score_regions(pictures: Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
+def altered_pictures(
+    study: Study, records: pd.DataFrame, network: Network
+) -> scoring.Pictures:
+    """The test fakes whose altered region is known, prepared under `controlled` for a network.
+
+    One that averages over places can look at more than the middle that it was trained on: it gets
+    whole pictures, at the same scale (see `models.resized`). If no region is known: six fakes of
+    the training set.
+    """
+    size = study.image_size
+    if network.view == "centre" and network.head is None:
+        size = study.square_size
+    last = scoring.last_steps(replace(study, image_size=size), network.approach, network.view)
+    table = catalog.task_steps(study, records, "controlled", last)
+    table = table[(table["split"] == "test") & (table["label"] == "fake")]
+    table = table[table["task"].isin([*study.test_sets, *study.aligned])]
+    known = np.isfinite(altered_boxes(study, table)).all(axis=1)
+    if not known.any():
+        table, known = table[table["task"].isin(study.train_sets)], slice(6)
+    return scoring.prepared(study, "controlled", table[known])
+
+
+def score_regions(pictures: scoring.Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
     """Whether each detector's heat lies in the altered regions; writes the result rows.
 
-    For each test set of which at least two groups have heat and a known region these are
+    `pictures` are `altered_pictures`. For each test set of which at least two groups have heat and
+    a known region these are
     `cam_in_region`, `cam_in_region_chance` (the region's area), `cam_in_region_elsewhere` and
     `cam_in_region_excess` (inside − elsewhere: above 0 if the heat follows the region). No rows
     where no region is known, see `altered_boxes`.
     """
-    study = pictures.study
-    tested = pictures.table["task"].isin([*study.test_sets, *study.aligned])
-    tested &= pictures.table["split"] == "test"
-    table = pictures.table[tested].assign(place=range(tested.sum()))
-    boxes, found = altered_boxes(study, table), []
+    study, table = pictures.study, pictures.table
+    table, boxes, found = table.assign(place=range(len(table))), altered_boxes(study, table), []
     for name, model in detectors.items():
         card = read_card(study.models / pictures.model_id(name))
         for _, rows in table[np.isfinite(boxes).all(axis=1)].groupby("task", sort=False):

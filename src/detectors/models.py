@@ -66,6 +66,16 @@ def build(network: Network, image_size: int) -> keras.Model:
     return chain(extractor, build_embedding_classifier(x.shape[-1], hidden), network.name)
 
 
+def resized(model: keras.Model, network: Network, image_size: int) -> keras.Model:
+    """A detector of `build` with the same weights, for pictures of another size.
+
+    Its head must average over places, as if `network.head` is `None`; else a `ValueError`.
+    """
+    other = build(network, image_size)
+    other.set_weights(model.get_weights())
+    return other
+
+
 def with_spectrum(model: keras.Model) -> keras.Model:
     """Puts the spectrum before a Fourier detector: from RGB `uint8` of any size to probability.
 

@@ -11,6 +11,7 @@ from keras import layers
 from made_networks import DENSENET, LITE, VGG, pictures
 
 from src import config
+from src.data import catalog, sources
 from src.detectors import explain, models
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
 from src.evaluation.results import RESULT_COLUMNS
@@ -235,3 +236,27 @@ def test_ring_occlusion_shows_the_mean_inside_a_ring_and_the_spectra_elsewhere(s
         assert inside.any() and batch.dtype == np.uint8
         np.testing.assert_array_equal(batch, np.where(inside, mean, spectra))
     assert len(seen) == 7
+
+
+def test_altered_pictures_are_whole_and_their_boxes_are_the_truth(study):
+    """Also where a network sees the middle alone, if it averages; else its middle."""
+    records, network = catalog.load(study), replace(VGG, view="centre")
+    shown = explain.altered_pictures(study, records, network)
+    assert shown.pixels.shape[1:] == (study.square_size, study.square_size, 3)
+    assert set(shown.table["task"]) == {"insight", "inpainting_local"}
+    assert (shown.table["split"] == "test").all() and (shown.table["label"] == "fake").all()
+    boxes = sources.altered_boxes(study, shown.table)
+    assert np.isfinite(boxes).all()
+    middle = explain.altered_pictures(study, records, replace(network, head=3))
+    assert middle.pixels.shape[1:] == (study.image_size, study.image_size, 3)
+    cut = (study.square_size - study.image_size) // 2
+    np.testing.assert_array_equal(middle.pixels, shown.pixels[:, cut:-cut, cut:-cut])
+    wider = sources.altered_boxes(study, middle.table)
+    assert (wider[:, :2] <= boxes[:, :2]).all() and (wider[:, 2:] >= boxes[:, 2:]).all()
+
+
+def test_without_altered_regions_fakes_of_the_training_set_are_shown(study, monkeypatch):
+    monkeypatch.setattr(explain, "altered_boxes", lambda _, table: np.full((len(table), 4), np.nan))
+    shown = explain.altered_pictures(study, catalog.load(study), VGG)
+    assert 0 < len(shown.table) <= 6 and set(shown.table["task"]) == {study.train_set}
+    assert explain.score_regions(shown, {}).empty

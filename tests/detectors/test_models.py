@@ -10,7 +10,7 @@ from made_networks import DENSENET, LITE, NETWORK, VGG, pictures
 
 from src.config import Autoencoder
 from src.detectors.autoencoder import build_autoencoder, build_embedding_classifier
-from src.detectors.models import build, join, parts, with_spectrum
+from src.detectors.models import build, join, parts, resized, with_spectrum
 from src.detectors.pretrained import LITE0
 from src.pictures.steps import apply
 
@@ -132,6 +132,22 @@ def test_a_head_trained_on_features_is_the_head_of_the_model():
     after = predict(model, images)
     np.testing.assert_allclose(after, predict(head, features), atol=1e-5)
     assert np.abs(after - before).max() > 0
+
+
+@pytest.mark.parametrize("network", [VGG, DENSENET])
+def test_a_network_that_averages_looks_at_larger_pictures(network):
+    small, images = build(network, 32), pictures(size=(96, 96))
+    np.testing.assert_array_equal(
+        predict(resized(small, network, 32), images[:, :32, :32]),
+        predict(small, images[:, :32, :32]),
+    )
+    wide = resized(small, network, 96)
+    assert wide.input.shape == (None, 96, 96, 3) and predict(wide, images).shape == (4, 1)
+    for ours, theirs in zip(wide.get_weights(), small.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="shape"):
+        flat = replace(VGG, head=3)
+        resized(build(flat, 32), flat, 96)
 
 
 def test_what_is_no_chain_has_no_parts():
