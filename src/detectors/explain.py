@@ -110,9 +110,7 @@ def share_elsewhere(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return (everywhere - share_inside(heat, boxes)) / (num_others if num_others > 0 else np.nan)
 
 
-def altered_pictures(
-    study: Study, records: pd.DataFrame, network: Network
-) -> scoring.Pictures:
+def altered_pictures(study: Study, records: pd.DataFrame, network: Network) -> scoring.Pictures:
     """The test fakes whose altered region is known, prepared under `controlled` for a network.
 
     One that averages over places can look at more than the middle that it was trained on: it gets
