@@ -33,16 +33,13 @@ def number(value: float) -> str:
 
 def table(rows: pd.DataFrame) -> str:
     """Rows of `results.csv` as Markdown."""
-    lines = ["| work | beside | min / median / max | ours is so many times it | goal |"]
+    lines = ["| work | compared with | its min / median / max | our speed divided by its | goal |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for row in rows.itertuples():
         values = dict.fromkeys((row.min, row.median, row.max))
         rate = " / ".join(map(number, values))
-        ratio = (
-            ""
-            if pd.isna(row.ratio_median)
-            else f"{number(row.ratio_min)} to {number(row.ratio_max)}"
-        )
+        ratios = row.ratio_min, row.ratio_median, row.ratio_max
+        ratio = "" if pd.isna(row.ratio_median) else " / ".join(map(number, ratios))
         goal, unit = (text if isinstance(text, str) else "" for text in (row.goal, row.unit))
         goal += {"True": "", "False": ", **not reached**"}.get(str(row.reached), "")
         ours = row.candidate.startswith("ours")

@@ -1,6 +1,6 @@
 """What larger collections would cost on larger machines: on paper, from measured rates.
 
-Measured: pictures a second and core that are prepared (`benchmarks.pixel_store`, from
+Measured: pictures per second and core that are prepared (`benchmarks.pixel_store`, from
 `results.csv`), pairs a second that are compared for ties, shards a second that a scheduler hands
 out, bytes of memory a record takes. Counted: the multiplications of a network. Assumed: what a GPU
 sustains and how fast the shared disk is (`MACHINES`). The slowest of parts that run at the same
@@ -44,8 +44,8 @@ MACHINES = (
 
 
 class Rates(NamedTuple):
-    prepared: float  # pictures a second and core
-    pairs: float  # a second and core
+    prepared: float  # pictures per second and core
+    pairs: float  # per second and core
     shards: float  # a second
     record: float  # bytes
     multiplications: float  # of a network, a picture
@@ -106,6 +106,11 @@ def hours(machine: Machine, num: int, rates: Rates) -> dict[str, float]:
     return {name: value / 3600 for name, value in seconds.items()}
 
 
+def rounded(value: float) -> str:
+    """Two digits, written out."""
+    return np.format_float_positional(float(f"{value:.2g}"), trim="-")
+
+
 def table(rates: Rates) -> str:
     lines = ["| pictures | machine | prepare | ties | train | score | disk | memory | slowest |"]
     lines.append("|" + " --- |" * 9)
@@ -116,12 +121,12 @@ def table(rates: Rates) -> str:
             train = max(part["training"], part["disk, training"])
             times = [prepare, part["ties"], train, part["scoring"]]
             disk, memory = num * (FILE_BYTES + ROW_BYTES) / 1e12, num * rates.record / 1e9
-            cells = [f"{num:,}", machine.name, *(f"{value:,.2g} h" for value in times)]
-            cells += [f"{disk:,.2g} TB", f"{memory:,.2g} GB", max(part, key=part.get)]
+            cells = [f"{num:,}", machine.name, *(f"{rounded(value)} h" for value in times)]
+            cells += [f"{rounded(disk)} TB", f"{rounded(memory)} GB", max(part, key=part.get)]
             lines.append("| " + " | ".join(cells) + " |")
-    values = [f"prepared {rates.prepared:,.0f} pictures a second and core"]
-    values += [f"compared {rates.pairs:,.0f} pairs a second and core"]
-    values += [f"handed out {rates.shards:,.0f} shards a second"]
+    values = [f"prepared {rates.prepared:,.0f} pictures per second and core"]
+    values += [f"compared {rates.pairs:,.0f} pairs per second and core"]
+    values += [f"handed out {rates.shards:,.0f} shards per second"]
     values += [f"kept a record in {rates.record:,.0f} bytes"]
     network = f"DenseNet121 takes {rates.multiplications / 1e9:.1f} billion multiplications"
     return "\n".join([*lines, "", f"This machine {', '.join(values)}; {network} a picture."])

@@ -51,7 +51,8 @@ class Network:
     @property
     def start(self) -> str:
         """What the backbone's weights were before training, in words for the tables."""
-        return {None: "random values", "imagenet": "ImageNet"}.get(self.weights, self.weights)
+        named = {None: "random values", "imagenet": "ImageNet", _LITE0: "ImageNet"}
+        return named.get(self.weights, self.weights)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def made_figures():
             charts.confusion_matrices({KEY: scored()}, {KEY: 0.4}, num_columns=1),
             {"VGG16_V3\nreport\nthreshold 0.40"},
         ),
-        (charts.auc_dumbbells(both_protocols(), **title), {"X", "V", "did not learn at home"}),
+        (charts.auc_dumbbells(both_protocols(), **title), {"X", "V", "did not learn in-domain"}),
         (charts.heat_map(MATRIX, MATRIX.map(str)), {"0.90", "–"}),
         (data_charts.trait_bars(panels, **title), {"file size", "controlled, again"}),
         (data_charts.trait_maps(maps, **title), {"file size", "0.90", "0.20"}),

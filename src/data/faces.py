@@ -35,7 +35,7 @@ def face_boxes(
 ) -> pd.DataFrame:
     """The faces of `face_records`: under `controlled` in pictures after the protocol's steps.
 
-    In files as they lie, a face has its own aspect in a photograph and is squashed in its fake: the
+    In files as they are, a face has its own aspect in a photograph and is squashed in its fake: the
     boxes alone would tell them apart.
 
     Returns:

@@ -151,7 +151,7 @@ def calibration_errors(bins: pd.DataFrame) -> pd.DataFrame:
 
 
 def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
-    """How many fakes of each generator are found: at 0.5, and when few of all reals are accused.
+    """How many fakes of each generator are found: at 0.5, and at few false alarms on all reals.
 
     Few are 1 % and 5 % of the reals of all sources together. A rate needs so many reals that two
     decide, 200 for 1 %; else it is left out. The scores need `label, generator, group, score`.
@@ -163,7 +163,7 @@ def recall_by_generator(scores: pd.DataFrame) -> pd.DataFrame:
     fakes, table, thresholds = scores[scores["label"] == 1], [], {"threshold 0.5": 0.5}
     for allowed in _FALSE_POSITIVE_RATES:
         number = int(np.floor(allowed * len(reals) + 1e-9))  # whole images: 0.01 × 700 is 7
-        if number >= 2:  # just above the first real that must not be accused
+        if number >= 2:  # just above the first photograph that must not be called fake
             thresholds[f"{100 * allowed:g}% false positives"] = np.nextafter(reals[number], 2)
     for rule, threshold in thresholds.items():
         row = {"rule": rule, "threshold": threshold}

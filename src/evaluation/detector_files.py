@@ -29,7 +29,7 @@ def of_folder(folder: Path) -> pd.DataFrame:
 
 
 def of_study(study: Study) -> pd.DataFrame:
-    """The pictures of all tests of a study, files as they lie; columns as of `of_folder`."""
+    """The pictures of all tests of a study, files as they are; columns as of `of_folder`."""
     table = catalog.tasks(catalog.load(study), study).query("split == 'test'")
     return _named(table.assign(file=catalog.files(study, table), test_set=table["task"]))
 

@@ -115,7 +115,7 @@ def confusion_matrices(panels: dict, thresholds: dict, *, num_columns, title="")
 def auc_dumbbells(auc: pd.DataFrame, *, title, column="protocol", pair=PROTOCOLS) -> Figure:
     """AUC under `report` (○) and under `controlled` (●), in a panel for each test set.
 
-    Baselines stand above the networks; networks that did not learn at home are grey. `auc` are rows
+    Baselines stand above the networks; grey networks did not learn in-domain. `auc` are rows
     of `results.csv` in reading order, one for each detector, protocol and test set. `column` and
     the `pair` of its values can replace the protocol.
     """
@@ -144,7 +144,7 @@ def auc_dumbbells(auc: pd.DataFrame, *, title, column="protocol", pair=PROTOCOLS
     axes[0].set_yticks(places, places.index)
     axes[0].set_ylim(places.iloc[-1] + 0.7, -0.7)
     looks = dict(zip(pair, ("wk", "kk")))
-    looks |= {"did not learn at home": (pale, pale)} if pale in colors else {}
+    looks |= {"did not learn in-domain": (pale, pale)} if pale in colors else {}
     for label, (face, edge) in looks.items():
         axes[0].scatter([], [], 42, face, edgecolors=edge, label=label)
     return legend_below(figure)

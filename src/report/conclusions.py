@@ -44,7 +44,7 @@ def conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> l
             f"`{best}`: {texts[0]}",
         ),
         (
-            "The Fourier approach is strong at home and carries over a little better to them",
+            "The Fourier approach is strong in-domain and carries over a little better to them",
             _holds(at_home and (signs > 0).all(), at_home and (signs > 0).any(), (signs < 0).any()),
             f"`{models[1]}`: {texts[1]}; from `{best}` (first training) {differences}",
         ),

@@ -69,7 +69,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     best = chosen_by_validation(study, pixels)
     pairs = _paired_differences(study, study.fourier.name, best)
     against = pairs[pairs["seed"] == study.seed]
-    # Where a network that did not learn at home stands elsewhere says nothing.
+    # Where a network that did not learn in-domain stands elsewhere says nothing.
     telling = ~tables.unlearned(auc) | (auc["test_set"] == study.train_set)
     seen = auc[auc["approach"].isin(tables.NETWORKS) & telling]
     other_seeds = tables.marked(study, results).query("own_training and not own_seed and seed >= 0")

@@ -29,9 +29,9 @@ def readme_table(study: Study) -> str:
 
 
 def answers(study: Study) -> str:
-    """The five sentences of the summary page."""
+    """The five points of the summary page."""
     page = (study.figures / "summary.md").read_text("utf-8")
-    return page.split("## The answer in five sentences\n")[1].split("\n\n")[0]
+    return page.split("## The answer in five points\n")[1].split("\n\n")[0]
 
 
 def findings(demo: Study) -> str:
@@ -47,11 +47,16 @@ def findings(demo: Study) -> str:
         f"with an AUC of {header['report', home]}; once both classes have been squashed and saved "
         f"alike, with {header['controlled', home]}."
     ]
-    family = " `text2img` and `gan140k` come from networks of the family that made the inpaintings"
-    family += ", so part of what carries over is built in."
-    for study, title, kind, note in (
-        (demo, "Something is learnt from pixels, too", "simulated pictures", family),
-        (faces, "On real pictures", "real photographs and real generators", ""),
+    kind = " `text2img` and `gan140k` come from networks of the same kind as the one that made the"
+    kind += " inpaintings, so part of what carries over is built in."
+    for study, title, pictures, note in (
+        (demo, "Something is learnt from pixels, too", "simulated pictures", kind),
+        (
+            faces,
+            "On real pictures, little carries over",
+            "real photographs and real generators",
+            "",
+        ),
     ):
         name, home = study.headline[0], study.train_set
         texts = shown[study.name].xs(name).xs("controlled")
@@ -60,9 +65,9 @@ def findings(demo: Study) -> str:
         plain = shown[study.name].xs("Pixel_statistics_own").xs("controlled")
         most = max(unseen, key=plain.get)
         sentences.append(
-            f"**{title}.** On {kind}, after this control, `{name}`, fine-tuned to find `{home}`, "
-            f"reaches {texts[home]} on it. On generators that it has never seen: {others}.{note} "
-            f"To compare: five plain statistics of pixels, fitted on one of these generators "
+            f"**{title}.** On {pictures}, after this control, `{name}`, fine-tuned to find "
+            f"`{home}`, reaches {texts[home]} on it. On generators that it has never seen: "
+            f"{others}.{note} To compare: five plain statistics of pixels, fitted on one of these generators "
             f"itself, reach at most {plain[most]}, on `{most}`."
         )
     return "\n".join(f"{number}. {text}" for number, text in enumerate(sentences, start=1))

@@ -271,7 +271,7 @@ def rank_agreement_in_words(study: Study, results: pd.DataFrame, protocol: str) 
     auc = headline(study, results).query("metric == 'auc' and protocol == @protocol")
     values = wide(auc[_is_trained(auc) & ~unlearned(auc)], "model", "test_set", "value").dropna()
     w, p_value = rank_agreement(values)
-    where = "{} networks that learned at home and {} test sets".format(*values.shape)
+    where = "{} networks that learned in-domain and {} test sets".format(*values.shape)
     if np.isnan(w):
         return f"With {where} under {protocol} there are too few ranks to compare."
     alike = "more alike than by chance" if p_value < 0.05 else "not shown to agree"

@@ -51,7 +51,7 @@ def test_tables_and_page_of_other_peoples_detectors(tmp_path, capsys):
         assert np.allclose(found[columns], oracle[columns], atol=1e-6)
         highest = sorted(row.score for row in rows.itertuples() if row.label == "real")[::-1]
         rules = {"threshold 0.5": lambda score: score >= 0.5}
-        if len(highest) == 40:  # of 39, less than two may be accused
+        if len(highest) == 40:  # of 39, less than two may be called fake
             rules["5% false positives"] = lambda score, third=highest[2]: score > third
         of_set = recalls.set_index(["model", "test_set"]).loc[[task]]
         assert len(of_set) == 2 * len(rules)

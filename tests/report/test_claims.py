@@ -1,4 +1,4 @@
-"""What the page claims beside its five sentences and its tables of numbers, from made-up rows."""
+"""What the page claims beside its five points and its tables of numbers, from made-up rows."""
 
 import re
 

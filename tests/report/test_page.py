@@ -78,8 +78,8 @@ def _flat(text):
 
 
 def _answers(study, rows):
-    """The five sentences, each on one line."""
-    lines = page.summary(study, rows).split("## The answer in five sentences")[1]
+    """The five points, each on one line."""
+    lines = page.summary(study, rows).split("## The answer in five points")[1]
     lines = _flat(lines.split("AUC is the area")[0])
     return re.split(r"(?:^| )\d\. (?=[A-Z`])", lines)[1:]
 
@@ -195,7 +195,7 @@ def test_what_a_baseline_fitted_on_each_generator_exploits_is_counted(study, nam
     own = pd.concat([_headline(), _baseline(f"{name}_own", "pixels", [0.9, 0.5, 0.1, 0.8])])
     counts = "2 of 4 intervals above 0.5 and 1"
     assert f"itself, {what} alone has {counts}" in _flat(page.summary(study, own))
-    said = f"fitted on each generator itself, the header has {counts}" in _answers(study, own)[0]
+    said = f"fitted on each generator itself, it has {counts}" in _answers(study, own)[0]
     assert said == (name == "Metadata")
 
 
@@ -208,9 +208,9 @@ def test_one_training_is_not_called_a_mean_and_a_mean_is(study):
     _, answer, elsewhere, *_ = _answers(study, rows)
     assert "reaches 0.70 [0.65, 0.75]" in answer
     assert answer.endswith("better than chance, mean of 3 trainings.")
-    # Generators of one family are named as such.
+    # Generators of the same kind are named as such.
     assert "text2img and gan140k come from other networks of the" in elsewhere
-    assert "family" not in _answers(study, rows.query("test_set != 'text2img'"))[2]
+    assert "same kind" not in _answers(study, rows.query("test_set != 'text2img'"))[2]
 
 
 @pytest.mark.parametrize(("shift", "is_significant"), [(-2.0, True), (1.0, False)])
@@ -224,9 +224,9 @@ def test_whether_spectra_differ_is_a_paired_test(study, shift, is_significant):
     assert row.significant == is_significant
     verdict = "significant" if is_significant else "not significant"
     assert (
-        f"{row.difference:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}] from `VGG16_V3` of seed 0 "
-        f"on the same pictures, {verdict} (p = {row.p_adjusted:.2g} after Holm's correction for "
-        f"{len(table)} test sets);"
+        f"a difference of {row.difference:+.2f} [{row.ci_low:+.2f}, {row.ci_high:+.2f}] to the "
+        f"first training of `VGG16_V3` on the same pictures, {verdict} (p = {row.p_adjusted:.2g} "
+        f"after Holm's correction for {len(table)} test sets);"
     ) in _answers(study, _headline())[3]
 
 
@@ -263,14 +263,17 @@ def test_the_paired_difference_is_that_of_a_plain_loop_over_the_scores_of_each_s
             rows.append(table.query("test_set == 'inpainting' and split == 'test'"))
         found.append(_difference(*(each[each["real_source"] == "wiki"] for each in rows)))
     answer = _answers(study, _headline())[3]
-    said = re.search(r"([+-]\S+) \[(\S+), (\S+)\] from `VGG16_V3` of seed 0", answer)
+    said = re.search(r"([+-]\S+) \[(\S+), (\S+)\] to the first training of `VGG16_V3`", answer)
     # Half a unit of the second decimal, and the luck of two times 1,000 resamples.
     assert [*map(float, said.groups())] == pytest.approx(found[0], abs=0.009)
     values, low, high = np.transpose(found)
     clear = (low > 0) | (high < 0)
     assert abs(np.diff(values)).min() > 0.05 and clear.tolist() == [False, True, True]
     same = (np.sign(values) == np.sign(values[0])).sum()
-    said = f"over 3 seeds: mean {values.mean():+.2f}, this sign in {same}, significant in 2;"
+    said = (
+        f"over 3 seeds the mean difference is {values.mean():+.2f}; it has this sign with {same} "
+    )
+    said += "of them and is significant with 2;"
     assert said in answer and same == 2
 
 
@@ -303,7 +306,9 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
     assert sentences[1].startswith("`VGG16_V3`, of 2 networks on pixels the one with")
     assert "0.52 [0.47, 0.57]" in sentences[1]
     assert ": not better than chance, in one training" in sentences[1]
-    assert "it did not learn at home, so this says nothing of what carries over" in sentences[2]
+    assert (
+        "it did not learn in-domain, so this says nothing about what carries over" in sentences[2]
+    )
     _histories(study, VGG16_V1=[0.9, 0.7], val_loss=[0.3, 0.4])  # keeps epoch 1
     assert _answers(study, rows)[1].startswith("`VGG16_V1`")
 

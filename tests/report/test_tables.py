@@ -266,7 +266,9 @@ def test_ranks_are_compared_of_means_over_seeds(study):
     said = f"not shown to agree: Kendall's W = {oracle.statistic / 8:.2f}"
     assert said in both and f"p = {oracle.pvalue:.2g} by" in both
     few = tables.rank_agreement_in_words(study, parts[0][:2], "controlled")
-    assert few.startswith("With 2 networks that learned at home and 1 test sets under controlled ")
+    assert few.startswith(
+        "With 2 networks that learned in-domain and 1 test sets under controlled "
+    )
 
 
 def test_networks_that_did_not_learn_have_a_dagger_in_every_table():
