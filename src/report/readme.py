@@ -67,8 +67,8 @@ def findings(demo: Study) -> str:
         sentences.append(
             f"**{title}.** On {pictures}, after this control, `{name}`, fine-tuned to find "
             f"`{home}`, reaches {texts[home]} on it. On generators that it has never seen: "
-            f"{others}.{note} To compare: five plain statistics of pixels, fitted on one of these generators "
-            f"itself, reach at most {plain[most]}, on `{most}`."
+            f"{others}.{note} To compare: five plain statistics of pixels, fitted on one of "
+            f"these generators itself, reach at most {plain[most]}, on `{most}`."
         )
     return "\n".join(f"{number}. {text}" for number, text in enumerate(sentences, start=1))
 
