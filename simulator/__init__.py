@@ -1,1 +1,1 @@
-"""The world of the demo: portraits, cameras, generators, archives. It imports nothing of `src`."""
+"""Draws the demo's data: portraits, cameras, generators, archives. Imports nothing of `src`."""

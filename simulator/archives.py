@@ -1,7 +1,7 @@
 """Simulated archives for the demo, in the layout of the real ones. Nobody in them exists.
 
 Names, folders, tables, sizes and compression are those of the real data, so that the same code
-fetches, verifies and extracts both. The shortcut of the real data is planted on purpose: every fake
+fetches, verifies and extracts both. The shortcut of the real data is copied on purpose: every fake
 of the first three generators is square, RGB and JPEG quality 75, and no photograph is.
 """
 

@@ -1,4 +1,4 @@
-"""The pictures of the archives: a job gives files, rows of the truth, a table's row."""
+"""Draws the pictures; each `make_…` returns files, rows of the truth, a row for a table."""
 
 import datetime
 from dataclasses import replace
@@ -128,7 +128,7 @@ def make_photograph(portrait: SimpleNamespace) -> tuple[dict, list, tuple]:
 
 
 def make_forgeries(portrait, content: bytes, other, behind: bytes) -> tuple[dict, list, None]:
-    """The three fakes of a photograph's name; `other` is the photograph its swap is set into."""
+    """The three fakes named like a photograph; `other` is the background of its face-swap."""
     side, rng = portrait.side, generator_for(portrait.seed, "forgeries", portrait.index)
     codec, held_out = (network(portrait.seed, rng.choice(part)) for part in (INPAINTING, TEXT2IMG))
     source, background = f"wiki/wiki/{portrait.path}", f"wiki/wiki/{other.path}"

@@ -1,6 +1,6 @@
-"""How a face is painted: skin, beard, eyes, nose, mouth; first the brushes for it.
+"""Draws a face: skin, beard, eyes, nose, mouth.
 
-Brushes are shapes, blends and textures, as arrays over the pixels of a patch.
+First come helpers: shapes, blends and textures, as arrays over the pixels of a patch.
 """
 
 from types import SimpleNamespace
@@ -89,7 +89,7 @@ def lit_skin(p: SimpleNamespace, r: np.ndarray, z: np.ndarray) -> np.ndarray:
     norm = 1 / np.sqrt(1 + slope_a**2 + slope_b**2)
     toward = (light[2] - slope_a * light[0] - slope_b * light[1]) * norm
     diffuse, shine = np.clip((toward + 0.25) / 1.25, 0, 1), np.clip(toward, 0, 1) ** 12
-    # The nose keeps the lamp from the skin beyond it.
+    # The nose casts a shadow.
     diffuse *= 1 - 0.5 * bump(un + 0.3 * light[0], v - nose_y - 0.06 + 0.15 * light[1], 0.17, 0.12)
     fill = 0.78 - 0.22 * slope_b * norm  # the sky above gives more than the ground
     fill *= 1 - 0.3 * bump(x - 0.36, v - who.eye_y + 0.05, 0.2, 0.1) - 0.25 * stroke(r - 1, 0.16)

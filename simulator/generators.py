@@ -122,7 +122,7 @@ class Network:
 
 
 ERROR = 0.25  # of the weights of a decoder, relative: the strength of the trace
-SOFT = 0.45  # of a decoder, in pixels: what it lets go of the finest detail
+SOFT = 0.45  # sigma, in pixels, of the blur before encoding: the finest detail is lost
 # Strength of the detail that a decoder draws, relative to what was lost. Both as measured on real
 # decodings: noise and sharpness of FLUX.2's, of Stable Diffusion 2.1's and of StyleGAN's.
 DETAIL = {"inpainting": 0.35, "text2img": 1.6, "gan140k": 0.45}
@@ -201,7 +201,7 @@ def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
 
 
 def _recast(scene: Scene, who: SimpleNamespace, kept: Iterable[str]) -> Scene:
-    """The same moment with another face, which keeps some traits of the one portrayed."""
+    """The same scene with the face of `who`, but with the `kept` traits of the person shown."""
     *others, person = scene.people
     who = SimpleNamespace(**vars(who) | {trait: vars(person.who)[trait] for trait in kept})
     return replace(scene, people=(*others, SimpleNamespace(**vars(person) | {"who": who})))

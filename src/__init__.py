@@ -42,14 +42,14 @@ def setup(name: str = "demo", after: Sequence[str] = ()):
     """
     # Jupyter's progress widget is not used: bars go to standard output.
     warnings.filterwarnings("ignore", message="IProgress not found")
-    # Notebooks run two at a time: threads of BLAS spin while they wait for a core.
-    threadpool_limits(1, user_api="blas")  # of what is loaded
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # and of what will be
+    # Notebooks run two at a time, and threads of BLAS use a core even while they wait for one.
+    threadpool_limits(1, user_api="blas")  # for libraries that are loaded
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for those that will be
     study = get_study(os.environ.get("STUDY") or name)
     for folder in (study.data, study.models, study.figures):
         folder.mkdir(parents=True, exist_ok=True)
     _run_missing(study, after)
-    with quiet():  # waking the device prints messages, too
+    with quiet():  # the first use of the device prints messages, too
         import keras
 
         from .devices import join_processes
@@ -87,7 +87,8 @@ def _run_missing(study, numbers: Sequence[str]) -> None:
         for line in run.stdout:
             print(line, end="", flush=True)
     if run.returncode:
-        raise RuntimeError(f"Of notebooks {names} one stopped; its message stands above.")
+        advice = "Correct what its message above says, then run this cell again."
+        raise RuntimeError(f"One of the notebooks {names} stopped with an error. {advice}")
 
 
 @contextmanager

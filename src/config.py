@@ -33,10 +33,10 @@ class Network:
     # Filters of VGG16's five blocks; DenseNet takes the first for its first convolution.
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     blocks: tuple[int, ...] = (6, 12, 24, 16)  # layers of DenseNet's four blocks
-    # Of DenseNet's first convolution. With 1 it looks at every pixel, and the pooling after it
-    # takes steps of 4 in place of 2: the grid is the same.
+    # Of DenseNet's first convolution. With 1, the pooling after it has stride 4 instead of 2, so
+    # the feature map keeps its size.
     first_stride: int = 2
-    # Of the moving averages; None keeps the backbone's own, which a short training does not settle.
+    # Of the moving averages; None keeps the backbone's own, which is too slow for a short training.
     # With a value, VGG16 gets the batch normalisation that it needs to train from random values.
     batch_norm_momentum: float | None = None
     decay: bool = False  # whether the learning rate falls to zero along half a cosine
@@ -121,13 +121,13 @@ class Study:
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets
-    # Likewise, with the photographs and fakes of training groups among them: a leak, to show it.
+    # Likewise, but with pictures of training groups: a leak on purpose, to show its effect.
     seen_too: dict[str, str] = field(default_factory=dict)
     num_tested: int | None = None  # pictures of a class in sets not trained on, drawn; None: all
     shares: tuple[float, ...] = (0.8, 0.1, 0.1)  # of the splits, where a source has none of its own
     aligned: dict[str, str] = field(default_factory=dict)  # fakes of their photographs' own content
     num_faces: int | None = None  # that the autoencoder is trained on, drawn at random; None: all
-    unseen_reals: tuple[str, ...] = ()  # photographs that no detector is trained on: false alarms
+    unseen_reals: tuple[str, ...] = ()  # photographs no classifier is trained on: for false alarms
     cropped_reals: tuple[str, ...] = ()  # likewise, cut out of the photographs of the test sets
     faces: tuple[Path, ...] = ()  # the folders of pictures that FACES names, where it is one
     part: Part | None = None  # of the real datasets; None: all that there is
@@ -186,8 +186,8 @@ def get_study(name: str) -> Study:
         raise ValueError(f"TRAIN is {train!r}, but {only}. Unset it, or set STUDY=faces.")
     chosen = os.environ.get("EVAL", "")
     if chosen not in EVALUATIONS or (chosen and name != "full"):
-        valid = f"{' or '.join(filter(None, EVALUATIONS))} with STUDY=full, else not set"
-        raise ValueError(f"EVAL is {valid}. Received: {chosen!r} with {name!r}.")
+        valid = f"{' or '.join(filter(None, EVALUATIONS))}, and needs STUDY=full. Else unset it"
+        raise ValueError(f"EVAL can be {valid}. Received: EVAL={chosen} with STUDY={name}.")
     return replace(STUDIES[name], **EVALUATIONS[chosen])
 
 

@@ -99,12 +99,15 @@ def read(places: tuple[Path, ...]) -> pd.DataFrame:
         if wrong := sorted(set(table[column]) - set(known)):
             raise ValueError(f"A manifest's {column} must be one of {known}. Found: {wrong[:5]}.")
     if twice := table.loc[table["path"].duplicated(), "path"].tolist():
-        raise ValueError(f"{len(twice)} paths are in FACES twice, such as {twice[:3]}.")
+        advice = "Name each folder, and each file of a manifest, once."
+        raise ValueError(f"{len(twice)} paths are in FACES twice, such as {twice[:3]}. {advice}")
     num_splits = table[table["split"] != ""].groupby("group")["split"].nunique()
     if torn := num_splits.index[num_splits > 1].tolist():
-        raise ValueError(f"{len(torn)} groups lie in several splits, as {torn[:3]}. Use one each.")
+        advice = "Give all files of a group the same split."
+        raise ValueError(f"{len(torn)} groups lie in several splits, as {torn[:3]}. {advice}")
     if missing := [label for label in LABELS if label not in set(table["label"])]:
-        raise ValueError(f"All {len(table)} pictures are of one class: there is no {missing[0]}.")
+        found = f"All {len(table)} pictures are of one class: there is no {missing[0]} picture"
+        raise ValueError(f"{found}. Expected real and fake pictures. {_HELP}")
     return table
 
 
@@ -115,7 +118,7 @@ def _words(names: pd.Series, taken: tuple[str, ...] = ()) -> pd.Series:
 
 
 def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
-    """A manifest's rows; paths begin in its folder, or in the first place if more exist there."""
+    """A manifest's rows; paths are relative to its folder, or to `first` if more exist there."""
     try:
         table = pd.read_csv(file, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except ValueError as error:
@@ -130,7 +133,8 @@ def _of_manifest(file: Path, first: Path) -> pd.DataFrame:
     wholes = {b: [f"{b.as_posix()}/{path}" for path in paths] for b in (file.parent, first)}
     base = max(wholes, key=lambda base: sum(map(os.path.isfile, wholes[base])))
     if paths and not any(map(os.path.isfile, wholes[base])):
-        raise FileNotFoundError(f"None of the files in {file} lies below its folder: {paths[0]}.")
+        advice = "Expected paths relative to the manifest's folder"
+        raise FileNotFoundError(f"None of the files in {file} exists. {advice}. First: {paths[0]}")
     inside = pd.Series(paths, dtype="str").radd("/")
     table = table if "split" in table else table.assign(split=inside.str.extract(_IN_SPLIT)[0])
     return table.assign(path=wholes[base])

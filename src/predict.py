@@ -102,7 +102,9 @@ def _read_model(file: Path) -> models.keras.Model:
         models.parts(model)
         side, also, channels = model.input.shape[1:]
         if side != also or channels not in (1, 3) or model.output.shape[1:] != (1,):
-            raise ValueError(f"it takes {model.input.shape} and returns {model.output.shape}")
+            expected = "expected square pictures of 1 or 3 channels, and one score"
+            found = f"it takes {model.input.shape} and returns {model.output.shape}"
+            raise ValueError(f"{found}; {expected}")
     except Exception as error:  # damaged files raise errors of many kinds
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{file} is no detector that can be used: {reason}") from error
@@ -286,7 +288,8 @@ def expand(names: Sequence[str]) -> list[Path]:
         elif path.exists():  # also where its name has brackets or stars
             files = [path]
         if not files:
-            raise FileNotFoundError(f"{name!r} is no file, no folder with pictures, no pattern.")
+            expected = "Expected a file, a folder with pictures or a pattern such as '*.jpg'"
+            raise FileNotFoundError(f"Nothing was found for {name!r}. {expected}.")
         found += files
     return list(dict.fromkeys(found))
 

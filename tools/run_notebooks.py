@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("notebooks", nargs="*", help="numbers or names, for example 03 (default: all but 07)")
     add("--in-place", action="store_true", help="overwrite the notebooks with executed ones")
-    add("--jobs", type=int, help="notebooks at a time (default: 2 for the demo, else 1)")
+    add("--jobs", type=int, help="notebooks at a time (default: 2; 1 for full and rehearsal)")
     options = parser.parse_args(arguments)
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if options.notebooks:

@@ -22,7 +22,7 @@ class Delivery:
     folder: Path | None  # its tree; None if it failed
     num_bytes: int | None = None  # of the extracted tree; None where a tree is used in place
     num_files: int = 0
-    # or "extracted", "taken in part", "already there", "used in place", "copied"
+    # "failed", "extracted", "taken in part", "already there", "used in place" or "copied"
     status: str = "failed"
     problem: str = ""  # why it failed and what to do; with a folder, a warning
 

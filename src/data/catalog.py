@@ -40,7 +40,7 @@ def collect(study: Study) -> pd.DataFrame:
         numbers NaN. `path` is relative to `root(study)`.
 
     Raises:
-        FileNotFoundError: If nothing is there, or a manifest names files that do not exist.
+        FileNotFoundError: If nothing is there, or if none of the files in a manifest exists.
         ValueError: If labels contradict each other, a picture lies there twice, or a class or what
             the study trains on is missing.
     """
@@ -128,7 +128,7 @@ def save(study: Study, records: pd.DataFrame, rejected: pd.DataFrame) -> None:
         counts = pd.crosstab(home["split"], home["label"]).reindex(SPLITS, columns=LABELS)
         if (counts := counts.fillna(0).astype(int)).min(axis=None) < _LEAST:
             what = f"each split needs at least {_LEAST} of a class to train on {study.train_set}"
-            advice = "Some 80 pictures of each class, or a column 'split', are enough."
+            advice = "Add pictures (80 of each class are enough) or set splits in a manifest.csv."
             raise ValueError(f"Too few pictures: {what}. {advice} There are:\n{counts}")
     disable_progress_bars()
     study.data.mkdir(parents=True, exist_ok=True)
@@ -193,13 +193,13 @@ def task(records: pd.DataFrame, generator: str, real_source: str) -> pd.DataFram
 
 
 def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """What the study trains on, and tests on: everything whose group it does not train on.
+    """The tasks that a study trains on, then its tests, without groups that it trains on.
 
     First the training tasks, with the splits of the records. Then, with the split `"test"`, the
     other `study.test_sets`, the `aligned` sets, fakes against `foreign_reals`, and without fakes
-    `unseen_reals` and `cropped_reals` (`test_set` is then the training set). Tests that could not
-    be had are left out. Last come the sets that are `seen_too`: `real_source` says so, and so does
-    the `group` of what the study trains on, `"seen <group>"`.
+    `unseen_reals` and `cropped_reals` (`test_set` is then the training set). Tests without
+    data are left out. Last come the sets `seen_too`: their `real_source` ends with "(seen too)",
+    and groups that the study trains on are renamed `"seen <group>"`.
 
     Returns:
         The rows of every `task`; the column `task` is the generator's name, `"<generator> /

@@ -43,7 +43,7 @@ def take_copy(study: Study, name: str, tables) -> Delivery:
 
 
 def lay_out(name: str, tables: dict, folder: Path) -> list[str]:
-    """Writes what `take_copy` writes below `folder`; in what it differs from Kaggle's files."""
+    """Writes the files of `take_copy`; returns how they differ from Kaggle's, in sentences."""
     import datasets
 
     encoded, same = datasets.Image(decode=False), {"validation": "valid", "val": "valid"}

@@ -76,7 +76,7 @@ def is_learnt(study: Study, records: pd.DataFrame) -> np.ndarray:
     dataset = study.autoencoder.train_dataset
     learnt = records.index.isin(catalog.photographs(records, dataset).index)
     if not learnt.any():
-        there = f"of which there is no record. Datasets are: {set(records['dataset'])}."
+        there = f"of which there is no record. Use one of these: {set(records['dataset'])}."
         raise ValueError(f"The autoencoder learns real faces of {dataset!r}, {there}")
     training = learnt & (records["split"] == "train").to_numpy()
     if study.num_faces and training.sum() > study.num_faces:

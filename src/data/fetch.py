@@ -93,7 +93,7 @@ def _deliver(file, archive, folder, advance, wait) -> Delivery:
 
 
 def _link_from_kaggle(file, archive, folder) -> str | None:
-    """Link `folder` to where `kagglehub` keeps (on Kaggle, mounts) a dataset; a text if not."""
+    """Links `folder` to kagglehub's copy: None if done, "" if not tried, else why it failed."""
     if not file.kaggle or archive.exists() or os.environ.get(MIRROR):
         return ""
     try:
@@ -130,7 +130,7 @@ def _advising(file, archive, refusal: str = ""):
         for copy in file.copies:
             call = f"copies.take_copy(study, {file.name!r}, {copy!r})"
             steps.append(f"take Hugging Face's copy: `{call}`")
-        text = f"{error} {refusal}To mend it: {'; or '.join(steps)}. Then fetch again."
+        text = f"{error} {refusal}To correct this: {'; or '.join(steps)}. Then fetch again."
         raise DeliveryError(text) from error
 
 

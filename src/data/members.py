@@ -39,9 +39,9 @@ def choose(names: Iterable[str], number: int, total: int, seed: int) -> list[str
     at random; its files are neighbours in the archive. Of the last folder the first by name come.
 
     Faces were swapped between two photographs drawn from one gender and all folders; which two,
-    only IMDB-WIKI's 1 GB would tell (DeepFakeFace's `prompt/wiki.py`). So of most swaps the
-    photograph behind them is **not** chosen: then no other picture of it is, and nothing leaks
-    through it. Where it is, `ties.find_swap_ties` finds it as in the complete data.
+    only IMDB-WIKI's 1 GB would tell (DeepFakeFace's `prompt/wiki.py`). For most swaps
+    the photograph that gave the background is **not** chosen, nor is any other picture made of it:
+    no leak. Where it is chosen, `ties.find_swap_ties` finds it as in the complete data.
 
     Of `names`, those unlike `"wiki/07/1007_1950-01-01_2010.jpg"` are passed over; of the others
     `number` are taken, in folders whose order follows from `seed`. `SourceFailed` unless there are
@@ -96,7 +96,7 @@ def take_members(file, url: str, growing: Path, folder: Path, advance, wait) -> 
                 for _, member, _ in run:
                     path = growing / member.filename
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(remote.read(member))  # half of it would be fetched again
+                    path.write_bytes(remote.read(member))  # if cut off, its CRC is wrong: again
                     done[member.filename] = member.CRC
 
     with explain_full_disk(growing):
@@ -264,7 +264,7 @@ def _rows(urls: list, number: int, seed: int, growing: Path, advance, wait) -> l
 
 
 def _whole(attempt):
-    """The attempt's value; damage, which raises errors of many kinds, is a reason to try again."""
+    """Calls `attempt`; errors of damaged data become one that `persist` tries again after."""
     try:
         return attempt()
     except (DeliveryError, requests.RequestException):

@@ -83,7 +83,8 @@ def gan140k(raw: Path) -> pd.DataFrame:
     strange = table[~(table["split"].isin(SPLITS) & table["label"].isin(LABELS))]
     if len(strange):
         expected = f"…/{{{','.join(SPLITS)}}}/{{{','.join(LABELS)}}}/<image>"
-        raise ValueError(f"Expected {expected}, found {strange['path'].iloc[0]}.")
+        found = f"Found {strange['path'].iloc[0]}; expected {expected}"
+        raise ValueError(f"{found}. Move or delete files that are not of the dataset.")
     table.loc[table["label"] == "real", "generator"] = "real"
     names = parts.str[-3:].str.join("/")  # train/real/1.jpg
     table["group"] = "gan140k/" + names

@@ -62,7 +62,7 @@ def receive(file, url: str, path: Path, advance, wait) -> None:
 
 
 def _mismatch(file, path: Path) -> str:
-    """In what a file differs from its published size and hash; empty if in nothing."""
+    """How a file differs from its published size and hash; empty if it does not."""
     size, digest = path.stat().st_size, None
     if file.num_bytes not in (None, size):
         return f"{size:,} bytes received, {file.num_bytes:,} expected"
@@ -109,7 +109,7 @@ def connect(url: str) -> requests.Session:
     own = ("localhost", "127.0.0.1", "::1")
     session.trust_env = urlsplit(url).hostname not in own  # no proxy to this machine
     token = os.environ.get("HF_TOKEN")
-    if token and url.startswith(f"{HUB}/"):  # requests tells it to no host that this one names
+    if token and url.startswith(f"{HUB}/"):  # not sent on to other hosts by requests
         session.headers["Authorization"] = f"Bearer {token}"
     return session
 
@@ -180,12 +180,12 @@ class Ranges(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file, but what lies before its beginning is its beginning."""
+        """As in any file, but a position before the beginning becomes 0."""
         self._position = max(0, offset + (0, self._position, self.size)[whence])
         return self._position
 
     def readinto(self, target) -> int:
-        """Fills `target`, as far as the file reaches; how many bytes that are."""
+        """Fills `target` until the file ends; returns the number of bytes."""
         start, stop = self._position, min(self._position + len(target), self.size)
         if start >= stop:
             return 0

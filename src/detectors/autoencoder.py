@@ -30,8 +30,8 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
         ValueError: If a face cannot be halved that often.
     """
     if face_size % 2 ** len(config.filters):
-        halvings = f"{len(config.filters)} convolutions, each of which halves it"
-        raise ValueError(f"A face of {face_size} pixels does not fit {halvings}.")
+        side = f"a multiple of {2 ** len(config.filters)}, as each convolution halves it"
+        raise ValueError(f"Received faces of {face_size} pixels; expected {side}.")
 
     def activate(x):
         return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))

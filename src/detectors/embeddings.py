@@ -60,7 +60,7 @@ def embed(image: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def score(study: Study, records: pd.DataFrame, protocol: str = "controlled") -> pd.DataFrame:
-    """Trains a linear classifier of embeddings as the study its autoencoder's; writes its results.
+    """Trains a linear classifier on the embeddings, like the autoencoder's; writes its results.
 
     Pictures without a face have no score. Returns the rows of `results.csv`.
     """

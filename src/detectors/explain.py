@@ -133,11 +133,10 @@ def altered_pictures(study: Study, records: pd.DataFrame, network: Network) -> s
 def score_regions(pictures: scoring.Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
     """Whether each detector's heat lies in the altered regions; writes the result rows.
 
-    `pictures` are `altered_pictures`. For each test set of which at least two groups have heat and
-    a known region these are
-    `cam_in_region`, `cam_in_region_chance` (the region's area), `cam_in_region_elsewhere` and
-    `cam_in_region_excess` (inside − elsewhere: above 0 if the heat follows the region). No rows
-    where no region is known, see `altered_boxes`.
+    `pictures` are `altered_pictures`. For each test set with heat and a known region in at least
+    two groups: `cam_in_region`, `cam_in_region_chance` (the region's area),
+    `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the heat
+    follows the region).
     """
     study, table = pictures.study, pictures.table
     table, boxes, found = table.assign(place=range(len(table))), altered_boxes(study, table), []
@@ -231,7 +230,7 @@ def _parts(model: keras.Model) -> tuple[keras.Model, list[list[np.ndarray]]]:
 
 
 def _feature_maps(extractor: keras.Model) -> tuple[keras.Model, bool]:
-    """A model from pixels to the map to explain and the map that is pooled; if by averaging."""
+    """A model from pixels to the map to explain and the pooled map; whether pooling averages."""
     *_, backbone, pooling = extractor.operations
     averaged = isinstance(pooling, layers.GlobalAveragePooling2D)
     if not (averaged or isinstance(pooling, layers.Flatten)):

@@ -65,7 +65,8 @@ def score_degraded(
             table = pictures.table[is_tested(pictures.table, study.train_set, real_source)]
             if table.empty:
                 raise ValueError(
-                    f"The pictures of {model_id!r} hold no tests of {study.train_set!r}."
+                    f"The pictures of {model_id!r} hold no tests of {study.train_set!r}. "
+                    f"Pass those of `scoring.prepare` for the study {study.name!r}."
                 )
             table = table.assign(label=(table["label"] == "fake").astype("int8"))
             columns = _predict_degraded(study, model, table, pictures.protocol, conditions, boxes).T

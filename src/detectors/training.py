@@ -116,7 +116,8 @@ def train(
             with devices.every_device():
                 rows.append(_train_epoch(replica, train_part, valid_part, epoch))
             if not np.isfinite(loss := rows[-1]["val_loss"]):
-                raise FloatingPointError(f"{stem.name}: validation loss {loss}, epoch {epoch + 1}.")
+                where = f"{stem.name}: validation loss {loss}, epoch {epoch + 1}"
+                raise FloatingPointError(f"{where}; expected a number. Lower the learning rate.")
             if devices.is_first():
                 if np.argmin([row["val_loss"] for row in rows]) == epoch:
                     model.set_weights(replica.get_weights())
@@ -127,7 +128,7 @@ def train(
         if devices.is_first():
             _finish(stem, folder, rows, _card(saved, settings) | {"fingerprint": fingerprint})
         devices.wait_for_all(f"{stem.name} is finished")
-    # Without the optimiser, whose state was not kept, and what its steps were compiled to.
+    # A copy without optimiser (its state was not kept) and without the compiled training step.
     bare = keras.Model(saved.input, saved.output, name=saved.name)
     bare.load_weights(files[0])
     return bare, pd.read_csv(files[1])
@@ -273,7 +274,7 @@ def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
     plain = keras.backend.backend() == "tensorflow" and device() == "cpu"
     options = {"metrics": metrics, "jit_compile": False if plain else "auto"}
     model.compile(keras.optimizers.Adam(rate), settings.loss, **options)
-    model.optimizer.build(model.trainable_variables)  # left to the first step, it doubles tracing
+    model.optimizer.build(model.trainable_variables)  # else the first step is traced twice
 
 
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:

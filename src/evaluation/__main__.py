@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("source", type=Path, nargs="?", metavar="SCORES | FOLDER", help="scores, or pictures")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
     add("--detector", type=Path, metavar="FILE", help="my_detector.py, to be run on FOLDER")
-    add("--study", metavar="NAME", help="run it on the tests of a study instead: demo")
+    add("--study", metavar="NAME", help="run it on the test sets of a study instead, such as demo")
     add("--num-resamples", type=int, default=2000, metavar="N", help="bootstrap (default: 2000)")
     options = parser.parse_args(arguments)
     if (options.source is None) != bool(options.study) or options.study and not options.detector:
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         results, recalls = evaluate(table, options.num_resamples)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    from ..report import scores_page  # the rooms above: only this entry point knows them
+    from ..report import scores_page  # here, as no other module of `src.evaluation` may import it
 
     options.out.mkdir(parents=True, exist_ok=True)
     for name, rows in {"results": results, "recall": recalls}.items():

@@ -242,8 +242,8 @@ def _boosting(seed: int) -> HistGradientBoostingClassifier:
 def cross_validated(values, labels, groups, seed: int) -> np.ndarray:
     """Out-of-fold ranks `(N,)` of boosting; no fold divides a group, shares of fakes are alike.
 
-    Ranks are within a fold. Pooled probabilities would run against the labels: the more fakes a
-    fold has, the fewer the model of the others has seen.
+    Ranks are within a fold. Probabilities of different folds cannot be compared: with more fakes
+    in a fold there are fewer in its training, so its probabilities are lower.
     """
     codes = pd.factorize(np.asarray(groups))[0]
     num_folds = min(NUM_FOLDS, *(len(np.unique(codes[labels == label])) for label in (0, 1)))

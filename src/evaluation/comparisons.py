@@ -21,7 +21,7 @@ from .results import TASK, model_id, read_scores, validation_rows
 
 SIGNIFICANCE = 0.05
 MIN_IMAGES = 10  # of each class in a subgroup
-_MIN_GROUPS = 3  # with a class in it: then some kind of group is there twice, and resamples differ
+_MIN_GROUPS = 3  # that hold a class: then two have the same classes, and resamples can differ
 _FALSE_POSITIVE_RATES = (0.01, 0.05)  # of `recall_by_generator`
 
 
@@ -92,7 +92,8 @@ def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
             row = {"first": first, "second": second, **dict(zip(TASK, task))}
             rows.append(row | compare(*arrays, **options).iloc[0].to_dict())
     if not rows:
-        raise ValueError(f"Expected pairs with a common test set of {study.name!r}: {pairs}.")
+        found = f"none of {pairs} has. Score both of a pair first"
+        raise ValueError(f"Expected pairs with a common test set of {study.name!r}; {found}.")
     names = {"value": "difference", "value_first": "auc_first", "value_second": "auc_second"}
     table = pd.DataFrame(rows).rename(columns=names)
     table["p_adjusted"] = holm(table["p_value"])

@@ -77,7 +77,7 @@ def score(detector: Path, pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 def _imported(file: Path) -> Callable:
     """The function `predict` of a Python file."""
     if not (file.is_file() and file.suffix == ".py"):
-        raise ValueError(f"{file} is no Python file: expected such as my_detector.py.")
+        raise ValueError(f"{file} is no Python file: expected a file such as my_detector.py.")
     spec = spec_from_file_location(f"detector_file_{file.stem}", file)
     module = module_from_spec(spec)
     try:

@@ -175,7 +175,7 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
     draws = np.concatenate(draws)
     values = np.concatenate([function(np.ones((1, num_groups))) for function in functions])
     if max(np.ptp(trainings[:, labels == label], axis=1).max() for label in (0, 1)) < _FLAT:
-        # But for ranks, resamples differ by nothing but the shares of the classes.
+        # Each class has one score: resamples change the shares of the classes alone, and ranks.
         draws = np.where(np.isin(names, CURVE_METRICS), draws, values.mean(axis=0))
     scarcer = min(len(np.unique(index[labels == label])) for label in (0, 1))
     counts = {"num_real": num_real, "num_fake": len(labels) - num_real, "num_groups": num_groups}
@@ -215,7 +215,8 @@ def _group_counts(labels: bytes, index: bytes, num_resamples: int, seed: int) ->
     kind = has_fake + 2 * has_real
     strata = [np.flatnonzero(kind == value) for value in (1, 2, 3) if (kind == value).any()]
     if max(map(len, strata)) < 2:
-        raise ValueError(f"Expected at least 2 groups with the same classes, of {num_groups}.")
+        kinds = "2 groups with the same classes (real, fake or both)"
+        raise ValueError(f"Expected at least {kinds}; received {num_groups} groups, all different.")
     generator, counts = np.random.default_rng(seed), np.zeros((num_resamples, num_groups), np.uint8)
     for row in counts:
         for stratum in strata:

@@ -34,7 +34,7 @@ def choose_threshold(labels, scores) -> float:
         0.5
     """
     labels, scores = check_arrays(labels, scores)
-    # A cut calls fake whatever scores its high or more. Whole numbers, so that ties are exact.
+    # Each of `highs` is tried as the threshold. `balanced` is in whole numbers: ties are exact.
     highs = np.append(np.unique(scores), np.nextafter(max(1.0, scores.max()), 2))
     lows, fakes, reals = np.append(0.0, highs[:-1]), scores[labels == 1], scores[labels == 0]
     fakes_below, reals_below = (np.searchsorted(np.sort(part), highs) for part in (fakes, reals))
@@ -66,7 +66,7 @@ def calibrated(scores, slope: float, intercept: float) -> np.ndarray:
 
 
 def conformal_band(labels: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-    """Probabilities below the first bound are no fake's, those above the second no photograph's.
+    """Two bounds: fakes are seldom below the first, photographs seldom above the second.
 
     Of new fakes drawn like these at most `BAND_ERROR` lie below the first, of new photographs above
     the second: conformal prediction by class (Vovk et al., "Algorithmic learning in a random
@@ -209,6 +209,6 @@ def check_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     scores = np.asarray(scores, dtype="float64")
     wrong = ~((scores >= 0) & (scores <= 1))
     if scores.ndim != 1 or wrong.any():
-        received = f"{scores.shape}, {wrong.sum()} of them others"
-        raise ValueError(f"Expected scores (N,) in [0, 1], received {received}.")
+        received = f"shape {scores.shape}, {wrong.sum()} outside [0, 1] or NaN"
+        raise ValueError(f"Expected scores (N,) in [0, 1]; received {received}. Use a sigmoid.")
     return check_labels(labels, scores), scores

@@ -81,7 +81,8 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """The score columns in the agreed types; raises on the first thing that is wrong with them."""
     missing = [column for column in SCORE_COLUMNS if column not in frame]
     if missing or frame.empty:
-        raise ValueError(f"{what}: {len(frame)} rows of {list(frame)}, without {missing}.")
+        expected = f"Expected rows with the columns {SCORE_COLUMNS}"
+        raise ValueError(f"{what}: {len(frame)} rows, columns {missing} are missing. {expected}.")
     frame = frame[list(SCORE_COLUMNS)].astype({"score": "float64"})
     score, label, is_real = frame["score"], frame["label"], frame["generator"] == "real"
     problems = {
@@ -111,7 +112,7 @@ def refuse_rows(what: str, frame: pd.DataFrame, problems: dict[str, pd.Series]) 
 def validation_rows(scores: pd.DataFrame, train_set: str) -> pd.DataFrame:
     """The validation rows of what a detector was trained on, without tasks that have no fakes.
 
-    If there are none, or a training set meets photographs of several sources: `ValueError`.
+    A `ValueError` if there are none, or if photographs of a training set have several sources.
     """
     valid = scores[scores["split"] == "valid"]
     rows = valid[valid["test_set"].isin(train_set.split("+"))]
@@ -139,8 +140,8 @@ def result_rows(
 
     Metrics at a threshold are given at 0.5, as in the report, and at the card's
     (`accuracy_at_threshold`, …); calibration metrics also after the card's slope and intercept
-    (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake; of
-    photographs without fakes it is all there is, as of aligned fakes the AUC.
+    (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake; test
+    sets without fakes have only this metric, aligned fakes only the AUC.
 
     Args:
         study: Gives its name, `num_resamples` and the seed of the resamples.

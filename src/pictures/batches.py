@@ -75,7 +75,7 @@ class Batches(keras.utils.PyDataset):
     def part(self, devices: range, num_devices: int) -> "Batches":
         """The same batches, but of each only the share of some of the devices.
 
-        Every device gets as many pictures: where a batch does not divide, its first are repeated.
+        All devices get equally many pictures: if a batch does not divide, its first are repeated.
         """
         if self.batch_size % num_devices:
             expected = f"Expected a batch size that divides by {num_devices} devices; use fewer."

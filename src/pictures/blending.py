@@ -5,7 +5,7 @@ import numpy as np
 
 
 def self_blend(image: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
-    """A photograph, one version of it in the face and a slightly different one around it.
+    """A photograph whose face is replaced by a slightly changed version of itself.
 
     After Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022: what
     remains of a swap is a border between two versions that differ in colour, contrast, sharpness

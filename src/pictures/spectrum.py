@@ -45,7 +45,7 @@ def _half_spectrum(image: np.ndarray) -> np.ndarray:
     grey = image.astype(np.float32, order="C")
     if grey.ndim == 3:
         grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)  # with GREY_WEIGHTS, not rounded
-    # Without its mean the transform spends its digits on the frequencies, not on the brightness.
+    # The mean is so large that, in single precision, it would round the other frequencies.
     mean = cv2.mean(grey)[0]  # in double precision
     grey -= np.float32(mean)
     half = _half_magnitude(grey)

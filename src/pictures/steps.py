@@ -177,7 +177,7 @@ def output_shape(plan: tuple[str, ...]) -> tuple[int, int, int]:
         elif name in ("grey", "spectrum"):
             channels = 1
     if size is None:
-        raise ValueError(f"The steps {plan} leave many sizes. Add one like 'resize:224'.")
+        raise ValueError(f"After {plan} sizes differ. Add a step that sets one: 'resize:224'.")
     return size, size, channels
 
 

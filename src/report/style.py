@@ -70,7 +70,7 @@ def words(key, between: str = ", ") -> str:
 
 
 def wrapped(name: str, width: int) -> str:
-    r"""A text in lines of at most `width` characters, broken after what joins its parts if it can.
+    r"""A text in lines of at most `width` characters, broken at joints such as "_" where possible.
 
     Example:
     >>> wrapped("stylegan&latent_diffusion", 12)
