@@ -250,13 +250,9 @@ def _square_around(picture: Image.Image, box: np.ndarray) -> Image.Image:
 
     Its corner has multiples of 8 as coordinates, as JPEG's blocks have.
     """
-    left, top, right, bottom = np.asarray(box) * (picture.size * 2)
-    side = min(SCENE * max(right - left, bottom - top), *picture.size)
-    corner = [
-        np.clip((low + high - side) / 2, 0, length - side)
-        for low, high, length in ((left, right, picture.width), (top, bottom, picture.height))
-    ]
-    corner = 8 * (np.array(corner) // 8)
+    start, stop = np.reshape(box, (2, 2)) * picture.size
+    side = min(SCENE * (stop - start).max(), *picture.size)
+    corner = 8 * (np.clip((start + stop - side) / 2, 0, np.subtract(picture.size, side)) // 8)
     return picture.crop([round(place) for place in (*corner, *np.add(corner, side))])
 
 
@@ -342,7 +338,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         files, detector = expand(options.pictures), load(options.model)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
-        parser.error(f"{error} `make reproduce` trains the detectors of the demo.")  # exits with 2
+        parser.error(str(error))  # exits with 2
     if options.explain:
         options.explain.mkdir(parents=True, exist_ok=True)
     parts, bar = [], progress(description="Pictures", total=len(files), disable=options.json)

@@ -105,11 +105,7 @@ CELEBA = _on_kaggle(
 # revision the newest is taken, and notebook 1 says which that was.
 _COPIES = {
     "gan140k": (None, (5, 1, 1), ("*/real/*", "*/fake/*")),
-    "celeba": (
-        "6c14bd4eb86179a64c3f34900da75f270245ce47",
-        (8, 1, 1),
-        ("*img_align_celeba/*",),
-    ),
+    "celeba": ("6c14bd4eb86179a64c3f34900da75f270245ce47", (8, 1, 1), ("*img_align_celeba/*",)),
 }
 SOURCES = (
     *(_deepfakeface(name, *facts) for name, facts in _DEEPFAKEFACE.items()),

@@ -5,7 +5,6 @@ shows its rows of `results.csv`.
 """
 
 import importlib.util
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -84,6 +83,6 @@ def score(study: Study, records: pd.DataFrame, protocol: str = "controlled") -> 
 
 
 if __name__ == "__main__":
-    chosen = setup(os.environ.get("STUDY", "demo"))
+    chosen = setup()
     rows = score(chosen, catalog.load(chosen)).query("metric == 'auc'")
     print(rows[["test_set", "real_source", "value", "ci_low", "ci_high"]].round(2).to_string())

@@ -5,7 +5,6 @@
 """
 
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -130,7 +129,7 @@ def split_by_picture(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 def main() -> None:
     """Trains and scores what is not done yet, for the study named in `STUDY`."""
-    study = setup(os.environ.get("STUDY", "demo"))
+    study = setup()
     records = catalog.load(study)
     if sys.argv[1:] == ["leak"]:
         return leak_worth(study, records)

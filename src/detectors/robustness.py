@@ -31,10 +31,7 @@ _PICTURES_AT_ONCE = 32
 
 
 def score_degraded(
-    study: Study,
-    detectors: Mapping[str, tuple],
-    *,
-    boxes: pd.DataFrame | None = None,
+    study: Study, detectors: Mapping[str, tuple], *, boxes: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """Scores the in-domain test pictures under all of `FAMILIES`, and keeps the scores.
 

@@ -190,8 +190,10 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
         card |= {"protocol": pictures.protocol, "scored": scored}
         card |= results.calibrate(results.read_scores(study, name), study.train_set)
         training.update_card(stem, **card)
-    rows = _write_result_rows(study, name)
-    model_card.write(study, name, model.input.shape[1:], training.read_card(stem), rows)
+    card = training.read_card(stem)
+    rows = results.result_rows(study, results.read_scores(study, name), card)
+    results.write_results(study, rows)
+    model_card.write(study, name, model.input.shape[1:], card, rows)
     return rows
 
 
@@ -212,14 +214,6 @@ def _predict(model: keras.Model, store_file: str, rows: np.ndarray) -> np.ndarra
     """The scores of some rows of a store, `(num_rows,)`."""
     batches = Batches(np.load(store_file, mmap_mode="r"), rows=rows, shuffle=False)
     return model.predict(batches, verbose=0).ravel()
-
-
-def _write_result_rows(study: Study, name: str) -> pd.DataFrame:
-    """Merges a detector's rows into `results.csv`."""
-    card = training.read_card(study.models / name)
-    rows = results.result_rows(study, results.read_scores(study, name), card)
-    results.write_results(study, rows)
-    return rows
 
 
 def _hash_rows(table: pd.DataFrame) -> str:

@@ -91,7 +91,9 @@ def fit(study: Study) -> Path:
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
     write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
     text = _card(study, once, rows, card | {"headers": _headers(study, table)} | _unseen(new))
-    return write_atomically(FILE.with_name("README.md"), lambda path: path.write_text(text))
+    return write_atomically(
+        FILE.with_name("README.md"), lambda path: path.write_text(text, "utf-8")
+    )
 
 
 def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int) -> pd.DataFrame:

@@ -142,7 +142,8 @@ def read_card(stem: Path) -> dict:
     """
     card = read_json(file := _file(stem, ".json"))
     if card is None:
-        raise FileNotFoundError(f"{file} is missing: train {stem.name} first.")
+        advice = "`make reproduce` trains the detectors of the demo."
+        raise FileNotFoundError(f"{file} is missing: train {stem.name} first. {advice}")
     return card
 
 
@@ -279,9 +280,7 @@ def _compile(model: keras.Model, settings: Settings, num_steps: int) -> None:
 
 def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -> dict:
     """Trains for one epoch and validates; returns a row of the history."""
-    train_batches.epoch = epoch
-    # Keras calls this hook at times that depend on threads: here the epoch is set by hand alone.
-    train_batches.on_epoch_end = valid_batches.on_epoch_end = lambda: None
+    train_batches.set_epoch(epoch)
     ends = []  # the time at which validation begins
     clock = keras.callbacks.LambdaCallback(on_test_begin=lambda _: ends.append(time.perf_counter()))
     options = {"shuffle": False, "callbacks": [clock], "verbose": 0}

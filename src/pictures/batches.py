@@ -10,9 +10,8 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Batches gathered from a pixel store by row.
 
-    The order is a pure function of `(seed, epoch)`. `epoch` grows by one after each whole pass; a
-    training that resumes after k epochs sets `epoch = k` first. Call `fit` with `shuffle=False`,
-    else Keras mixes the batches once more.
+    The order is a pure function of `(seed, epoch)`, see `set_epoch`. Call `fit` with
+    `shuffle=False`, or Keras shuffles the batches again.
 
     Args:
         pixels: `uint8`, `(num_images, height, width, channels)`; or features, `float32`.
@@ -69,7 +68,7 @@ class Batches(keras.utils.PyDataset):
             raise ValueError(f"{expected} Received: crop={crop}.")
         self.batch_size, self.shuffle, self.seed, self.crop = batch_size, shuffle, seed, crop
         self._groups = None if together is None else np.unique(together, return_inverse=True)[1]
-        self.epoch = 0
+        self.set_epoch(0)
         self._devices, self._num_devices = range(1), 1
 
     def part(self, devices: range, num_devices: int) -> "Batches":
@@ -84,14 +83,9 @@ class Batches(keras.utils.PyDataset):
         part._devices, part._num_devices = devices, num_devices
         return part
 
-    @property
-    def epoch(self) -> int:
-        """The epoch that gives the order, counted from 0."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int):
-        self._epoch, self._finished, self._order = epoch, False, self.rows
+    def set_epoch(self, epoch: int) -> None:
+        """Takes the order of an epoch, counted from 0; a training calls it before each epoch."""
+        self.epoch, self._order = epoch, self.rows
         if self.shuffle:
             random = np.random.default_rng((self.seed, epoch))
             self._order = random.permutation(self.rows)
@@ -105,7 +99,6 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         first = range(0, len(self._order), self.batch_size)[index]  # or an IndexError
         rows = self._order[first : first + self.batch_size]
-        self._finished |= index == len(self) - 1
         share = math.ceil(len(rows) / self._num_devices)
         rows = np.resize(rows, share * self._num_devices)
         rows = rows[share * self._devices.start : share * self._devices.stop]
@@ -120,8 +113,3 @@ class Batches(keras.utils.PyDataset):
         if self.shuffle:
             top, left = np.random.default_rng((self.seed, self.epoch, row)).integers(room + 1)
         return image[top : top + self.crop, left : left + self.crop]
-
-    def on_epoch_end(self) -> None:
-        """Keras calls it after an epoch, and after the two batches with which it builds a model."""
-        if self._finished:
-            self.epoch += 1

@@ -8,7 +8,7 @@ import io
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -36,26 +36,14 @@ def _aliased(image, size):
     return Image.fromarray(cv2.resize(shown, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
-def _square(image, _):
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
 def _shorter(image, size):
     scale = size / min(image.size)
     return image.resize([max(round(side * scale), size) for side in image.size], _BICUBIC)
 
 
-def _centre(image, size):
+def _centre(image, size, grid=1):
     image = _shorter(image, size) if size > min(image.size) else image
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
-def _on_grid(image, size):
-    image = _shorter(image, size) if size > min(image.size) else image
-    left, top = ((side - size) // 2 // 8 * 8 for side in image.size)
+    left, top = ((side - size) // 2 // grid * grid for side in image.size)
     return image.crop((left, top, left + size, top + size))
 
 
@@ -121,7 +109,9 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
 
 # name: function of picture and number; type, smallest and largest number, where it takes one
 STEPS = {
-    "square": (_square,),  # cuts out the largest square, in the middle
+    "square": (
+        lambda image, _: _centre(image, min(image.size)),
+    ),  # cuts out the largest square, in the middle
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     # The same from the nearest four pixels alone, as with Keras' `resize` in the study. How much it
@@ -129,7 +119,12 @@ STEPS = {
     "aliased": (_aliased, int, 1, 8192),
     "shorter": (_shorter, int, 1, 8192),  # resized: its shorter side has so many pixels
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, resampled only if it is smaller
-    "on_grid": (_on_grid, int, 1, 8192),  # the same, from a corner of JPEG's grid of 8 × 8 on
+    "on_grid": (
+        partial(_centre, grid=8),
+        int,
+        1,
+        8192,
+    ),  # the same, from a corner of JPEG's grid of 8 × 8 on
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel

@@ -76,16 +76,6 @@ def prepare(
         expected = "Expected as many plans of steps (and boxes) as files, which end in one shape."
         received = "{} files, {} plans, {} boxes".format(*map(len, columns))
         raise ValueError(f"{expected} Received: {received}, shapes {shapes}.")
-    lost = [
-        path
-        for path, plan, box in zip(*columns)
-        if "crop" in plan and (box is None or not np.isfinite(box).all())
-    ]
-    if lost:  # here, not after hours of decoding
-        raise ValueError(
-            f"{len(lost)} of {len(paths)} files have the step 'crop' but no box, the first: "
-            f"{lost[0]}. Pass boxes, or leave out the pictures that have none."
-        )
     stats = zip(paths, map(os.stat, paths))
     stamps = [f"{path} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}" for path, now in stats]
     opened = f"opened-{_hash_of(stamps, plans, boxes)}"

@@ -51,12 +51,7 @@ def findings(demo: Study) -> str:
     kind += " inpaintings, so part of what carries over is built in."
     for study, title, pictures, note in (
         (demo, "Something is learnt from pixels, too", "simulated pictures", kind),
-        (
-            faces,
-            "On real pictures, little carries over",
-            "real photographs and real generators",
-            "",
-        ),
+        (faces, "On real pictures, little carries over", faces.description, ""),
     ):
         name, home = study.headline[0], study.train_set
         texts = shown[study.name].xs(name).xs("controlled")
