@@ -297,7 +297,7 @@ def test_the_network_that_speaks_for_the_others_is_chosen_by_validation(study):
     rows = _headline(better_on_test | {("VGG16_V3", "inpainting", "controlled"): 0.52})
     unchosen = _answers(study, rows)
     assert "from 0.52 [0.47, 0.57] to 0.95 [0.90, 1.00]" in unchosen[1]
-    assert "None of 2 networks on pixels speaks for the others" in unchosen[1]
+    assert "None of 2 networks on pixels represents the others" in unchosen[1]
     assert "on pixels have 6 of 6 intervals above 0.5 and 0 below it; text2img" in unchosen[2]
     _histories(study, VGG16_V1=[0.9, 0.7])
     assert _answers(study, rows) == unchosen  # one history of two

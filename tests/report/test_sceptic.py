@@ -19,7 +19,7 @@ ENCODER, ERROR = "Autoencoder_classifier", "Autoencoder_error"
 
 
 def _choose(study, name="VGG16_V3-controlled", val_auc=0.9):
-    """A history, by which a network speaks for those on pixels."""
+    """A history, by which a network represents those on pixels."""
     study.models.mkdir(parents=True, exist_ok=True)
     history = {"epoch": 1, "val_loss": 1, "val_auc": val_auc, "seconds": 1, "images_per_second": 1}
     pd.DataFrame([history]).to_csv(study.models / f"{name}.history.csv", index=False)
