@@ -170,7 +170,10 @@ def test_only_the_header_is_the_file_alone(study):
     values = {("Metadata", name, key): by_protocol[key] for name in SOURCES for key in by_protocol}
     rows = _headline(values)
     alone = _answers(study, rows)[0]
-    assert alone.startswith("The file alone") and "`report` and of 0.50 [0.45, 0.55]" in alone
+    assert (
+        alone.startswith("A classifier that sees only the header")
+        and "`report` and of 0.50 [0.45, 0.55]" in alone
+    )
     others = [
         _baseline("Face_box", "geometry", [0.1, 0.2, 0.3, 0.95], name) for name in by_protocol
     ]
