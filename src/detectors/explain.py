@@ -20,7 +20,7 @@ from ..evaluation import intervals
 from ..evaluation.results import DETECTOR_KEYS, RESULT_COLUMNS, write_results
 from ..files import progress
 from . import models, scoring
-from .training import read_card
+from .training import BATCH_SIZE, read_card
 
 
 def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
@@ -39,7 +39,9 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
-    places, last = (np.asarray(found, np.float32) for found in maps.predict(pixels, verbose=0))
+    places, last = (
+        np.asarray(found, np.float32) for found in maps.predict(pixels, BATCH_SIZE, verbose=0)
+    )
     features = last.mean(axis=(1, 2)) if averaged else last.reshape(len(last), -1)
     _, gradient = _logit_and_gradient(dense, features)
     if not averaged:
