@@ -39,9 +39,8 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
-    places, last = (
-        np.asarray(found, np.float32) for found in maps.predict(pixels, BATCH_SIZE, verbose=0)
-    )
+    found = maps.predict(pixels, BATCH_SIZE, verbose=0)
+    places, last = (np.asarray(each, np.float32) for each in found)
     features = last.mean(axis=(1, 2)) if averaged else last.reshape(len(last), -1)
     _, gradient = _logit_and_gradient(dense, features)
     if not averaged:
