@@ -80,22 +80,13 @@ class Autoencoder:
 
 
 @dataclass(frozen=True)
-class Simulation:
-    """How much is drawn."""
+class Amounts:
+    """How much is drawn, or fetched of the real datasets."""
 
     num_photographs: int = 600  # with three fakes each
     num_gan: int = 600  # pictures a class
     num_celeba: int = 600
-    num_trace: int = 60  # photographs, each with a decoding at every strength of the trace
-
-
-@dataclass(frozen=True)
-class Part:
-    """How much of the real datasets is fetched."""
-
-    num_photographs: int = 2000  # with three fakes each
-    num_gan: int = 4000  # pictures a class
-    num_celeba: int = 6000
+    num_trace: int = 60  # photographs, each with a decoding at every strength of the trace; drawn
 
 
 @dataclass(frozen=True)
@@ -104,7 +95,7 @@ class Study:
 
     name: str
     description: str  # one line for tables and figures
-    simulation: Simulation | None  # what to draw; None: the pictures are real
+    simulation: Amounts | None  # what to draw; None: the pictures are real
     train_set: str  # the generator that the detectors are trained on; several are joined by "+"
     test_sets: dict[str, str]  # generator → dataset of the photographs its fakes are compared with
     image_size: int  # side of the pictures that the networks see, in pixels
@@ -130,7 +121,7 @@ class Study:
     unseen_reals: tuple[str, ...] = ()  # photographs no classifier is trained on: for false alarms
     cropped_reals: tuple[str, ...] = ()  # likewise, cut out of the photographs of the test sets
     faces: tuple[Path, ...] = ()  # the folders of pictures that FACES names, where it is one
-    part: Part | None = None  # of the real datasets; None: all that there is
+    part: Amounts | None = None  # of the real datasets; None: all that there is
     # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
     # steps from random weights learn little without it.
     paired_batches: bool = False
@@ -289,7 +280,7 @@ _DEMO = replace(
     _FULL,
     name="demo",
     description="simulated data, demo-scale networks",
-    simulation=Simulation(),
+    simulation=Amounts(),
     shares=(0.5, 0.2, 0.3),  # intervals of a few test groups would say nothing
     aligned=dict.fromkeys([*STRENGTHS, "inpainting_local"], "trace"),
     image_size=96,
@@ -312,7 +303,7 @@ _MINI = replace(
     name="mini",
     description="a part of the real datasets, demo-scale networks",
     simulation=None,
-    part=Part(),
+    part=Amounts(2000, 4000, 6000),
     shares=_FULL.shares,
     aligned={},
     image_size=128,
@@ -366,7 +357,7 @@ _TINY = replace(
     _DEMO,
     name="tiny",
     description="simulated data, far too few for a result: for tests",
-    simulation=Simulation(24, 20, 20, 3),
+    simulation=Amounts(24, 20, 20, 3),
     image_size=32,
     square_size=64,
     face_size=32,
@@ -384,7 +375,7 @@ _REHEARSAL = replace(
     _FULL,
     name="rehearsal",
     description="the full networks, one epoch from random values, 40 simulated photographs",
-    simulation=Simulation(40, 40, 40, 1),
+    simulation=Amounts(40, 40, 40, 1),
     num_resamples=100,
     direct=_direct(weights=None, epochs=1),
     probe=replace(_PROBE, weights=None),

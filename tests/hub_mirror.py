@@ -12,13 +12,13 @@ import datasets
 import pandas as pd
 
 from simulator.archives import make_archives
-from src.config import SPLITS, Simulation, get_study
+from src.config import SPLITS, Amounts, get_study
 from src.data import sources
 
 REVISION = "0123abc"  # that the Hub's `main` is of
 
 
-def make_mirror(folder: Path, simulation: Simulation, square_size: int = 64) -> None:
+def make_mirror(folder: Path, simulation: Amounts, square_size: int = 64) -> None:
     """Draws the archives into `folder`, and beside them the copies as the Hub would serve them."""
     paths = make_archives(folder, **vars(simulation), square_size=square_size, seed=1)
     lists = {file.name: file.url for file in sources.remote_files(get_study("mini"))}

@@ -18,7 +18,7 @@ from notebook_cells import run_notebook
 from simulator.archives import make_archives, truth
 from simulator.server import serve
 from src import config
-from src.config import ROOT, Simulation
+from src.config import ROOT, Amounts
 from src.data import catalog, readers, sources
 from src.data.sources import MIRROR, SOURCES
 from src.pictures.decoding import decode
@@ -40,7 +40,7 @@ def counts(file):
 def outcome(tmp_path_factory):
     """Notebook 1 after `STUDY=full`: its variables, what it printed and wrote, and the truth."""
     home, made, mirror = (tmp_path_factory.mktemp(name) for name in ("home", "made", "mirror"))
-    numbers = vars(Simulation(NUM_PHOTOGRAPHS, NUM_GAN, NUM_PHOTOGRAPHS))
+    numbers = vars(Amounts(NUM_PHOTOGRAPHS, NUM_GAN, NUM_PHOTOGRAPHS))
     paths, files = make_archives(made, **numbers, square_size=64, seed=1), []
     for file in SOURCES:
         content = paths[file.name].read_bytes()

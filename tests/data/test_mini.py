@@ -15,7 +15,7 @@ from notebook_cells import run_notebook
 from simulator.archives import truth
 from simulator.server import serve
 from src import config
-from src.config import ROOT, Part, Simulation, get_study
+from src.config import ROOT, Amounts, get_study
 from src.data import catalog, sources
 from src.data.archives import extract
 from src.data.sources import MIRROR, SOURCES
@@ -23,12 +23,12 @@ from src.detectors import explain
 from src.evaluation import pca
 from src.report import style
 
-DRAWN = Simulation(36, 35, 40, 1)
+DRAWN = Amounts(36, 35, 40, 1)
 DEEPFAKEFACE = ("wiki", "inpainting", "text2img", "insight")
 TINY = get_study("tiny")
 SMALL = replace(
     get_study("mini"),
-    part=Part(num_photographs=26, num_gan=14, num_celeba=20),
+    part=Amounts(num_photographs=26, num_gan=14, num_celeba=20),
     shares=(0.4, 0.3, 0.3),
     # VGG16_V2 is VGG16_V1 with another head.
     direct=tuple(replace(each, epochs=1) for each in TINY.direct if each.name != "VGG16_V2"),

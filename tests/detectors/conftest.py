@@ -12,7 +12,7 @@ from src.data.fetch import fetch_archives
 from src.pictures.decoding import inspect_all
 
 SMALL = dataclasses.replace(
-    config.get_study("tiny"), simulation=config.Simulation(24, 14, 10, 3), num_resamples=20
+    config.get_study("tiny"), simulation=config.Amounts(24, 14, 10, 3), num_resamples=20
 )
 
 
