@@ -147,7 +147,7 @@ def test_names_mean_files_folders_and_patterns(tmp_path):
     assert [path.name for path in code.expand([str(tmp_path)])] == ["a[1].png", "b.JPG", "ü.webp"]
     assert code.expand([f"{tmp_path}/*.JPG", f"{tmp_path}/b.JPG"]) == [tmp_path / "b.JPG"]
     assert code.expand([f"{tmp_path}/a[1].png"]) == [tmp_path / "a[1].png"]
-    with pytest.raises(FileNotFoundError, match="no folder with pictures"):
+    with pytest.raises(FileNotFoundError, match="a folder with pictures"):
         code.expand([f"{tmp_path}/*.gif"])
 
 

@@ -188,8 +188,8 @@ def test_calibration_is_finite_where_the_classes_are_apart(code):
         ([0, 1], [0.5], r"labels \(1,\).* received \(2,\)"),
         ([0, 0], [0.1, 0.2], r"of \[0\]"),
         ([0, 2], [0.1, 0.2], r"0 \(real\) and 1 \(fake\), received \(2,\) of \[0, 2\]"),
-        ([[0, 1]], [[0.1, 0.2]], r"received \(1, 2\)"),
-        ([0, 1], [0.1, np.nan], "1 of them others"),
+        ([[0, 1]], [[0.1, 0.2]], r"received shape \(1, 2\)"),
+        ([0, 1], [0.1, np.nan], "1 outside"),
     ],
 )
 def test_says_what_is_wrong_with_labels_or_scores(labels, scores, message):
