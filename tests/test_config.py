@@ -42,7 +42,9 @@ def test_what_full_is_tested_on_is_chosen_by_a_variable(monkeypatch):
     assert "leak" in readme.description
     for value, name in (("paper", "full"), ("report", "demo")):
         monkeypatch.setenv("EVAL", value)
-        with pytest.raises(ValueError, match=f"report or readme, .* EVAL={value} with STUDY={name}"):
+        with pytest.raises(
+            ValueError, match=f"report or readme, .* EVAL={value} with STUDY={name}"
+        ):
             config.get_study(name)
 
 
