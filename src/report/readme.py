@@ -72,9 +72,9 @@ def minutes(study: Study) -> str:
     """How long the run took that is committed; `tools.run_notebooks` measures it."""
     times = pd.read_csv(study.figures / "minutes.csv")
     last = times.set_index("notebook").loc["all"]
-    begun = "From nothing" if last["from_nothing"] else "With all networks trained before"
+    begun = "from nothing" if last["from_nothing"] else "with all networks trained before"
     return (
-        f"{begun}, the run that is committed here took {last['minutes']:.0f} minutes on "
+        f"A run {begun} took {last['minutes']:.0f} minutes on "
         f"{last['num_cores']} CPU cores, {study.num_jobs} notebooks at a time with at most "
         f"{last['gigabytes']:.1f} GB of memory each."
     )

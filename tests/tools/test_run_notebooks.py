@@ -65,17 +65,19 @@ def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained):
     project("01_a.ipynb", "print('a')")
     study.figures.mkdir(parents=True)
     columns = "model protocol train_set test_set real_source seed value ci_low ci_high".split()
-    rows = pd.DataFrame({"metric": ["auc", "f1"], **dict.fromkeys(columns, 0)})
+    rows = pd.DataFrame({"metric": ["auc", "f1", "auc"], **dict.fromkeys(columns, 0)})
+    rows["model"] = [study.headline[0]] * 2 + ["Beyond"]
     rows.to_csv(study.figures / "results.csv", index=False)
     if trained:
         study.models.mkdir(parents=True)
         (study.models / "A.keras").touch()
     assert main(["--in-place"]) == 0
-    assert pd.read_csv(study.figures / "reference.csv")["metric"].tolist() == ["auc"]
+    reference = pd.read_csv(study.figures / "reference.csv")
+    assert reference[["model", "metric"]].values.tolist() == [[study.headline[0], "auc"]]
     minutes = pd.read_csv(study.figures / "minutes.csv").set_index("notebook")
     assert [*minutes.index] == ["01_a", "all"] and (minutes["minutes"] < 5).all()
     assert (minutes["from_nothing"] == (not trained)).all()
-    assert ("From nothing" in readme.minutes(study)) == (not trained)
+    assert ("from nothing" in readme.minutes(study)) == (not trained)
 
 
 def test_runs_side_by_side_what_needs_only_the_first(project, capsys):
