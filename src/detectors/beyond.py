@@ -283,7 +283,7 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
 
     reals, rows = features(images), []
     unseen = features(sources.decodings(study, images[test], sources.UNSEEN_DECODERS))
-    for number in numbers:
+    for number in progress(numbers, "Learning from more decoders", unit="training"):
         fakes = np.zeros_like(reals)
         fakes[~test] = features(sources.decodings(study, images[~test], range(number)))
         x, y = np.concatenate([reals, fakes]), np.repeat([0, 1], len(reals))
