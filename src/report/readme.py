@@ -51,7 +51,7 @@ def findings(demo: Study) -> str:
     kind += " inpaintings, so part of what carries over is built in."
     for study, title, pictures, note in (
         (demo, "Something is learnt from pixels, too", "simulated pictures", kind),
-        (faces, "On real pictures, little carries over", faces.description, ""),
+        (faces, "On real pictures", faces.description, ""),
     ):
         name, home = study.headline[0], study.train_set
         texts = shown[study.name].xs(name).xs("controlled")
@@ -69,7 +69,7 @@ def findings(demo: Study) -> str:
 
 
 def minutes(study: Study) -> str:
-    """How long the run took that is committed; `tools.run_notebooks` measures it."""
+    """How long a run took; `tools.run_notebooks --in-place` measures it."""
     times = pd.read_csv(study.figures / "minutes.csv")
     last = times.set_index("notebook").loc["all"]
     begun = "from nothing" if last["from_nothing"] else "with all networks trained before"
