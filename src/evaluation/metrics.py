@@ -210,5 +210,5 @@ def check_arrays(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     wrong = ~((scores >= 0) & (scores <= 1))
     if scores.ndim != 1 or wrong.any():
         received = f"shape {scores.shape}, {wrong.sum()} outside [0, 1] or NaN"
-        raise ValueError(f"Expected scores (N,) in [0, 1]; received {received}. Use a sigmoid.")
+        raise ValueError(f"Expected scores (N,) in [0, 1]; received {received}.")
     return check_labels(labels, scores), scores
