@@ -82,7 +82,8 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     missing = [column for column in SCORE_COLUMNS if column not in frame]
     if missing or frame.empty:
         expected = f"Expected rows with the columns {SCORE_COLUMNS}"
-        raise ValueError(f"{what}: {len(frame)} rows, columns {missing} are missing. {expected}.")
+        received = f"{len(frame)} rows" + (f" without the columns {missing}" if missing else "")
+        raise ValueError(f"{what}: received {received}. {expected}.")
     frame = frame[list(SCORE_COLUMNS)].astype({"score": "float64"})
     score, label, is_real = frame["score"], frame["label"], frame["generator"] == "real"
     problems = {

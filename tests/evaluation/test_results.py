@@ -69,8 +69,8 @@ def test_scores_come_back_as_they_were_written(code, study):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop(columns="group"), r"without \['group'\]"),
-        (lambda frame: frame.iloc[:0], "0 rows of"),
+        (lambda frame: frame.drop(columns="group"), r"without the columns \['group'\]"),
+        (lambda frame: frame.iloc[:0], r"received 0 rows\."),
         (lambda frame: frame.assign(score=np.nan), "360 of 360 rows have a score that is NaN"),
         (lambda frame: frame.assign(score=frame["score"] * 3 - 1), r"outside \[0, 1\]"),
         (lambda frame: frame.assign(label=frame["label"] + 1), "label other than"),
