@@ -40,7 +40,6 @@ class Network:
     # With a value, VGG16 gets the batch normalisation that it needs to train from random values.
     batch_norm_momentum: float | None = None
     decay: bool = False  # whether the learning rate falls to zero along half a cosine
-    side: int | None = None  # to which the network resizes its input; None takes it as given
     # How a picture gets its size: "resize" shrinks all of it, and the finest detail is lost;
     # "aliased" does as the study did: of the finest detail some is folded into what is left;
     # "centre" cuts out its middle and leaves every pixel as it is; "crops" trains on random cuts

@@ -49,9 +49,7 @@ def build(network: Network, image_size: int) -> keras.Model:
     num_channels = 1 if network.approach == "fourier" else 3
     image = layers.Input((image_size, image_size, num_channels), dtype="uint8", name="image")
     x = image if num_channels == 3 else ops.repeat(image, 3, axis=-1)
-    if network.side is not None:
-        x = ops.image.resize(ops.cast(x, "float32"), (network.side, network.side), antialias=True)
-    backbone = _backbone(network, network.side or image_size)
+    backbone = _backbone(network, image_size)
     backbone.trainable = not network.frozen  # a frozen one also keeps its batch averages
     if network.approach == "probe":
         maps = [backbone.get_layer(name).output for name in pretrained.LITE0_DEPTHS]

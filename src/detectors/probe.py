@@ -15,8 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..config import Network
 from ..files import read_json, write_atomically, write_json
-from . import models, training
-from .scoring import Pictures
+from .scoring import Pictures, frozen_parts
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1)  # scikit-learn's `C`: validation chooses one
 
@@ -30,10 +29,8 @@ def fit_probe(
         The model, of `models.build`, saved with its card; and a row for each of `PENALTIES`: `C`,
         `val_loss`, `val_auc`. The one with the smallest loss is the probe.
     """
-    study, stem = pictures.study, pictures.study.models / pictures.model_id(network.name)
-    extractor, head = models.parts(model)
-    folder = study.data / "features"
-    features = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
+    stem = pictures.study.models / pictures.model_id(network.name)
+    head, features = frozen_parts(model, pictures)
     (x, y), (valid_x, valid_y) = (
         (features[rows], pictures.labels[rows]) for rows in map(pictures.rows, ("train", "valid"))
     )

@@ -152,23 +152,29 @@ def fit(
     full model is saved.
     """
     study = pictures.study
-    trained, pixels, data = model, None, f"{pictures.fingerprint}/{study.train_set}"
+    trained, pixels, data = model, pictures.pixels, f"{pictures.fingerprint}/{study.train_set}"
     crop = study.image_size if network.view == "crops" else None
     if crop:
         trained = model.get_layer(network.name)
     if study.paired_batches:
         data += "/paired"
     if network.frozen:
-        extractor, trained = models.parts(model)
-        folder = study.data / "features"
-        pixels = training.cached_features(extractor, pictures.pixels, folder, pictures.fingerprint)
-        data += f"/{training.identity(extractor)}"
+        data += f"/{training.identity(models.parts(model)[0])}"
+        trained, pixels = frozen_parts(model, pictures)
     made_from = {"config": network, "data": data, "decay": network.decay}
     settings = training.Settings(network.learning_rate, network.epochs, study.seed, **made_from)
     how = network.batch_size, pixels, crop
     batches = [pictures.batches(split, *how) for split in ("train", "valid")]
     stem = study.models / pictures.model_id(network.name)
     return training.train(trained, *batches, stem, settings, full_model=model)
+
+
+def frozen_parts(model: keras.Model, pictures: Pictures) -> tuple[keras.Model, np.ndarray]:
+    """The head of a detector whose backbone is frozen, and the features it takes, kept on disk."""
+    extractor, head = models.parts(model)
+    folder = pictures.study.data / "features"
+    data = pictures.pixels, folder, pictures.fingerprint
+    return head, training.cached_features(extractor, *data)
 
 
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
@@ -183,8 +189,8 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
     stem = study.models / name
     kept = training.read_card(stem).get("scored")  # raises before the work if training is missing
     if kept != scored or not results.scores_file(study, name).is_file():
-        scores = pd.concat([_probabilities(model, part) for part in parts], ignore_index=True)
-        results.write_scores(study, name, scores)
+        scores = pd.concat([_probabilities(model, network, part) for part in parts])
+        results.write_scores(study, name, scores.reset_index(drop=True))
         card = {"study": study.name, "train_set": study.train_set, "seed": study.seed}
         card |= {"approach": network.approach, "model": network.name, "starts_from": network.start}
         card |= {"protocol": pictures.protocol, "scored": scored}
@@ -197,14 +203,16 @@ def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFr
     return rows
 
 
-def _probabilities(model: keras.Model, pictures: Pictures) -> pd.DataFrame:
+def _probabilities(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:
     """The validation and test rows of `Pictures.table`, with `label` (fake = 1) and `score`."""
     table = pictures.table[pictures.table["split"] != "train"]
     rows = np.unique(table["row"])
     probability = np.full(len(pictures.pixels), np.nan, np.float32)
     shards = np.split(rows, range(_SHARD, len(rows), _SHARD))
-    copy = training.shared(model, "scores")
-    work = partial(_predict, copy, pictures.pixels.filename)
+    pixels = pictures.pixels
+    if network.frozen:
+        model, pixels = frozen_parts(model, pictures)
+    work = partial(_predict, training.shared(model, "scores"), pixels.filename)
     probability[rows] = np.concatenate([*over(work, shards, num_threads=1)])
     labels = (table["label"] == "fake").astype("int8")
     return table.assign(label=labels, score=probability[table["row"]])

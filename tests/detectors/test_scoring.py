@@ -120,7 +120,7 @@ def test_crops_are_scored_and_change_nothing_else(few, records, scored):
     assert score == pytest.approx(scores["score"].iloc[-1], abs=1e-4)
 
 
-def test_features_are_shared_by_heads_of_one_extractor_only(few, scored):
+def test_features_are_shared_by_heads_of_one_extractor_only_and_scored(few, scored):
     shown, extractors = scored[2], []
     for network, seed, num_files in ((0, 0, 1), (1, 0, 1), (1, 1, 2)):
         network = replace(few.direct[network], epochs=1)
@@ -131,6 +131,9 @@ def test_features_are_shared_by_heads_of_one_extractor_only(few, scored):
     np.testing.assert_array_equal(extractors[0], extractors[1])
     assert (extractors[1] != extractors[2]).any()  # not those of the other, read back
     assert set(scoring.score(model, network, shown)["test_set"]) == set(few.test_sets)
+    seen = shown.pixels[shown.table.loc[shown.table["split"] != "train", "row"]]
+    found = read_scores(few, shown.model_id(network.name))["score"]
+    np.testing.assert_allclose(found, model.predict(seen, verbose=0).ravel(), atol=1e-5)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
