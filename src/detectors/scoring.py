@@ -77,11 +77,10 @@ class Pictures:
         chosen &= self.table["label"].isin([label] if label else LABELS)
         return self.table.loc[chosen, "row"].to_numpy()
 
-    def batches(self, split: str, batch_size: int, pixels=None, crop: int | None = None) -> Batches:
-        """Batches of one split of the training task, shuffled if `"train"`; perhaps of features."""
-        pixels = self.pixels if pixels is None else pixels
-        options = {"batch_size": batch_size, "shuffle": split == "train", "seed": self.study.seed}
-        options |= {"together": self.names() if self.study.paired_batches else None, "crop": crop}
+    def batches(self, split: str, pixels: np.ndarray, **options) -> Batches:
+        """Batches of one split of the training tasks; of features, if they are the `pixels`."""
+        options |= {"shuffle": split == "train", "seed": self.study.seed}
+        options["together"] = self.names() if self.study.paired_batches else None
         return Batches(pixels, self.labels, self.rows(split), **options)
 
 
@@ -163,8 +162,8 @@ def fit(
         trained, pixels = frozen_parts(model, pictures)
     made_from = {"config": network, "data": data, "decay": network.decay}
     settings = training.Settings(network.learning_rate, network.epochs, study.seed, **made_from)
-    how = network.batch_size, pixels, crop
-    batches = [pictures.batches(split, *how) for split in ("train", "valid")]
+    how = {"batch_size": network.batch_size, "crop": crop}
+    batches = [pictures.batches(split, pixels, **how) for split in ("train", "valid")]
     stem = study.models / pictures.model_id(network.name)
     return training.train(trained, *batches, stem, settings, full_model=model)
 
@@ -172,9 +171,8 @@ def fit(
 def frozen_parts(model: keras.Model, pictures: Pictures) -> tuple[keras.Model, np.ndarray]:
     """The head of a detector whose backbone is frozen, and the features it takes, kept on disk."""
     extractor, head = models.parts(model)
-    folder = pictures.study.data / "features"
-    data = pictures.pixels, folder, pictures.fingerprint
-    return head, training.cached_features(extractor, *data)
+    given = pictures.pixels, pictures.study.data / "features", pictures.fingerprint
+    return head, training.cached_features(extractor, *given)
 
 
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:

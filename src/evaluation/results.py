@@ -81,9 +81,8 @@ def _checked_scores(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """The score columns in the agreed types; raises on the first thing that is wrong with them."""
     missing = [column for column in SCORE_COLUMNS if column not in frame]
     if missing or frame.empty:
-        expected = f"Expected rows with the columns {SCORE_COLUMNS}"
-        received = f"{len(frame)} rows" + (f" without the columns {missing}" if missing else "")
-        raise ValueError(f"{what}: received {received}. {expected}.")
+        received = f"received {len(frame)} rows" + f" without the columns {missing}" * bool(missing)
+        raise ValueError(f"{what}: {received}. Expected rows with the columns {SCORE_COLUMNS}.")
     frame = frame[list(SCORE_COLUMNS)].astype({"score": "float64"})
     score, label, is_real = frame["score"], frame["label"], frame["generator"] == "real"
     problems = {
