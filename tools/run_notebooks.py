@@ -147,7 +147,8 @@ def _report(study: Study, minutes: dict[str, float]) -> None:
 
 def _compared_with_reference(study: Study) -> list[str]:
     """Lines that tell how many headline AUCs lie within the intervals of the reference run."""
-    # Another processor gives other last digits, and a small network trained with them another AUC.
+    # Another processor gives other last digits, and a small network trained with them another AUC:
+    # as if by another seed. Only the interval of a mean over seeds covers that.
     file, results = ROOT / "figures" / study.name / "reference.csv", study.figures / "results.csv"
     if not file.is_file() or not results.is_file():
         return []
@@ -155,14 +156,18 @@ def _compared_with_reference(study: Study) -> list[str]:
     both = pd.read_csv(results).merge(pd.read_csv(file), on=keys, suffixes=("", "_reference"))
     both = both[both["model"].isin(study.headline) & (both["metric"] == "auc")]
     within = both["value"].between(both["ci_low_reference"], both["ci_high_reference"])
+    mean = both["seed"] < 0
     lines = [
-        f"Compared with the reference run: {within.sum()} of {len(both)} AUCs of "
-        f"{', '.join(study.headline)} lie within its intervals."
+        f"Compared with the reference run, AUCs of {', '.join(study.headline)}:",
+        f"{within[mean].sum()} of {mean.sum()} means over trainings lie within its intervals,",
+        f"and {within[~mean].sum()} of {(~mean).sum()} of single trainings, whose intervals do not "
+        "cover the chance of a training.",
     ]
     for row in both[~within].itertuples():
         interval = f"[{row.ci_low_reference:.3f}, {row.ci_high_reference:.3f}]"
         where = f"{row.model}, {row.protocol}, {row.test_set} against {row.real_source}"
-        lines.append(f"  {where}, seed {row.seed}: {row.value:.3f}, reference {interval}")
+        what = "mean" if row.seed < 0 else f"seed {row.seed}"
+        lines.append(f"  {where}, {what}: {row.value:.3f}, reference {interval}")
     return lines
 
 
@@ -247,6 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     minutes = {path.stem: seconds[path] / 60 for path in paths}
     minutes["all"] = (time.time() - start) / 60
+    _report(study, minutes)
     if options.in_place and not options.notebooks:
         times = pd.DataFrame(minutes.items(), columns=["notebook", "minutes"])
         times = times.assign(from_nothing=from_nothing, num_cores=os.cpu_count(), gigabytes=_peak())
@@ -254,7 +260,6 @@ def main(arguments: list[str] | None = None) -> int:
         rows = pd.read_csv(study.figures / "results.csv").query("metric == 'auc'")
         rows = rows[rows["model"].isin(study.headline)]
         rows.to_csv(study.figures / "reference.csv", index=False)
-    _report(study, minutes)
     return 0
 
 

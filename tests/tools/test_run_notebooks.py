@@ -60,7 +60,7 @@ def test_shows_output_and_says_where_the_results_are(project, capsys):
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained):
+def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained, capsys):
     study = config.get_study("tiny")
     project("01_a.ipynb", "print('a')")
     study.figures.mkdir(parents=True)
@@ -68,10 +68,12 @@ def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained):
     rows = pd.DataFrame({"metric": ["auc", "f1", "auc"], **dict.fromkeys(columns, 0)})
     rows["model"] = [study.headline[0]] * 2 + ["Beyond"]
     rows.to_csv(study.figures / "results.csv", index=False)
+    rows.assign(ci_low=1).to_csv(study.figures / "reference.csv", index=False)
     if trained:
         study.models.mkdir(parents=True)
         (study.models / "A.keras").touch()
     assert main(["--in-place"]) == 0
+    assert "0 of 1 of single trainings" in capsys.readouterr().out  # within the former reference's
     reference = pd.read_csv(study.figures / "reference.csv")
     assert reference[["model", "metric"]].values.tolist() == [[study.headline[0], "auc"]]
     minutes = pd.read_csv(study.figures / "minutes.csv").set_index("notebook")
@@ -167,14 +169,14 @@ def test_a_run_is_compared_with_the_reference(project):
     assert run_notebooks._compared_with_reference(study) == []
     row = {"protocol": "report", "train_set": "inpainting", "test_set": "insight"}
     row |= {"real_source": "wiki", "metric": "auc", "value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
-    models = ["Fourier_DenseNet", "Fourier_DenseNet", "PCA_probe"]
-    reference = pd.DataFrame([row] * 3).assign(model=models, seed=[0, 1, 0])
+    models = [*["Fourier_DenseNet"] * 3, "PCA_probe"]
+    reference = pd.DataFrame([row] * 4).assign(model=models, seed=[0, 1, -1, 0])
     study.figures.mkdir(parents=True)
     reference.to_csv(study.figures / "reference.csv", index=False)
-    results = reference.assign(value=[0.75, 0.95, 0.1], ci_low=0.0, ci_high=1.0)
+    results = reference.assign(value=[0.75, 0.95, 0.8, 0.1], ci_low=0.0, ci_high=1.0)
     results.to_csv(study.figures / "results.csv", index=False)
-    summary, other = run_notebooks._compared_with_reference(study)
-    assert "1 of 2 AUCs" in summary
+    _, means, single, other = run_notebooks._compared_with_reference(study)
+    assert "1 of 1 means" in means and "1 of 2 of single trainings" in single
     assert "insight against wiki, seed 1: 0.950, reference [0.700, 0.900]" in other
 
 
