@@ -39,8 +39,11 @@ beyond: $(VENV)/installed
 lab: $(VENV)/installed
 	@$(BIN)/python -m jupyter lab notebooks
 
+# What the page needs of notebooks 1 and 3 is made here, in sight: a page would show nothing so long.
 # A panel refuses more than 20 MB, in words; beyond this limit the connection ends without.
 app: $(VENV)/installed $(VENV)/installed-app
+	@ls "$${TRUE_OR_FAKE_HOME:-.}"/models/$(STUDY)/*probe-controlled.keras > /dev/null 2>&1 || \
+		$(BIN)/python -m tools.run_notebooks 01 03
 	@$(BIN)/python -m voila notebooks/08_check_your_images.ipynb --no-browser --Voila.ip=127.0.0.1 \
 		--Voila.tornado_settings="{'websocket_max_message_size': 100_000_000}"
 
