@@ -39,7 +39,7 @@ beyond: $(VENV)/installed
 lab: $(VENV)/installed
 	@$(BIN)/python -m jupyter lab notebooks
 
-# What the page needs of notebooks 1 and 3 is made here, in sight: a page would show nothing so long.
+# What the page needs of notebooks 1 and 3 is made first, with progress: the page would stay empty.
 # A panel refuses more than 20 MB, in words; beyond this limit the connection ends without.
 app: $(VENV)/installed $(VENV)/installed-app
 	@ls "$${TRUE_OR_FAKE_HOME:-.}"/models/$(STUDY)/*probe-controlled.keras > /dev/null 2>&1 || \

@@ -160,8 +160,8 @@ def _compared_with_reference(study: Study) -> list[str]:
     lines = [
         f"Compared with the reference run, AUCs of {', '.join(study.headline)}:",
         f"{within[mean].sum()} of {mean.sum()} means over trainings lie within its intervals,",
-        f"and {within[~mean].sum()} of {(~mean).sum()} of single trainings, whose intervals do not "
-        "cover the chance of a training.",
+        f"and {within[~mean].sum()} of {(~mean).sum()} of single trainings, whose intervals hold "
+        "the choice of test pictures only.",
     ]
     for row in both[~within].itertuples():
         interval = f"[{row.ci_low_reference:.3f}, {row.ci_high_reference:.3f}]"
