@@ -234,9 +234,9 @@ def false_alarm_bars(detectors: dict, *, title) -> Figure:
         for valid in detectors[name].query("split == 'valid'")["value"]:
             x, look = np.full(len(at), 100 * valid), {"label": "on validation", **style.OUTLINED}
             axis.vlines(x, at - half, at + half, linestyle=":", **look)
-    labels = [f"{name}\n({style.span(pair)} photographs)" for name, *pair in counts.itertuples()]
+    labels = [f"{name}\n({style.span(pair)} pictures)" for name, *pair in counts.itertuples()]
     axis.set_yticks(range(len(labels)), labels)
-    axis.set(xlim=(0, 102), xlabel="percent of the real photographs called fake (95 % interval)")
+    axis.set(xlim=(0, 102), xlabel="percent called fake (95 % interval)")
     return legend_below(figure)
 
 
