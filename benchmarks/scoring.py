@@ -19,7 +19,7 @@ from src.data import faces
 
 def main() -> None:
     quick = is_quick(__doc__)
-    detector, pictures = predict.load(), draw(("jpeg:90", "resize:512"), 2 if quick else 64)
+    detector, pictures = predict.load(), draw(("jpeg:90", "resize:512"), 2 if quick else 32)
     small = [faces.shrunk(Image.fromarray(picture)) for picture in pictures]
     num_seen = len(pictures) * len(predict.DELIVERIES)
     seen = np.zeros((num_seen, *detector.model.input.shape[1:]), np.uint8)
