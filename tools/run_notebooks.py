@@ -182,7 +182,7 @@ def _in_stages(paths: list[Path], num_jobs: int) -> list[list[Path]]:
     if num_jobs == 1 or not between:
         return [[path] for path in paths]
     before = [[path] for path in paths if path < min(between)]
-    return [*before, between, *([path] for path in paths if path > max(between))]
+    return [*before, between, [path for path in paths if path > max(between)]]
 
 
 def _run_stage(jobs: dict[Path, tuple[str, Path]], num_jobs: int) -> dict[Path, float]:
