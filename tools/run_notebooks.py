@@ -15,13 +15,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 
 import nbformat
 import pandas as pd
+import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
@@ -123,23 +125,34 @@ def _run_notebook(path: Path, target: Path, write: Callable[[str], None]) -> flo
     return time.time() - start
 
 
-def _peak() -> float | None:
-    """The most memory that one notebook has had, in GB; not known on Windows."""
+@contextmanager
+def _most_memory() -> Iterator[list[float]]:
+    """Inside, a list of one number: the most GB that one notebook has had to itself so far.
+
+    Pages of mapped files do not count where the system tells them apart (Linux): it takes them back
+    when it needs them.
+    """
+    most, ended = [0.0], Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for kernel in psutil.Process().children():
+                with suppress(psutil.Error):  # it has ended
+                    memory = kernel.memory_info()
+                    most[0] = max(most[0], (memory.rss - getattr(memory, "shared", 0)) / 2**30)
+
+    Thread(target=watch, daemon=True).start()
     try:
-        import resource
-    except ImportError:
-        return None
-    # Linux counts in KB, macOS in bytes.
-    unit = 2**30 if sys.platform == "darwin" else 2**20
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+        yield most
+    finally:
+        ended.set()
 
 
-def _report(study: Study, minutes: dict[str, float]) -> None:
+def _report(study: Study, minutes: dict[str, float], gigabytes: float) -> None:
     """The last lines: how long each notebook took, how much memory, where the results are."""
     print(*_compared_with_reference(study), sep="\n", end="\n\n")
     print(*(f"  {name:<32}{taken:6.1f} min" for name, taken in minutes.items()), sep="\n")
-    peak = _peak()
-    print(f"  At most {peak:.1f} GB of memory in one notebook.\n" if peak else "")
+    print(f"  At most {gigabytes:.1f} GB of memory in one notebook.\n")
     files = {"Figures:": "", "Numbers:": "results.csv", "Summary:": "summary.html"}
     for title, file in (files | {"": "summary.md"}).items():
         print(f"{title:8} {_shown(study.figures / file)}")
@@ -246,16 +259,17 @@ def main(arguments: list[str] | None = None) -> int:
         target = path if options.in_place else study.data / "notebooks" / path.name
         jobs[path] = f"[{number}/{len(paths)}] {path.stem}", target
     from_nothing = not any(study.models.glob("*.keras"))
-    for stage in _in_stages(paths, num_jobs):
-        seconds |= (done := _run_stage({path: jobs[path] for path in stage}, num_jobs))
-        if len(done) < len(stage):
-            return 1
+    with _most_memory() as most:
+        for stage in _in_stages(paths, num_jobs):
+            seconds |= (done := _run_stage({path: jobs[path] for path in stage}, num_jobs))
+            if len(done) < len(stage):
+                return 1
     minutes = {path.stem: seconds[path] / 60 for path in paths}
     minutes["all"] = (time.time() - start) / 60
-    _report(study, minutes)
+    _report(study, minutes, *most)
     if options.in_place and not options.notebooks:
         times = pd.DataFrame(minutes.items(), columns=["notebook", "minutes"])
-        times = times.assign(from_nothing=from_nothing, num_cores=os.cpu_count(), gigabytes=_peak())
+        times = times.assign(from_nothing=from_nothing, num_cores=os.cpu_count(), gigabytes=most[0])
         times.round(1).to_csv(study.figures / "minutes.csv", index=False)
         rows = pd.read_csv(study.figures / "results.csv").query("metric == 'auc'")
         rows = rows[rows["model"].isin(study.headline)]
