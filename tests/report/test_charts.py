@@ -104,7 +104,7 @@ def test_false_alarm_bars_are_percent_and_name_every_source():
     figure = charts.false_alarm_bars({"A": alarms(), "B": fewer}, title="")
     bars = [[bar.get_width() for bar in container] for container in figure.axes[0].containers]
     np.testing.assert_allclose(bars, [[20, 60], [20, np.nan]])
-    names = ["wiki\n(39 to 40 photographs)", "celeba\n(30 photographs)"]
+    names = ["wiki\n(39 to 40 pictures)", "celeba\n(30 pictures)"]
     assert words(figure.axes[0].get_yticklabels()) == names
 
 
