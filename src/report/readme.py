@@ -76,7 +76,7 @@ def minutes(study: Study) -> str:
     return (
         f"A run {begun} took {last['minutes']:.0f} minutes on "
         f"{last['num_cores']} CPU cores, {study.num_jobs} notebooks at a time with at most "
-        f"{last['gigabytes']:.1f} GB of memory each."
+        f"{last['gigabytes']:.1f} GB of memory each, not counting mapped files."
     )
 
 
