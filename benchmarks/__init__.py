@@ -30,7 +30,7 @@ from src.files import write_atomically  # `src` chooses the backend, before Kera
 
 RESULTS = Path(__file__).with_name("results.csv")
 NUM_TURNS = 5
-LONG = 15  # seconds: where three turns take longer, they are all
+LONG = 15  # seconds: if three turns took longer, there are no more
 
 
 def timed(function, *arguments):

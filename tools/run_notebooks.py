@@ -152,7 +152,8 @@ def _report(study: Study, minutes: dict[str, float], gigabytes: float) -> None:
     """The last lines: how long each notebook took, how much memory, where the results are."""
     print(*_compared_with_reference(study), sep="\n", end="\n\n")
     print(*(f"  {name:<32}{taken:6.1f} min" for name, taken in minutes.items()), sep="\n")
-    print(f"  At most {gigabytes:.1f} GB of memory in one notebook, not counting mapped files.\n")
+    apart = ", not counting mapped files" if sys.platform == "linux" else ""
+    print(f"  At most {gigabytes:.1f} GB of memory in one notebook{apart}.\n")
     files = {"Figures:": "", "Numbers:": "results.csv", "Summary:": "summary.html"}
     for title, file in (files | {"": "summary.md"}).items():
         print(f"{title:8} {_shown(study.figures / file)}")
