@@ -101,7 +101,7 @@ def frozen(folder: Path, study: Study, num_features: int, num_whole: int) -> Non
 def main() -> None:
     quick = is_quick(__doc__)
     with tempfile.TemporaryDirectory() as folder:
-        network_loops(Path(folder), *((NAMES[:1], 32, 32) if quick else (NAMES, 300, 96)))
+        network_loops(Path(folder), *((NAMES[:1], 32, 32) if quick else (NAMES, 256, 96)))
         sizes = ("tiny", 64, 32) if quick else ("full", 20_000, 256)
         frozen(Path(folder), get_study(sizes[0]), *sizes[1:])
 
