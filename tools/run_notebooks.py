@@ -1,13 +1,15 @@
 """Runs the notebooks top to bottom from the command line: `python -m tools.run_notebooks`.
 
 The study is the environment variable `STUDY` (default: demo). Executed copies go to
-`data/<study>/notebooks/`. A whole run `--in-place` gives the reference of later runs, and the
-README its times.
+`data/<study>/notebooks/`. A whole run of a simulated study is not repeated while nothing that it
+rests on has changed. A whole run `--in-place` gives the reference of later runs, and the README its
+times.
 """
 
 import argparse
 import base64
 import functools
+import hashlib
 import io
 import os
 import re
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib.metadata import distributions
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -29,12 +32,17 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
 from src.config import ROOT, Study, get_study
-from src.files import write_atomically
+from src.files import digest_of, read_json, write_atomically, write_json
 from src.report.web import compressed
 
 _LARGE_PNG = 20_000  # characters of base64
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels
+_FINISHED = "finished.json"
+_SAME = (
+    "Nothing has changed since the last whole run, so nothing is run. A notebook that you name runs "
+    "all the same: python -m tools.run_notebooks 06."
+)
 _KEPT = "What was finished is kept: the same command goes on from there."
 _APART = "07"  # runs only where it is named
 _BETWEEN = ("03", "05", "04", "02")  # they need the first notebook only; longest first
@@ -148,12 +156,32 @@ def _most_memory() -> Iterator[list[float]]:
         ended.set()
 
 
+def _state(study: Study, notebooks: list[Path]) -> dict:
+    """What a whole run rests on, as a hash, and the files of its results, with size and time."""
+    rests_on = hashlib.sha256(repr([study, os.environ.get("KERAS_BACKEND")]).encode())
+    for folder in ("src", "simulator", "models/shipped"):
+        for path in sorted(path for path in (ROOT / folder).rglob("*") if path.is_file()):
+            if path.suffix != ".pyc":
+                rests_on.update(f"{path.relative_to(ROOT)} {digest_of(path)}".encode())
+    for path in notebooks:
+        sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+        rests_on.update(repr([path.name, sources]).encode())
+    packages = sorted((package.name, package.version) for package in distributions())
+    rests_on.update(repr(packages).encode())
+    folders = study.data / "notebooks", study.models, study.figures
+    files = sorted(path for folder in folders for path in folder.glob("*.*") if path.is_file())
+    stats = {str(path): path.stat() for path in files if path.name != _FINISHED}
+    results = {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
+    return {"rests_on": rests_on.hexdigest(), "results": results}
+
+
 def _report(study: Study, minutes: dict[str, float], gigabytes: float) -> None:
     """The last lines: how long each notebook took, how much memory, where the results are."""
     print(*_compared_with_reference(study), sep="\n", end="\n\n")
-    print(*(f"  {name:<32}{taken:6.1f} min" for name, taken in minutes.items()), sep="\n")
-    apart = ", not counting mapped files" if sys.platform == "linux" else ""
-    print(f"  At most {gigabytes:.1f} GB of memory in one notebook{apart}.\n")
+    if minutes:
+        print(*(f"  {name:<32}{taken:6.1f} min" for name, taken in minutes.items()), sep="\n")
+        apart = ", not counting mapped files" if sys.platform == "linux" else ""
+        print(f"  At most {gigabytes:.1f} GB of memory in one notebook{apart}.\n")
     files = {"Figures:": "", "Numbers:": "results.csv", "Summary:": "summary.html"}
     for title, file in (files | {"": "summary.md"}).items():
         print(f"{title:8} {_shown(study.figures / file)}")
@@ -255,6 +283,12 @@ def main(arguments: list[str] | None = None) -> int:
     num_jobs = max(options.jobs or min(study.num_jobs, os.cpu_count() or 1), 1)
     together = f", {num_jobs} at a time where they can" if num_jobs > 1 else ""
     print(f"Study {study.name!r}: {study.description}. {len(paths)} notebooks{together}.")
+    is_whole = study.simulated and not (options.notebooks or options.in_place)
+    finished = study.data / "notebooks" / _FINISHED
+    if is_whole and read_json(finished) == _state(study, paths):
+        print(_SAME, end="\n\n")
+        _report(study, {}, 0)
+        return 0
     jobs, start, seconds = {}, time.time(), {}
     for number, path in enumerate(paths, 1):
         target = path if options.in_place else study.data / "notebooks" / path.name
@@ -268,6 +302,8 @@ def main(arguments: list[str] | None = None) -> int:
     minutes = {path.stem: seconds[path] / 60 for path in paths}
     minutes["all"] = (time.time() - start) / 60
     _report(study, minutes, *most)
+    if is_whole:
+        write_json(finished, _state(study, paths))
     if options.in_place and not options.notebooks:
         times = pd.DataFrame(minutes.items(), columns=["notebook", "minutes"])
         times = times.assign(from_nothing=from_nothing, num_cores=os.cpu_count(), gigabytes=most[0])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import nbformat
@@ -60,6 +61,31 @@ def test_shows_output_and_says_where_the_results_are(project, capsys):
     assert read("notebooks/01_a.ipynb").outputs == []
     assert main(["01", "--in-place"]) == 0
     assert read("notebooks/01_a.ipynb").outputs[0].text == " three\n"
+
+
+def test_a_whole_run_is_repeated_only_if_something_has_changed(project, capsys):
+    study, count = config.get_study("tiny"), Path("count")
+    adds, figure = f"open({str(count.absolute())!r}, 'a').write('x')", study.figures / "a.png"
+    source = f"{adds}\nopen({str(figure)!r}, 'w').write('a')"
+    (module := Path("src")).mkdir()
+    study.figures.mkdir(parents=True)
+    changes = [
+        lambda: project("01_a.ipynb", source),
+        lambda: project("01_a.ipynb", source, "'another cell'"),
+        lambda: (module / "a.py").write_text("a = 1"),
+        lambda: (module / "a.py").write_text("a = 2"),
+        figure.unlink,
+        lambda: figure.write_text("another"),
+        lambda: Path("data/tiny/notebooks/01_a.ipynb").unlink(),
+    ]
+    for number, change in enumerate(changes, 1):
+        change()
+        assert main([]) == 0 and count.read_text() == "x" * number
+        capsys.readouterr()
+        assert main([]) == 0 and count.read_text() == "x" * number
+        out = capsys.readouterr().out
+        assert come_in_this_order(out, "Nothing has changed", "Summary:")
+    assert main(["01"]) == 0 and count.read_text() == "x" * (number + 1)
 
 
 @pytest.mark.parametrize("trained", [False, True])
