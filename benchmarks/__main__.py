@@ -61,6 +61,8 @@ def main() -> int:
     print(f"All: {(time.time() - start) / 60:.1f} min. Failed: {', '.join(failed) or 'none'}.")
     if "--quick" not in sys.argv:
         rows = pd.read_csv(RESULTS).drop_duplicates(["claim", "candidate"], keep="last")
+        parts = rows["claim"].str.startswith("the whole demo")
+        rows = pd.concat([rows[~parts], rows[parts]])
         put(ROOT / "docs" / "scale.md", "benchmarks", table(rows))
         put(ROOT / "README.md", "benchmarks", table(rows[rows["goal"].notna()]))
     return bool(failed)

@@ -40,8 +40,8 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels
 _FINISHED = "finished.json"
 _SAME = (
-    "Nothing has changed since the last whole run, so nothing is run. A notebook that you name runs "
-    "all the same: python -m tools.run_notebooks 06."
+    "Nothing has changed since the last whole run, so nothing is run. "
+    "A notebook that is named runs nevertheless: python -m tools.run_notebooks 06."
 )
 _KEPT = "What was finished is kept: the same command goes on from there."
 _APART = "07"  # runs only where it is named
