@@ -16,6 +16,7 @@ from ..evaluation.audit import pixel_traits
 from ..pictures.batches import Batches
 from ..pictures.store import prepare
 from . import training
+from .normalisation import BatchNormalization
 
 
 def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
@@ -34,7 +35,7 @@ def build_autoencoder(config: Autoencoder, face_size: int) -> keras.Model:
         raise ValueError(f"Received faces of {face_size} pixels; expected {side}.")
 
     def activate(x):
-        return layers.BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))
+        return BatchNormalization()(layers.LeakyReLU(negative_slope=0.2)(x))
 
     face = layers.Input((face_size, face_size, 3), dtype="uint8", name="face")
     x = layers.Rescaling(1 / 255)(face)

