@@ -173,7 +173,7 @@ def fuse(study: Study, names: Sequence[str], protocol: str) -> pd.DataFrame:
 def costs(study: Study, names: Sequence[str]) -> pd.DataFrame:
     """What views and trained detectors cost: a row for each.
 
-    `parameters`; `images_per_second`, of two runs over 64 blank pictures the faster; and
+    `parameters`; `images_per_second`, the median of five runs over 64 blank pictures; and
     `minutes_of_training`, of one training under `controlled` (0 for a view: nothing in it learns).
     """
     ways = {view: (beyond.build_extractor(study.probe, [view]), 0.0) for view in beyond.VIEWS}
@@ -184,10 +184,10 @@ def costs(study: Study, names: Sequence[str]) -> pd.DataFrame:
     rows = {}
     for name, (model, minutes) in ways.items():
         sample, times = np.zeros((64, *model.input.shape[1:]), np.uint8), []
-        for _ in range(2):  # the first also compiles
+        for _ in range(6):  # the first also compiles
             start = time.perf_counter()
             model.predict(sample, batch_size=16, verbose=0)
             times.append(time.perf_counter() - start)
-        rows[name] = model.count_params(), len(sample) / min(times), minutes
+        rows[name] = model.count_params(), len(sample) / np.median(times[1:]), minutes
     columns = ["parameters", "images_per_second", "minutes_of_training"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns)

@@ -274,9 +274,9 @@ def test_the_paired_difference_is_that_of_a_plain_loop_over_the_scores_of_each_s
     assert abs(np.diff(values)).min() > 0.05 and clear.tolist() == [False, True, True]
     same = (np.sign(values) == np.sign(values[0])).sum()
     said = (
-        f"over 3 seeds the mean difference is {values.mean():+.2f}; it has this sign with {same} "
+        f"over 3 seeds the mean difference is {values.mean():+.3f}; {same} of them have the sign "
     )
-    said += "of them and is significant with 2;"
+    said += "of the first and 2 are significant;"
     assert said in answer and same == 2
 
 

@@ -176,7 +176,7 @@ def test_the_demos_paired_difference_is_that_of_the_rows_of_each_seed(demo):
     """Both networks have scored the same pictures. Interval and p are of scores per image."""
     (answers, _, results), study = demo, config.get_study("demo")
     said = r"([+-]\S+) \[.*\] to the first training of `(\w+)` .* over (\d) seeds the mean .* is "
-    said += r"(\S+); it has this sign with (\d) of them"
+    said += r"(\S+); (\d) of them have the sign of the first"
     shown, best, number, mean, agree = re.search(said, answers[3]).groups()
     rows = results.query("protocol == 'controlled' and seed >= 0 and real_source == 'wiki'")
     rows = rows[(rows["test_set"] == study.train_set) & (rows["train_set"] == study.train_set)]
@@ -185,7 +185,7 @@ def test_the_demos_paired_difference_is_that_of_the_rows_of_each_seed(demo):
     )
     values = by_seed[study.fourier.name] - by_seed[best]
     assert int(number) == len(values) == 3
-    assert (shown, mean) == (f"{values[study.seed]:+.2f}", f"{values.mean():+.2f}")
+    assert (shown, mean) == (f"{values[study.seed]:+.2f}", f"{values.mean():+.3f}")
     assert int(agree) == (np.sign(values) == np.sign(values[study.seed])).sum()
 
 
