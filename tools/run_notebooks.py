@@ -38,7 +38,6 @@ from src.report.web import compressed
 _LARGE_PNG = 20_000  # characters of base64
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _MAX_WIDTH = 900  # of a picture among the outputs, in pixels
-_FINISHED = "finished.json"
 _SAME = (
     "Nothing has changed since the last whole run, so nothing is run. "
     "A notebook that is named runs nevertheless: python -m tools.run_notebooks 06."
@@ -170,7 +169,7 @@ def _state(study: Study, notebooks: list[Path]) -> dict:
     rests_on.update(repr(packages).encode())
     folders = study.data / "notebooks", study.models, study.figures
     files = sorted(path for folder in folders for path in folder.glob("*.*") if path.is_file())
-    stats = {str(path): path.stat() for path in files if path.name != _FINISHED}
+    stats = {str(path): path.stat() for path in files}
     results = {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
     return {"rests_on": rests_on.hexdigest(), "results": results}
 
@@ -284,8 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
     together = f", {num_jobs} at a time where they can" if num_jobs > 1 else ""
     print(f"Study {study.name!r}: {study.description}. {len(paths)} notebooks{together}.")
     is_whole = study.simulated and not (options.notebooks or options.in_place)
-    finished = study.data / "notebooks" / _FINISHED
-    if is_whole and read_json(finished) == _state(study, paths):
+    state = _state(study, paths) if is_whole else {}
+    finished = study.data / "finished.json"
+    if is_whole and read_json(finished) == state:
         print(_SAME, end="\n\n")
         _report(study, {}, 0)
         return 0
@@ -302,8 +302,8 @@ def main(arguments: list[str] | None = None) -> int:
     minutes = {path.stem: seconds[path] / 60 for path in paths}
     minutes["all"] = (time.time() - start) / 60
     _report(study, minutes, *most)
-    if is_whole:
-        write_json(finished, _state(study, paths))
+    if is_whole:  # with the code as it was when the run began
+        write_json(finished, _state(study, paths) | {"rests_on": state["rests_on"]})
     if options.in_place and not options.notebooks:
         times = pd.DataFrame(minutes.items(), columns=["notebook", "minutes"])
         times = times.assign(from_nothing=from_nothing, num_cores=os.cpu_count(), gigabytes=most[0])

@@ -88,6 +88,13 @@ def test_a_whole_run_is_repeated_only_if_something_has_changed(project, capsys):
     assert main(["01"]) == 0 and count.read_text() == "x" * (number + 1)
 
 
+def test_code_that_changes_during_a_run_is_noticed(project):
+    (module := Path("src")).mkdir()
+    file = str((module / "a.py").absolute())
+    project("01_a.ipynb", f"open({file!r}, 'a').write('a = 1\\n')")
+    assert main([]) == 0 and main([]) == 0 and Path(file).read_text() == "a = 1\n" * 2
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained, capsys):
     study = config.get_study("tiny")
