@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all; JSON, hashes, free space, a progress bar."""
+"""Files that appear whole or not at all; JSON, hashes, free space, a progress bar; templates."""
 
 import errno
 import hashlib
@@ -11,11 +11,21 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+import jinja2
 from tqdm import tqdm
 
 _MAKE_ROOM = (
     "Make room, or set TRUE_OR_FAKE_HOME to a folder on a larger disk; then run this again: "
     "it goes on where it stopped."
+)
+
+# By their path in `src`: the words of pages and cards.
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=lambda name: name == "report/page.html.jinja",
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 

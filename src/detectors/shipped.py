@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from ..config import LABELS, ROOT, STUDIES, Study, get_study
 from ..data import catalog
 from ..evaluation import audit, comparisons, intervals, metrics
-from ..files import write_atomically
+from ..files import TEMPLATES, write_atomically
 from . import beyond, models, reference, scoring
 
 FILE = ROOT / "models" / "shipped" / "specialists.safetensors"
@@ -90,7 +90,7 @@ def fit(study: Study) -> Path:
     metadata = {"card": json.dumps(card)}
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
     write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
-    text = _card(study, once, rows, card | {"headers": _headers(study, table)} | _unseen(new))
+    text = _card(once, rows, new, card | {"headers": _headers(study, table)})
     return write_atomically(
         FILE.with_name("README.md"), lambda path: path.write_text(text, "utf-8")
     )
@@ -194,96 +194,14 @@ def _reference(study, records, once, features, model) -> reference.Reference:
     return reference.of_features(train, valid, shown, model, STEPS, f"{len(once)} pictures")
 
 
-_CARD = """---
-license: other
-license_name: research-only
-pipeline_tag: image-classification
-tags: ["generated-faces", "deepfake-detection"]
----
-# Specialists: a detector of generated faces
-
-The default of `python -m src.predict`. {about}
-
-**What it sees**: the middle {side} × {side} pixels of a square around the face, not resampled: \
-a frozen EfficientNet-Lite0 (ImageNet, from its package) looks at them and at their finest detail; \
-histograms of cosine residuals are the third view. **What lies here**: a linear head for each \
-family of generators, fitted to all photographs and the fakes of that family. No picture, and no \
-weights of the network.
-
-**For research only**: the pictures it was fitted to are under non-commercial terms. A verdict is \
-no proof: accuse nobody on its account.
-
-## Tests
-
-Out of fold: every picture was scored by detectors that had seen nothing of its group. Files are \
-as they came (protocol `report`): {counts}.
-
-| fakes of | AUC | AUC, delivered | AUC, its family held out | {rules} |
-|---|---|---|---|{dashes}
-{tests}
-
-"Delivered": every picture, real or fake, was resized and saved as JPEG in a way of its own, as \
-on the web; of the training pictures both versions were learnt. Recalls are at thresholds that so \
-many photographs of all sources together pass. "Held out" is a hint at what to expect of a new \
-generator; more of it below. Of each picture the middle was scored, without a search for the \
-face. {headers}
-
-## What neither detector nor band had seen
-
-A family of generators (by the first word of their names) was left out, or all pictures of a \
-source of photographs and the fakes that are compared with it. False positives are of the \
-other photographs.
-
-{left}
-
-The band is made for one error in twenty. Fakes of a family that was left out were called real: \
-{wrong_fake}. Photographs of a source that was left out were called fake: {wrong_real}. Where that \
-is more than 5 %, the promise does not hold for what is new.
-
-**Calibration**: probability = sigmoid({slope:.3f} logit(score) + {intercept:.3f}); fake from \
-{threshold:.3f} on. Between {low:.3f} and {high:.3f} the verdict is *unsure*: of pictures like \
-these, one fake in twenty lies below it, one photograph in twenty above. It is *unsure*, too, \
-where half the size or one more JPEG would turn the verdict.
-
-**To fit it again**, after notebook 1: `STUDY=faces FACES=folder python -m src.detectors.shipped`
-"""
-
-
-def _card(study: Study, once: pd.DataFrame, rows: pd.DataFrame, card: dict) -> str:
+def _card(once: pd.DataFrame, rows: pd.DataFrame, left: pd.DataFrame, card: dict) -> str:
     """The text of the model card."""
     recall = comparisons.recall_by_generator(once)
     recall = recall[recall["rule"].str.contains("%")]
-    rules, tests = recall["rule"].unique(), []
-    for test_set in rows["test_set"].unique():
-        own = rows[rows["test_set"] == test_set].set_index(["files", "train_set"])
-        held = "as it is", f"all but {beyond.family(test_set)}"
-        names = ("as it is", "all"), ("delivered", "all"), held
-        cells = [_interval(own.loc[name]) for name in names]
-        found = recall[recall["generator"] == test_set].set_index("rule")
-        cells += [_interval(found.loc[rule]) for rule in rules if rule in found.index]
-        tests.append(f"| {test_set} | {' | '.join(cells)} |")
-    counts = once["generator"].value_counts()
-    return _CARD.format(
-        **card | {"low": card["band"][0], "high": card["band"][1]},
-        side=beyond.SIDE,
-        counts=", ".join(f"{number:,} {name}" for name, number in counts.items()),
-        rules=" | ".join(f"found at {rule}" for rule in rules),
-        dashes="---|" * len(rules),
-        tests="\n".join(tests),
-    )
-
-
-def _unseen(shares: pd.DataFrame) -> dict[str, str]:
-    """The table of `left_out` as `left`; `wrong_real` and `wrong_fake`, by the class judged."""
-    found = [name for name in shares["share"].unique() if name.startswith("found")]
-    names = [*found, "real", "unsure", "fake"]
-    heads = ["left out", *found, "called real", "unsure", "called fake"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for (name, label), rows in shares.groupby(["left_out", "label"], sort=False):
-        of = {row.share: _interval(row) for row in rows.itertuples()}
-        kind = "photographs" if label == "real" else "fakes"
-        lines.append(f"| {name}, {kind} | {' | '.join(of.get(each, '–') for each in names)} |")
-    return {"left": "\n".join(lines)} | {f"wrong_{each}": _wrong(shares, each) for each in LABELS}
+    wrong = {label: _wrong(left, label) for label in LABELS}
+    tables = {"once": once, "rows": rows, "recall": recall, "left": left, "wrong": wrong}
+    template = TEMPLATES.get_template("detectors/shipped.md.jinja")
+    return template.render(card, **tables, side=beyond.SIDE, family=beyond.family)
 
 
 def _wrong(shares: pd.DataFrame, label: str) -> str:
@@ -291,10 +209,6 @@ def _wrong(shares: pd.DataFrame, label: str) -> str:
     other = {"real": "fake", "fake": "real"}[label]
     values = shares[(shares["label"] == label) & (shares["share"] == other)]["value"]
     return f"{values.min():.0%} to {values.max():.0%}" if len(values) else "not measured"
-
-
-def _interval(row) -> str:
-    return f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from ..config import PROTOCOLS, ROOT, Study
 from ..data import catalog
 from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import SCORE_COLUMNS, model_id, read_results, read_scores, scores_file
-from ..files import read_json
+from ..files import TEMPLATES, read_json
 from . import original, tables
 from .conclusions import conclusions
 from .numbers import MARKS, number_tables, with_texts
-from .web import TEMPLATES, escape, to_html, to_markdown, write_text
+from .web import escape, to_html, to_markdown, write_text
 
 # Figures without people, by name. Of real people, the page has only these.
 SHOWS_NOBODY = re.compile(
@@ -73,7 +73,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     telling = ~tables.unlearned(auc) | (auc["test_set"] == study.train_set)
     seen = auc[auc["approach"].isin(tables.NETWORKS) & telling]
     other_seeds = tables.marked(study, results).query("own_training and not own_seed and seed >= 0")
-    page = TEMPLATES.get_template("page.md.jinja").render(
+    page = TEMPLATES.get_template("report/page.md.jinja").render(
         study=study,
         protocols=PROTOCOLS,
         having=_having,

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..evaluation.intervals import ABOVE_CHANCE
+from ..files import TEMPLATES
 from . import charts, style, tables
-from .web import TEMPLATES, escape, to_html, to_markdown, write_text
+from .web import escape, to_html, to_markdown, write_text
 
 NUM_HARDEST = 25  # generators in the figure; the table in `recall.csv` has all
 MIN_FAKES = 30  # of a generator in the figure
@@ -17,7 +18,7 @@ def write(folder: Path, scores: pd.DataFrame, results: pd.DataFrame, recalls: pd
     auc = results[results["metric"] == "auc"]
     auc = auc.sort_values("value", ascending=False, kind="stable")
     table = tables.interval_table(auc, "model", "test_set").rename(index=escape)
-    text = TEMPLATES.get_template("scores.md.jinja").render(
+    text = TEMPLATES.get_template("report/scores.md.jinja").render(
         scores=scores,
         images=scores.drop_duplicates(["test_set", "path"]),
         num_above=(auc["ci_low"] > ABOVE_CHANCE).sum(),

@@ -9,24 +9,16 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
-import jinja2
 import pandas as pd
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
-from ..files import write_atomically
+from ..files import TEMPLATES, write_atomically
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
 _HEADERS = {"model": "detector", "train_set": "trained on", "test_set": "tested on"}
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=lambda name: name == "page.html.jinja",
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
@@ -81,7 +73,7 @@ def to_html(text: str, title: str, folder: Path) -> str:
     body = parser.renderer.render([*_folded(tokens)], parser.options, {})
     region = '<div class="table" role="region" tabindex="0" aria-label="Table"><table>'
     body = body.replace("<table>", region).replace("</table>", "</table></div>")
-    template = TEMPLATES.get_template("page.html.jinja")
+    template = TEMPLATES.get_template("report/page.html.jinja")
     return template.render(title=title, headings=headings, body=body)
 
 

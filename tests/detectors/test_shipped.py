@@ -46,6 +46,27 @@ def test_it_is_the_default_of_verdicts_and_says_what_it_knows(loaded):
     assert card.startswith("---\nlicense:") and detector.about in card
 
 
+def test_the_card_has_every_test_and_what_was_left_out(loaded):
+    once = pd.DataFrame({"generator": ["real"] * 200 + ["gan_a"] * 200, "group": range(400)})
+    once = once.assign(label=np.arange(400) // 200, score=np.arange(400) / 400)
+    tests = [("as it is", "all", 0.7), ("delivered", "all", 0.6), ("as it is", "all but gan", 0.5)]
+    rows = pd.DataFrame(tests, columns=["files", "train_set", "value"])
+    rows = rows.assign(test_set="gan_a", ci_low=0.4, ci_high=0.8)
+    shares = {"real": 0.1, "unsure": 0.2, "fake": 0.7, "found at 5% false positives": 0.3}
+    left = pd.DataFrame({"share": shares.keys(), "value": shares.values()})
+    left = left.assign(left_out="gan", label="fake", ci_low=0.05, ci_high=0.95)
+    text = shipped._card(once, rows, left, loaded[1] | {"headers": "None tell."})
+    for words in (
+        "(protocol `report`): 200 real, 200 gan_a.\n\n| fakes of",
+        "| gan_a | 0.70 [0.40, 0.80] | 0.60 [0.40, 0.80] | 0.50 [0.40, 0.80] | 1.00 [",
+        "| gan, fakes | – | 0.30 [0.05, 0.95] | 0.10 [0.05, 0.95] | 0.20 [0.05, 0.95] | 0.70 [",
+        "were called real: 10% to 10%. Photographs",
+        "were called fake: not measured.",
+    ):
+        assert words in text
+    assert "\n\n\n" not in text and "{" not in text and text.endswith("`\n")
+
+
 def test_another_computation_is_noticed(monkeypatch):
     monkeypatch.setattr(shipped, "STEPS", ("blur:9", *shipped.STEPS))
     with pytest.raises(RuntimeError, match="Self-test"):
@@ -101,10 +122,9 @@ def test_what_is_left_out_is_found_only_if_it_is_alike():
     ] < 0.1
     # From photographs of `near` alone, what all of `far` share looks like a trace.
     assert value.loc["far", "fake"] > 0.5 and value.loc["near", "fake"] < 0.1
-    text = shipped._unseen(shares)
-    assert "| far, photographs |" in text["left"] and "| other, fakes |" in text["left"]
-    assert text["wrong_fake"].endswith(f"to {value.loc['other', 'real']:.0%}")
-    assert text["wrong_real"] == f"{value['fake']['near']:.0%} to {value['fake']['far']:.0%}"
+    wrong = f"{value['fake']['near']:.0%} to {value['fake']['far']:.0%}"
+    assert shipped._wrong(shares, "real") == wrong
+    assert shipped._wrong(shares, "fake").endswith(f"to {value.loc['other', 'real']:.0%}")
 
 
 def test_of_one_source_and_one_family_nothing_can_be_left_out():
@@ -114,4 +134,4 @@ def test_of_one_source_and_one_family_nothing_can_be_left_out():
     table = table.assign(generator=np.where(labels, "one", "real"), real_source="near")
     views = dict.fromkeys(shipped.beyond.VIEWS, random.normal(size=(120, 4)))
     shares = shipped.left_out(table, views, shipped.beyond.out_of_fold(table, views)[0], 120)
-    assert shares.empty and shipped._unseen(shares)["wrong_real"] == "not measured"
+    assert shares.empty and shipped._wrong(shares, "real") == "not measured"
