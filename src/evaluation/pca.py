@@ -16,7 +16,6 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from .audit import NUM_FOLDS
 from .intervals import estimate
@@ -52,10 +51,9 @@ def joint_pca(pixels: np.ndarray, num_components: int = 3, *, seed: int = 0) -> 
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     values -= mean
     leading = (num_rows - num_components, num_rows - 1)
-    with threadpool_limits(1):  # on a busy machine more threads mostly wait for each other
-        products = values @ values.T
-        squares, vectors = (found[..., ::-1] for found in eigh(products, subset_by_index=leading))
-        components = vectors.T @ values
+    products = values @ values.T
+    squares, vectors = (found[..., ::-1] for found in eigh(products, subset_by_index=leading))
+    components = vectors.T @ values
     components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), 1e-12)
     largest = np.abs(components).argmax(axis=1)
     components *= np.sign(components[np.arange(num_components), largest])[:, None]
@@ -67,8 +65,7 @@ def project(pixels: np.ndarray, mean: np.ndarray, components: np.ndarray) -> np.
     """Coordinates `(N, num_components)` of pictures `(N, ...)` on the components of `joint_pca`."""
     flat = pixels.reshape(len(pixels), -1)
     slices = (flat[start : start + 64].astype(np.float32) for start in range(0, len(flat), 64))
-    with threadpool_limits(1):
-        return np.concatenate([(part - mean) @ components.T for part in slices])
+    return np.concatenate([(part - mean) @ components.T for part in slices])
 
 
 def separate_pca(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
