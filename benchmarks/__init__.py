@@ -26,7 +26,7 @@ from PIL import Image
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # no bars between the rows
 
-from src.files import write_atomically  # `src` chooses the backend, before Keras is imported
+from src.files import write_text  # `src` chooses the backend, before Keras is imported
 
 RESULTS = Path(__file__).with_name("results.csv")
 NUM_TURNS = 5
@@ -161,4 +161,4 @@ def put(file: Path, name: str, text: str) -> None:
     begin, end, old = f"<!-- {name} -->\n", "\n<!-- end -->", file.read_text(encoding="utf-8")
     before, rest = old.split(begin)
     new = f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
-    write_atomically(file, lambda path: path.write_text(new, encoding="utf-8"))
+    write_text(file, new)

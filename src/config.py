@@ -137,6 +137,13 @@ class Study:
         """Whether the pictures are drawn and not photographed."""
         return self.simulation is not None
 
+    def training(self, train_set: str) -> str:
+        """What a detector trained on these generators has seen, in words."""
+        if self.simulated:
+            return f"fakes of {train_set} (simulated pictures, not photographs)"
+        photographs = dict.fromkeys(self.test_sets[name] for name in train_set.split("+"))
+        return f"fakes of {train_set} and photographs of {' and '.join(photographs)}"
+
     def words(self, label: str) -> str:
         """A label for figures, perhaps in a longer text: what is simulated is not called real."""
         photograph = "simulated photograph" if self.simulated else "photograph"

@@ -54,10 +54,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text, whole or not at all."""
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, table: dict) -> Path:
     """Writes a small table, whole or not at all; `read_json` reads it."""
-    text = json.dumps(table, indent=2) + "\n"
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return write_text(path, json.dumps(table, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict | None:

@@ -113,12 +113,12 @@ def _read_model(file: Path) -> models.keras.Model:
 
 def _about(study: Study, card: dict) -> str:
     """What a detector was trained on, and which generators it is not known to detect."""
-    kind = "simulated pictures, not photographs" if study.simulated else study.description
     rows = tables.headline(study, results.read_results(study)).query("metric == 'auc'")
     rows = rows[(rows["model"] == card["model"]) & (rows["protocol"] == card["protocol"])]
     known = rows["ci_low"] > 0.6
     missed = f" It is not known to detect {', '.join(rows.loc[~known, 'test_set'])}."
-    return f"It was trained on {card['train_set']} ({kind})." + missed * bool((~known).any())
+    seen = study.training(card["train_set"])
+    return f"It was trained on {seen}." + missed * bool((~known).any())
 
 
 def verdict(probabilities: np.ndarray, threshold: float, band: tuple[float, float]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 
 from . import config
-from .files import progress, write_atomically
+from .files import progress, write_text
 
 SCHEDULER = "TRUE_OR_FAKE_SCHEDULER"
 
@@ -78,7 +78,7 @@ def _on_cluster(function: Callable, shards: Sequence, address: str) -> Iterator:
     from distributed.comm import CommClosedError
 
     token, text = config.HOME / f".cluster-{uuid.uuid4().hex}", socket.gethostname()
-    write_atomically(token, lambda file: file.write_text(text, encoding="utf-8"))
+    write_text(token, text)
     remaining, running = iter(shards), deque()
     try:
         # It is sent once to each worker: it may hold a network.

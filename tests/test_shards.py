@@ -129,7 +129,7 @@ def test_errors_of_the_work_come_as_they_are(on_cluster, tmp_path):
 
 
 def test_a_worker_that_cannot_see_the_data_is_named(on_cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr(shards, "write_atomically", lambda *_: None)
+    monkeypatch.setattr(shards, "write_text", lambda *_: None)
     with pytest.raises(ClusterError, match=f"does not see {tmp_path}. Every .* that all share"):
         next(over(len, ["ab"], 1))
 

@@ -134,10 +134,10 @@ def altered_pictures(study: Study, records: pd.DataFrame, network: Network) -> s
 def score_regions(pictures: scoring.Pictures, detectors: dict[str, keras.Model]) -> pd.DataFrame:
     """Whether each detector's heat lies in the altered regions; writes the result rows.
 
-    `pictures` are `altered_pictures`. For each test set with heat and a known region in at least
-    two groups: `cam_in_region`, `cam_in_region_chance` (the region's area),
-    `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above 0 if the heat
-    follows the region).
+    `pictures` are `altered_pictures`. For each test set with heat and known regions, which are not
+    the same in all pictures, in at least two groups: `cam_in_region`, `cam_in_region_chance` (the
+    region's area), `cam_in_region_elsewhere` and `cam_in_region_excess` (inside − elsewhere: above
+    0 if the heat follows the region).
     """
     study, table = pictures.study, pictures.table
     table, boxes, found = table.assign(place=range(len(table))), altered_boxes(study, table), []
@@ -154,8 +154,8 @@ def score_regions(pictures: scoring.Pictures, detectors: dict[str, keras.Model])
                 "cam_in_region_excess": inside - elsewhere,
             }
             used = rows.assign(**shares).dropna(subset=list(shares))
-            if used["group"].nunique() < 2:
-                continue
+            if used["group"].nunique() < 2 or np.ptp(boxes[used["place"]], axis=0).max() < 1e-6:
+                continue  # of one region for all, nothing tells who follows it
             same = {key: card[key] for key in DETECTOR_KEYS}
             same |= used.iloc[0][["test_set", "real_source"]].to_dict()
             same |= {"num_real": 0, "num_fake": len(used), "num_seeds": 1}
@@ -182,7 +182,7 @@ def region_sentences(rows: pd.DataFrame) -> list[str]:
             f"{row.model} on {row.test_set}: the heat {found} (share inside minus share in other "
             f"pictures' regions: {row.value:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}])"
         )
-    return sentences
+    return sentences or ["No test set has altered regions that differ from picture to picture."]
 
 
 def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) -> pd.DataFrame:

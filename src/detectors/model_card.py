@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import Study
-from ..files import TEMPLATES, write_atomically
+from ..files import TEMPLATES, write_text
 
 
 def write(study: Study, name: str, shape: tuple, card: dict, rows: pd.DataFrame) -> Path:
@@ -30,7 +30,6 @@ def write(study: Study, name: str, shape: tuple, card: dict, rows: pd.DataFrame)
         "model-index": [{"name": name, "results": metrics}],
     }
     own = {"name": name, "shape": str(shape)[1:-1], "head": head, "auc": auc}
-    own["kind"] = "simulated pictures, not photographs" if study.simulated else study.description
+    own["trained_on"] = study.training(card["train_set"])
     text = TEMPLATES.get_template("detectors/model_card.md.jinja").render(card, **own)
-    file = study.models / f"{name}.README.md"
-    return write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    return write_text(study.models / f"{name}.README.md", text)

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from ..config import LABELS, ROOT, STUDIES, Study, get_study
 from ..data import catalog
 from ..evaluation import audit, comparisons, intervals, metrics
-from ..files import TEMPLATES, write_atomically
+from ..files import TEMPLATES, write_atomically, write_text
 from . import beyond, models, reference, scoring
 
 FILE = ROOT / "models" / "shipped" / "specialists.safetensors"
@@ -91,9 +91,7 @@ def fit(study: Study) -> Path:
     write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
     write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
     text = _card(once, rows, new, card | {"headers": _headers(study, table)})
-    return write_atomically(
-        FILE.with_name("README.md"), lambda path: path.write_text(text, "utf-8")
-    )
+    return write_text(FILE.with_name("README.md"), text)
 
 
 def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int) -> pd.DataFrame:

@@ -16,11 +16,11 @@ from ..config import PROTOCOLS, ROOT, Study
 from ..data import catalog
 from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import SCORE_COLUMNS, model_id, read_results, read_scores, scores_file
-from ..files import TEMPLATES, read_json
+from ..files import TEMPLATES, read_json, write_text
 from . import original, tables
 from .conclusions import conclusions
 from .numbers import MARKS, number_tables, with_texts
-from .web import escape, to_html, to_markdown, write_text
+from .web import escape, to_html, to_markdown
 
 # Figures without people, by name. Of real people, the page has only these.
 SHOWS_NOBODY = re.compile(

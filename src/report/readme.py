@@ -11,9 +11,10 @@ import pandas as pd
 
 from ..config import PROTOCOLS, ROOT, STUDIES, Study
 from ..evaluation.results import read_results
+from ..files import write_text
 from . import tables
 from .numbers import with_texts
-from .web import to_markdown, write_text
+from .web import to_markdown
 
 
 def readme_table(study: Study) -> str:

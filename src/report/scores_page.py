@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..evaluation.intervals import ABOVE_CHANCE
-from ..files import TEMPLATES
+from ..files import TEMPLATES, write_text
 from . import charts, style, tables
-from .web import escape, to_html, to_markdown, write_text
+from .web import escape, to_html, to_markdown
 
 NUM_HARDEST = 25  # generators in the figure; the table in `recall.csv` has all
 MIN_FAKES = 30  # of a generator in the figure

@@ -5,7 +5,6 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
-from ..files import TEMPLATES, write_atomically
+from ..files import TEMPLATES
 
 MAX_BYTES = 1_400_000  # of all figures together; base64 makes them a third larger
 MAX_WIDTH, MIN_WIDTH = 1100, 400  # of a figure, in pixels
@@ -42,11 +41,6 @@ def to_markdown(frame: pd.DataFrame, decimals: int = 2) -> str:
 def escape(text: str) -> str:
     """A name from outside (a file, a generator) on one line, as Markdown that shows it as it is."""
     return re.sub(r"([\\`*\[\]<>&~]|\b_|_\b)", r"\\\1", " ".join(str(text).split()))
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Writes a page, whole or not at all."""
-    return write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def to_html(text: str, title: str, folder: Path) -> str:

@@ -159,13 +159,16 @@ def test_region_rows_are_means_of_the_pictures_with_heat(tmp_path, monkeypatch):
     study, random = config.get_study("tiny"), np.random.default_rng(0)
     table = pd.DataFrame({"group": np.arange(20) // 2, "task": "inpainting", "row": range(20)})
     table.loc[20] = ("alone", "insight", 20)  # one group: no rows
+    table.loc[21] = ("a", "text2img", 21)  # one region: none
+    table.loc[22] = ("b", "text2img", 22)
     table = table.assign(split="test", test_set=table["task"], real_source="wiki")
-    low = random.random((21, 2)) / 2
-    boxes, heat = np.hstack([low, low + 0.3]), random.random((21, 8, 8))
+    low = random.random((23, 2)) / 2
+    boxes, heat = np.hstack([low, low + 0.3]), random.random((23, 8, 8))
+    boxes[22] = boxes[21]
     heat[3], boxes[4] = 0, np.nan
     card = {"study": study.name, "approach": "direct", "model": "A", "protocol": "controlled"}
     card |= {"train_set": "inpainting", "seed": 1, "threshold": 0.5}
-    shown = SimpleNamespace(study=study, table=table, pixels=np.arange(21), model_id=str)
+    shown = SimpleNamespace(study=study, table=table, pixels=np.arange(23), model_id=str)
     monkeypatch.setattr(explain, "altered_boxes", lambda *_: boxes)
     monkeypatch.setattr(explain, "read_card", lambda stem: card)
     monkeypatch.setattr(explain, "grad_cam", lambda model, pixels: heat[pixels])
@@ -185,6 +188,7 @@ def test_region_rows_are_means_of_the_pictures_with_heat(tmp_path, monkeypatch):
     for (low, high), verdict in verdicts.items():
         (sentence,) = explain.region_sentences(rows.assign(ci_low=low, ci_high=high))
         assert sentence.startswith(f"A on inpainting: the heat {verdict}")
+    assert explain.region_sentences(rows[:0])[0].startswith("No test set has altered regions")
 
 
 def ring_of(side, num_rings):

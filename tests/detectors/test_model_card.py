@@ -42,9 +42,9 @@ def test_head_and_text_tell_the_card_and_the_tests(tmp_path, monkeypatch):
         "| gan140k | 140k | 0.750 [0.700, 0.800] | 30 + 40 |",
     ):
         assert words in text
-    real = replace(study, simulation=None, description="photographs")
+    real = replace(study, simulation=None)
     text = model_card.write(real, "X-report", (32, 32, 3), CARD, ROWS).read_text(encoding="utf-8")
-    assert 'license: "other"' in text and "(photographs)" in text
+    assert 'license: "other"' in text and "inpainting and photographs of wiki; starts" in text
 
 
 def test_a_detector_goes_to_the_hub_and_back_in_safe_mode(tmp_path, monkeypatch):
