@@ -66,13 +66,15 @@ def leak_test(records: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
     """Share of the test records with a counterpart in training: `test_in_train` by its `kind`.
 
     Records need `split`, `group` and `person` (empty where unknown); `hashes` are their
-    `perceptual_hashes`, to look for near-duplicates. In a split without leaks all are 0.
+    `perceptual_hashes`, to look for near-duplicates. In a split without leaks all are 0. Where no
+    record has a person, the kind `"person"` is left out.
     """
     tested, trained = (records["split"].eq(split).to_numpy() for split in ("test", "train"))
     found = {}
     for kind in ("group", "person"):
-        known = set(records.loc[trained, kind].dropna()) - {""}
-        found[kind] = records.loc[tested, kind].isin(known)
+        named = records[kind].mask(records[kind] == "")
+        if named.notna().any():
+            found[kind] = named[tested].isin(named[trained].dropna())
     found["near-duplicate"] = near_duplicates(hashes[tested], hashes[trained])
     shares = [part.mean() for part in found.values()]
     return pd.DataFrame({"kind": list(found), "test_in_train": shares})
