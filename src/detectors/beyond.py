@@ -22,6 +22,7 @@ from ..data import catalog, faces, sources
 from ..data.readers import BOX
 from ..evaluation import intervals, results
 from ..files import progress
+from ..pictures.batches import Batches
 from ..pictures.blending import self_blend
 from ..pictures.decoding import decode
 from ..pictures.residuals import DctHistograms, HighPass
@@ -279,7 +280,8 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
 
     def features(pixels):
         made = [apply(each, ("jpeg:75", f"on_grid:{SIDE}")) for each in pixels]
-        return network.predict(np.stack(made), verbose=0)
+        batches = Batches(np.stack(made), batch_size=32, shuffle=False)
+        return network.predict(batches.feed(), verbose=0)
 
     reals, rows = features(images), []
     unseen = features(sources.decodings(study, images[test], sources.UNSEEN_DECODERS))

@@ -19,6 +19,7 @@ from ..data.sources import altered_boxes
 from ..evaluation import intervals
 from ..evaluation.results import DETECTOR_KEYS, RESULT_COLUMNS, write_results
 from ..files import progress
+from ..pictures.batches import Batches
 from . import models, scoring
 from .training import BATCH_SIZE, read_card
 
@@ -39,7 +40,8 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
-    found = maps.predict(pixels, BATCH_SIZE, verbose=0)
+    batches = Batches(pixels, batch_size=BATCH_SIZE, shuffle=False)
+    found = maps.predict(batches.feed(), verbose=0)
     places, last = (np.asarray(each, np.float32) for each in found)
     features = last.mean(axis=(1, 2)) if averaged else last.reshape(len(last), -1)
     _, gradient = _logit_and_gradient(dense, features)
@@ -212,7 +214,7 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
 
     def scores(chosen):
         shown = np.where(chosen, mean, spectra)
-        return model.predict(shown, batch_size=64, verbose=0).ravel()
+        return model.predict(Batches(shown, shuffle=False).feed(), verbose=0).ravel()
 
     undisturbed, rows = scores(np.False_), []
     edges = np.append(np.arange(num_rings + 1) / (2 * num_rings), np.sqrt(0.5))

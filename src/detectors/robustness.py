@@ -148,5 +148,5 @@ def _predict_degraded(study, model, table, protocol, conditions, boxes) -> np.nd
         for start in progress(starts, "Degrading", unit=f"{_PICTURES_AT_ONCE} images"):
             rows = table.iloc[start : start + _PICTURES_AT_ONCE]
             pixels = np.concatenate(list(pool.map(degrade, rows["path"], rows["steps"])))
-            found.append(model.predict(Batches(pixels, shuffle=False), verbose=0))
+            found.append(model.predict(Batches(pixels, shuffle=False).feed(), verbose=0))
     return np.concatenate(found).reshape(len(table), len(conditions))

@@ -219,7 +219,7 @@ def _probabilities(model: keras.Model, network: Network, pictures: Pictures) -> 
 def _predict(model: keras.Model, store_file: str, rows: np.ndarray) -> np.ndarray:
     """The scores of some rows of a store, `(num_rows,)`."""
     batches = Batches(np.load(store_file, mmap_mode="r"), rows=rows, shuffle=False)
-    return model.predict(batches, verbose=0).ravel()
+    return model.predict(batches.feed(), verbose=0).ravel()
 
 
 def _hash_rows(table: pd.DataFrame) -> str:

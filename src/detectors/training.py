@@ -285,7 +285,8 @@ def _train_epoch(model: keras.Model, train_batches, valid_batches, epoch: int) -
     clock = keras.callbacks.LambdaCallback(on_test_begin=lambda _: ends.append(time.perf_counter()))
     options = {"shuffle": False, "callbacks": [clock], "verbose": 0}
     start = time.perf_counter()
-    logs = model.fit(train_batches, validation_data=valid_batches, **options).history
+    train, valid = train_batches.feed(), valid_batches.feed()
+    logs = model.fit(train, validation_data=valid, **options).history
     return {
         "epoch": epoch + 1,
         **{name: float(values[0]) for name, values in logs.items()},

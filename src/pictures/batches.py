@@ -50,11 +50,8 @@ class Batches(keras.utils.PyDataset):
         together=None,
         crop=None,
     ):
-        # With one worker TensorFlow uses tf.data, which stops slowly. With two, other backends take
-        # later batches into the first epoch. Features need no threads, which take 0.1 s to stop.
+        super().__init__()
         self.pixels = np.asarray(pixels)  # a view of a memory map, so that batches are plain arrays
-        is_pictures = self.pixels.dtype == np.uint8
-        super().__init__(workers=1 + (is_pictures and keras.backend.backend() == "tensorflow"))
         every = np.arange(len(pixels))
         self.rows = every if rows is None else np.asarray(rows)
         if not len(self.rows) or not np.isin(self.rows, every).all() or self.rows.dtype == bool:
@@ -106,6 +103,23 @@ class Batches(keras.utils.PyDataset):
         if self.crop:
             images = np.stack([self._cut(*pair) for pair in zip(images, rows)])
         return (images,) if self.labels is None else (images, self.labels[rows])
+
+    def feed(self):
+        """What `fit` and `predict` are to read: on TensorFlow a `tf.data.Dataset`, else itself.
+
+        It is without tf.data's tuning. That runs in a thread which sleeps 10, 20, 40 ... ms and is
+        not always woken at the end of an epoch, so an epoch can take twice as long.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        parts, options = self[0], tf.data.Options()
+        shapes = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in parts)
+        options.autotune.enabled = False
+        dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=shapes)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self)))
+        return dataset.prefetch(2).with_options(options)
 
     def _cut(self, image: np.ndarray, row: int) -> np.ndarray:
         room = np.subtract(image.shape[:2], self.crop)

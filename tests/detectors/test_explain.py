@@ -225,9 +225,9 @@ def test_ring_occlusion_shows_the_mean_inside_a_ring_and_the_spectra_elsewhere(s
     random, rings, seen = np.random.default_rng(0), ring_of(side, 5), []
     spectra, labels = random.integers(0, 256, (10, side, side, 1), dtype="uint8"), np.arange(10) % 2
 
-    def predict(shown, **_):
-        seen.append(shown)
-        return np.full((len(shown), 1), 0.5)
+    def predict(batches, **_):
+        seen.append(np.concatenate([part for (part,) in batches]))
+        return np.full((len(seen[-1]), 1), 0.5)
 
     model = SimpleNamespace(predict=predict)
     explain.ring_occlusion(model, spectra, labels, np.arange(10), num_rings=5)

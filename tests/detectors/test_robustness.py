@@ -54,7 +54,7 @@ class _Network:
         return {}
 
     def predict(self, batches, verbose):
-        pixels = np.concatenate([batches[number][0] for number in range(len(batches))])
+        pixels = np.concatenate([np.asarray(part) for (part,) in batches])
         self.num_seen += len(pixels)
         return self.score(pixels)[:, None]
 

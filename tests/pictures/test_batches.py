@@ -58,9 +58,10 @@ def test_keras_sees_that_order(pixels, tmp_path):
     batches.set_epoch(2)
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])  # built by `fit`
     model.compile(loss="mse", optimizer="sgd")
-    model.fit(batches, shuffle=False, verbose=0)
+    model.fit(batches.feed(), shuffle=False, verbose=0)
     expected = np.random.default_rng((5, 2)).permutation(50).tolist()
     assert sum((batches.seen[index] for index in range(7)), []) == expected
+    assert sum((np.ravel(part[:, 0, 0, 0]).tolist() for part, _ in batches.feed()), []) == expected
 
 
 def test_crops_are_a_function_of_seed_epoch_and_row():
