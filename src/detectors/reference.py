@@ -112,8 +112,7 @@ def of_features(
     pca = PCA(num, svd_solver="randomized", random_state=0).fit(standard)
     variances = np.append(pca.explained_variance_, pca.noise_variance_)
     spectra = [np.mean([spectrum_of(image) for image in pixels], axis=0) for pixels in shown]
-    extractor, head = models.parts(model)
-    drawn = extractor.predict(_drawn(steps, model), verbose=0)
+    drawn, scores = _of_drawn(steps, model)
     found = Reference(
         scored=scored,
         spectra=np.array(spectra, np.float32),
@@ -123,28 +122,28 @@ def of_features(
         variances=np.maximum(variances, 1e-6),  # features that are always zero have none
         limit=np.inf,
         features=drawn,
-        scores=np.ravel(head.predict(drawn, verbose=0)),
+        scores=scores,
     )
     limit = np.quantile(squared_distances(found, valid), 1 - ERROR_RATE, method="higher")
     return found._replace(limit=limit)
 
 
-def _drawn(steps: tuple[str, ...], model: keras.Model) -> np.ndarray:
-    """Two drawn pictures, a smooth and a rough one, as the detector sees them."""
+def _of_drawn(steps: tuple[str, ...], model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """Features and scores of two drawn pictures, a smooth and a rough one."""
     down, round_ = Image.linear_gradient("L"), Image.radial_gradient("L")
     smooth = Image.merge("RGB", (down, round_, down.transpose(Image.Transpose.ROTATE_90)))
     rows, columns = np.mgrid[:256, :256]
     rough = np.stack([rows * columns, rows**2 + columns, rows ^ columns], axis=-1) % 256
     pictures = (smooth, Image.fromarray(rough.astype(np.uint8)))
-    shape = model.input.shape[1:]
-    return np.array([np.reshape(run(picture, steps, None), shape) for picture in pictures])
+    shape, (extractor, head) = model.input.shape[1:], models.parts(model)
+    seen = np.array([np.reshape(run(picture, steps, None), shape) for picture in pictures])
+    features = extractor.predict_on_batch(seen)
+    return features, np.ravel(head.predict_on_batch(features))
 
 
 def self_test(reference: Reference, model: keras.Model, steps, file: Path) -> None:
     """Compares features and scores of the drawn pictures with those kept; raises as `load`."""
-    extractor, head = models.parts(model)
-    features = extractor.predict(_drawn(steps, model), verbose=0)
-    scores = np.ravel(head.predict(features, verbose=0))
+    features, scores = _of_drawn(steps, model)
     off = np.abs(features - reference.features).max() / np.abs(reference.features).max()
     if max(off, np.abs(scores - reference.scores).max()) <= TOLERANCE:  # not if a value is NaN
         return

@@ -99,10 +99,8 @@ def build_on_crops(network: Network, image_size: int, change=None) -> keras.Mode
 def build_two_branches(network: Network, fourier: Network, image_size: int) -> keras.Model:
     """One detector that sees pixels with one network, their spectrum with another."""
     image = layers.Input((image_size, image_size, 3), dtype="uint8", name="image")
-    shown = {
-        "pixels": image,
-        "spectrum": ops.cast(ops.round(Spectrum(name="transform")(image)), "uint8"),
-    }
+    transformed = ops.cast(ops.round(Spectrum(name="transform")(image)), "uint8")
+    shown = {"pixels": image, "spectrum": transformed}
     features = []
     for name, each in zip(shown, (network, fourier)):
         branch = models.parts(models.build(each, image_size))[0]

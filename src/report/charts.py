@@ -71,8 +71,9 @@ def training_curves(histories: dict, *, title="", reference=None, mean_face=None
 def roc_curves(panels: dict, *, title="") -> Figure:
     """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
-    figure, axes = new_axes(titles, 3.9, 5.3, 0, title, num_columns=num_columns)
-    palette = style.colors([name for curves in panels.values() for name in curves])
+    names = [name for curves in panels.values() for name in curves]
+    width, palette = max(3.9, 0.4 * max(map(len, names))), style.colors(names)
+    figure, axes = new_axes(titles, width, 5.3, 0, title, num_columns=num_columns)
     for axis, curves in zip(axes.flat, panels.values()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
         for name, (labels, scores) in curves.items():

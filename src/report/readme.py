@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..config import PROTOCOLS, ROOT, STUDIES, Study
 from ..evaluation.results import read_results
-from ..files import write_text
+from ..files import TEMPLATES, write_text
 from . import tables
 from .numbers import with_texts
 from .web import to_markdown
@@ -37,36 +37,15 @@ def answers(study: Study) -> str:
 
 def findings(demo: Study) -> str:
     """What the README says first: the file alone, then the first of `headline` on two studies."""
-    faces, shown = STUDIES["faces"], {}
-    for study in (demo, faces):
+    faces, learnt, baseline = STUDIES["faces"], {}, {}
+    for study in (faces, demo):
         rows = with_texts(tables.headline(study, read_results(study)).query("metric == 'auc'"))
-        shown[study.name] = rows.set_index(["model", "protocol", "test_set"])["text"]
-    header, home = shown[demo.name].xs("Metadata"), demo.train_set
-    sentences = [
-        f"**The file can give a fake away.** On simulated pictures, a classifier that reads only "
-        f"the header of the file (its size, its compression) tells `{home}` from photographs "
-        f"with an AUC of {header['report', home]}; once both classes have been squashed and saved "
-        f"alike, with {header['controlled', home]}."
-    ]
-    kind = " `text2img` and `gan140k` come from networks of the same kind as the one that made the"
-    kind += " inpaintings, so part of what carries over is built in."
-    for study, title, pictures, note in (
-        (demo, "Something is learnt from pixels, too", "simulated pictures", kind),
-        (faces, "On real pictures", faces.description, ""),
-    ):
-        name, home = study.headline[0], study.train_set
-        texts = shown[study.name].xs(name).xs("controlled")
-        unseen = [key for key in study.test_sets if key != home]
-        others = ", ".join(f"{texts[key]} on `{key}`" for key in unseen)
-        plain = shown[study.name].xs("Pixel_statistics_own").xs("controlled")
-        most = max(unseen, key=plain.get)
-        sentences.append(
-            f"**{title}.** On {pictures}, after this control, `{name}`, fine-tuned to find "
-            f"`{home}`, reaches {texts[home]} on it. On generators that it has never seen: "
-            f"{others}.{note} To compare: five plain statistics of pixels, fitted on one of "
-            f"these generators itself, reach at most {plain[most]}, on `{most}`."
-        )
-    return "\n".join(f"{number}. {text}" for number, text in enumerate(sentences, start=1))
+        texts = rows.pivot(index="test_set", columns=["model", "protocol"], values="text")
+        learnt[study.name] = texts[study.headline[0], "controlled"]
+        baseline[study.name] = texts["Pixel_statistics_own", "controlled"].sort_values()
+    names = {"demo": demo, "faces": faces, "header": texts["Metadata"].loc[demo.train_set]}
+    template = TEMPLATES.get_template("report/findings.md.jinja")
+    return template.render(learnt=learnt, baseline=baseline, **names)
 
 
 def minutes(study: Study) -> str:
