@@ -72,7 +72,7 @@ def roc_curves(panels: dict, *, title="") -> Figure:
     """A curve for each test set, `name → (labels, scores)`, with AUC and numbers of images."""
     titles, num_columns = [f"{words(name)}\n" for name in panels], 2 if len(panels) == 4 else 3
     names = [name for curves in panels.values() for name in curves]
-    width, palette = max(3.9, 0.4 * max(map(len, names))), style.colors(names)
+    width, palette = max(3.9, 0.39 * max(map(len, names))), style.colors(names)
     figure, axes = new_axes(titles, width, 5.3, 0, title, num_columns=num_columns)
     for axis, curves in zip(axes.flat, panels.values()):
         axis.plot([0, 1], [0, 1], ":", color=GREY, linewidth=1.5)
