@@ -107,8 +107,8 @@ class Batches(keras.utils.PyDataset):
     def feed(self):
         """What `fit` and `predict` are to read: on TensorFlow a `tf.data.Dataset`, else itself.
 
-        It is without tf.data's tuning. That runs in a thread which sleeps 10, 20, 40 ... ms and is
-        not always woken at the end of an epoch, so an epoch can take twice as long.
+        It is without tf.data's tuning. With it, Keras often waits after the last step of an epoch,
+        up to as long as the epoch took.
         """
         if keras.backend.backend() != "tensorflow":
             return self
