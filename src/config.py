@@ -83,7 +83,7 @@ class Amounts:
     """How much is drawn, or fetched of the real datasets."""
 
     num_photographs: int = 600  # with three fakes each
-    num_gan: int = 600  # pictures a class
+    num_gan: int = 360  # pictures a class
     num_celeba: int = 600
     num_trace: int = 60  # photographs, each with a decoding at every strength of the trace; drawn
 
@@ -124,6 +124,7 @@ class Study:
     # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
     # steps from random weights learn little without it.
     paired_batches: bool = False
+    detail_size: int = 224  # side of the middle that notebook 7's linear detectors see
     on_gpu: dict[str, object] = field(default_factory=dict)  # changed where there is a GPU
     num_jobs: int = 1  # notebooks that run at a time, where they do not need each other
 
@@ -293,6 +294,7 @@ _DEMO = replace(
     square_size=256,
     num_resamples=1000,
     paired_batches=True,
+    detail_size=128,
     num_jobs=2,
     headline=("EfficientNet_Lite0", "Fourier_DenseNet", "Autoencoder_classifier"),
     direct=(*_DEMO_DIRECT, _DEMO_EFFICIENTNET),
@@ -313,6 +315,7 @@ _MINI = replace(
     shares=_FULL.shares,
     aligned={},
     image_size=128,
+    detail_size=_FULL.detail_size,
     square_size=_FULL.square_size,
     on_gpu=dict(
         description="a part of the real datasets, the full networks",
@@ -346,6 +349,7 @@ _FACES = replace(
     shares=(0.7, 0.1, 0.2),
     aligned={},
     image_size=128,
+    detail_size=_FULL.detail_size,
     foreign_reals={},
     unseen_reals=(),
     cropped_reals=(),
@@ -365,6 +369,7 @@ _TINY = replace(
     description="simulated data, far too few for a result: for tests",
     simulation=Amounts(24, 20, 20, 3),
     image_size=32,
+    detail_size=64,
     square_size=64,
     face_size=32,
     num_resamples=50,

@@ -28,6 +28,7 @@ from PIL import Image, ImageOps
 from .config import Study, get_study
 from .data import faces
 from .detectors import explain, models, reference, scoring, shipped, training
+from .detectors.normalisation import fold
 from .evaluation import metrics, results
 from .evaluation.metrics import conformal_band
 from .files import progress, write_atomically
@@ -83,7 +84,7 @@ def load(name: str = DEFAULT) -> Detector:
     if card.get("approach") not in ("direct", "probe", "fourier"):
         known = "expected a detector of pictures or of their spectra"
         raise ValueError(f"{name} has the approach {card.get('approach')!r}; {known}.")
-    model = _read_model(study.models / f"{name}.keras")
+    model = fold(_read_model(study.models / f"{name}.keras"))
     how = {"slope": card["slope"], "intercept": card["intercept"]}
     valid = results.validation_rows(results.read_scores(study, name), card["train_set"])
     band = conformal_band(valid["label"].to_numpy(), metrics.calibrated(valid["score"], **how))

@@ -17,7 +17,7 @@ from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from ..config import Network, Study
+from ..config import Study
 from ..data import catalog, faces, sources
 from ..data.readers import BOX
 from ..evaluation import intervals, results
@@ -29,21 +29,21 @@ from ..pictures.residuals import DctHistograms, HighPass
 from ..pictures.steps import apply
 from . import models, scoring, training
 
-SIDE = 224  # pixels: the middle of a picture, resampled only if it is smaller
 VIEWS = ("embedding", "residual", "histograms")
 NUM_FOLDS = 5
 NUM_DECODED = 600  # photographs at most, of `variety`
 PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
 
 
-def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model:
-    """Pictures `(N, 224, 224, 3)` `uint8` to the features of views, one after the other.
+def build_extractor(study: Study, views: Sequence[str] = VIEWS) -> keras.Model:
+    """Pictures `(N, S, S, 3)` `uint8` to the features of views, `S` the study's `detail_size`.
 
     `"embedding"`: of the probe's network at every depth; `"residual"`: the same of `HighPass`, the
     picture's finest detail; `"histograms"`: of `DctHistograms`.
     """
-    image = layers.Input((SIDE, SIDE, 3), dtype="uint8", name="image")
-    network = models.parts(models.build(probe, SIDE))[0]
+    side = study.detail_size
+    image = layers.Input((side, side, 3), dtype="uint8", name="image")
+    network = models.parts(models.build(study.probe, side))[0]
     sharp = ops.cast(ops.round(HighPass(name="high_pass")(image)), "uint8")
     counts = DctHistograms(name="counts")(image)
     seen = dict(zip(VIEWS, (network(image), network(sharp), counts)))
@@ -52,14 +52,19 @@ def build_extractor(probe: Network, views: Sequence[str] = VIEWS) -> keras.Model
     return keras.Model(image, every, name="extractor")
 
 
-def delivery(path: str) -> tuple[str, ...]:
+def delivery(path: str, side: int) -> tuple[str, ...]:
     """Steps that resize a picture and save it as JPEG: a size and a quality drawn from its path.
 
     After the augmentation of Wang et al., "CNN-generated images are
     surprisingly easy to spot ... for now", CVPR 2020.
     """
     size, quality = (catalog.unit_interval(f"{what} of {path}") for what in ("size", "quality"))
-    return f"shorter:{SIDE + int(176 * size)}", f"jpeg:{50 + int(46 * quality)}"
+    return f"shorter:{side + int(176 * size)}", f"jpeg:{50 + int(46 * quality)}"
+
+
+def middle(study: Study) -> tuple[str, ...]:
+    """The step that cuts out the middle, which is resampled only if the picture is smaller."""
+    return (f"on_grid:{study.detail_size}",)
 
 
 def see(
@@ -71,10 +76,10 @@ def see(
     on disk. Column `row` is the place in the features.
     """
     study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
-    cut = (f"on_grid:{SIDE}",)
-    steps = (lambda path: (*delivery(path), *cut)) if delivered else cut
+    cut = middle(study)
+    steps = (lambda path: (*delivery(path, study.detail_size), *cut)) if delivered else cut
     pictures = scoring.prepare(study, records, protocol, "probe", steps=steps)
-    extractor, folder = build_extractor(study.probe), study.data / "features"
+    extractor, folder = build_extractor(study), study.data / "features"
     way = extractor, pictures.pixels, folder, pictures.fingerprint
     return pictures.table, training.cached_features(*way)
 
@@ -225,9 +230,9 @@ def confounded(study: Study, records: pd.DataFrame, qualities=(95, 75)) -> pd.Da
     """
     study = replace(study, test_sets={study.train_set: study.test_sets[study.train_set]})
     study = replace(study, aligned={}, foreign_reals={}, unseen_reals=())
-    network, seen = build_extractor(study.probe, ["embedding"]), []
+    network, seen = build_extractor(study, ["embedding"]), []
     for quality in qualities:
-        steps = (f"on_grid:{SIDE}", f"jpeg:{quality}")
+        steps = (*middle(study), f"jpeg:{quality}")
         pictures = scoring.prepare(study, records, "report", "probe", steps=steps)
         way = network, pictures.pixels, study.data / "features", pictures.fingerprint
         seen.append(training.cached_features(*way))
@@ -274,12 +279,12 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd
     real = real.sort_values("path").head(NUM_DECODED)
     steps = ("square", f"squash:{study.square_size}")
     images = np.stack([apply(decode(file), steps) for file in catalog.files(study, real)])
-    network = build_extractor(study.probe, ["residual"])
+    network = training.shared(build_extractor(study, ["residual"]))
     fold = folds(real["group"])
     test, valid = fold == 0, fold == 1
 
     def features(pixels):
-        made = [apply(each, ("jpeg:75", f"on_grid:{SIDE}")) for each in pixels]
+        made = [apply(each, ("jpeg:75", *middle(study))) for each in pixels]
         batches = Batches(np.stack(made), batch_size=32, shuffle=False)
         return network.predict(batches.feed(), verbose=0)
 
@@ -320,7 +325,7 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
         made.append(apply(picture, plans[number][len(sizes[number]) :]))
     pixels, folder = np.stack(made), study.data / "features"
     made.clear()
-    extractor, data = build_extractor(study.probe), f"blended-{zlib.crc32(pixels):08x}"
+    extractor, data = build_extractor(study), f"blended-{zlib.crc32(pixels):08x}"
     seen = training.cached_features(extractor, pixels, folder, data)
     rows = {"row": len(features) + np.arange(len(pixels)), "label": "fake", "generator": "blended"}
     # Fakes of generators are only scored.

@@ -21,7 +21,7 @@ from ..evaluation.results import DETECTOR_KEYS, RESULT_COLUMNS, write_results
 from ..files import progress
 from ..pictures.batches import Batches
 from . import models, scoring
-from .training import BATCH_SIZE, read_card
+from .training import BATCH_SIZE, read_card, shared
 
 
 def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def grad_cam(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     extractor, dense = _parts(model)
     maps, averaged = _feature_maps(extractor)
     batches = Batches(pixels, batch_size=BATCH_SIZE, shuffle=False)
-    found = maps.predict(batches.feed(), verbose=0)
+    found = shared(maps).predict(batches.feed(), verbose=0)
     places, last = (np.asarray(each, np.float32) for each in found)
     features = last.mean(axis=(1, 2)) if averaged else last.reshape(len(last), -1)
     _, gradient = _logit_and_gradient(dense, features)
@@ -63,6 +63,7 @@ def occlusion(model: keras.Model, pixels: np.ndarray, *, patch: int, stride: int
         logit, over the squares that cover a pixel. Negative where covering raises the logit.
     """
     extractor, dense = _parts(model)
+    extractor = shared(extractor)
     colors = np.rint(pixels.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
     tops, lefts = (  # the last squares end with the picture
         [*range(0, side - patch, stride), side - patch] for side in pixels.shape[1:3]
@@ -210,11 +211,11 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
     radius = np.hypot(frequency[:, None], frequency[None, :])
     # Low < radius <= high; frequency zero is in the first ring.
     ring = np.clip(np.ceil(2 * num_rings * radius) - 1, 0, num_rings)
-    mean = np.rint(spectra.mean(axis=0)).astype(np.uint8)
+    mean, copy = np.rint(spectra.mean(axis=0)).astype(np.uint8), shared(model)
 
     def scores(chosen):
         shown = np.where(chosen, mean, spectra)
-        return model.predict(Batches(shown, shuffle=False).feed(), verbose=0).ravel()
+        return copy.predict(Batches(shown, shuffle=False).feed(), verbose=0).ravel()
 
     undisturbed, rows = scores(np.False_), []
     edges = np.append(np.arange(num_rings + 1) / (2 * num_rings), np.sqrt(0.5))

@@ -1,6 +1,7 @@
-"""Batch normalisation in one operation."""
+"""Batch normalisation: in training one operation, in inference none."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -26,3 +27,67 @@ class BatchNormalization(layers.BatchNormalization):
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * momentum + new * (1 - momentum))
         return ops.cast(x, self.compute_dtype)
+
+
+def fold(model: keras.Model, copy: keras.Model | None = None) -> keras.Model:
+    """A copy for inference: a normalisation behind a convolution becomes part of its weights.
+
+    The outputs differ by rounding only (Jacob et al., CVPR 2018, section 3.2). `copy` is what an
+    earlier call made of a model with the same layers: it takes the weights of this one.
+    """
+    originals = [*_layers(model)]
+    norms = dict(_behind_convolutions(model))
+
+    def cloned(layer):
+        if layer in norms.values():
+            return layer
+        config = layer.get_config() | ({"use_bias": True} if layer in norms else {})
+        new = type(layer).from_config(config)
+        new.origin = originals.index(layer) if layer in originals else None
+        return new
+
+    def called(layer, *args, **kwargs):
+        return args[0] if layer in norms.values() else layer(*args, **kwargs)
+
+    how = {"clone_function": cloned, "call_function": called, "recursive": True}
+    copy = copy or keras.models.clone_model(model, **how)
+    for layer in _layers(copy):
+        if layer.weights:
+            original = originals[layer.origin]
+            layer.set_weights(_weights(original, norms.get(original)))
+    return copy
+
+
+def _layers(model: keras.Model):
+    """All layers, also those of models in the model."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def _behind_convolutions(model: keras.Model):
+    """Pairs of a convolution and a normalisation that alone sees its output."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _behind_convolutions(layer)
+        elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+            users = [node.operation for node in layer._outbound_nodes]
+            is_hidden = not any(layer.output is output for output in model.outputs)
+            if layer.activation is keras.activations.linear and is_hidden and len(users) == 1:
+                if isinstance(users[0], layers.BatchNormalization):
+                    yield layer, users[0]
+
+
+def _weights(layer: keras.layers.Layer, norm: layers.BatchNormalization | None) -> list:
+    """The weights of a layer that does the work of a normalisation, too."""
+    weights = layer.get_weights()
+    if norm is None:
+        return weights
+    gamma, beta, mean, variance = norm.get_weights()
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    kernel, bias = weights if layer.use_bias else (weights[0], 0)
+    is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    each = scale.reshape(kernel.shape[2:]) if is_depthwise else scale
+    return [kernel * each, (bias - mean) * scale + beta]

@@ -143,7 +143,8 @@ def _predict_degraded(study, model, table, protocol, conditions, boxes) -> np.nd
         made = [run(run(image, (condition,), None), after, box) for condition in conditions]
         return np.reshape([np.asarray(pixels) for pixels in made], (-1, *output_shape(after)))
 
-    starts, found = range(0, len(table), _PICTURES_AT_ONCE), []
+    model, found = training.shared(model), []
+    starts = range(0, len(table), _PICTURES_AT_ONCE)
     with ThreadPoolExecutor(2) as pool:
         for start in progress(starts, "Degrading", unit=f"{_PICTURES_AT_ONCE} images"):
             rows = table.iloc[start : start + _PICTURES_AT_ONCE]

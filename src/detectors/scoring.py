@@ -210,7 +210,7 @@ def _probabilities(model: keras.Model, network: Network, pictures: Pictures) -> 
     pixels = pictures.pixels
     if network.frozen:
         model, pixels = frozen_parts(model, pictures)
-    work = partial(_predict, training.shared(model, "scores"), pixels.filename)
+    work = partial(_predict, training.shared(model), pixels.filename)
     probability[rows] = np.concatenate([*over(work, shards, num_threads=1)])
     labels = (table["label"] == "fake").astype("int8")
     return table.assign(label=labels, score=probability[table["row"]])

@@ -22,9 +22,10 @@ from ..data import catalog
 from ..evaluation import audit, comparisons, intervals, metrics
 from ..files import TEMPLATES, write_atomically, write_text
 from . import beyond, models, reference, scoring
+from .normalisation import fold
 
 FILE = ROOT / "models" / "shipped" / "specialists.safetensors"
-STEPS = (f"on_grid:{beyond.SIDE}",)  # from the square around a face to what the detector sees
+STEPS = beyond.middle(STUDIES["faces"])  # from the square around a face to what the detector sees
 
 
 def load() -> tuple[keras.Model, dict, reference.Reference]:
@@ -48,7 +49,7 @@ def load() -> tuple[keras.Model, dict, reference.Reference]:
 
 
 def _model(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
-    extractor = beyond.build_extractor(STUDIES["faces"].probe)
+    extractor = fold(beyond.build_extractor(STUDIES["faces"]))
     return models.join(extractor, beyond.build_head(kernels, biases))
 
 
@@ -199,7 +200,7 @@ def _card(once: pd.DataFrame, rows: pd.DataFrame, left: pd.DataFrame, card: dict
     wrong = {label: _wrong(left, label) for label in LABELS}
     tables = {"once": once, "rows": rows, "recall": recall, "left": left, "wrong": wrong}
     template = TEMPLATES.get_template("detectors/shipped.md.jinja")
-    return template.render(card, **tables, side=beyond.SIDE, family=beyond.family)
+    return template.render(card, **tables, side=STUDIES["faces"].detail_size, family=beyond.family)
 
 
 def _wrong(shares: pd.DataFrame, label: str) -> str:

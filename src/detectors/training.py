@@ -24,6 +24,7 @@ from filelock import FileLock
 from .. import devices
 from ..files import progress, read_json, require_space, write_atomically, write_json
 from ..pictures.batches import Batches
+from .normalisation import fold
 
 CLASSIFICATION = "binary_crossentropy"
 _COPIES, _MAX_COPIES = {}, 12  # see `shared`
@@ -166,7 +167,7 @@ def cached_features(
     def write(file: Path) -> None:
         require_space(file.parent, 4 * int(np.prod(shape)), f"Features of {len(pixels)} pictures")
         features = np.lib.format.open_memmap(file, "w+", np.float32, shape)
-        copy = shared(extractor, "features")
+        copy = shared(extractor)
         for start in progress(range(0, len(pixels), BATCH_SIZE), "Features", unit="batch"):
             rows = slice(start, start + BATCH_SIZE)
             features[rows] = copy.predict_on_batch(np.asarray(pixels[rows]))
@@ -179,18 +180,23 @@ def cached_features(
     return np.load(path, mmap_mode="r")
 
 
-def shared(model: keras.Model, use: Hashable) -> keras.Model:
+def shared(model: keras.Model, use: Hashable = "inference") -> keras.Model:
     """A copy with the weights of the model, one for all models that differ by their weights alone.
 
     To trace a network takes longer than to train a small one for an epoch, and what was traced
-    stays in memory. The copy is good until the next call with such a model and the same use.
+    stays in memory. The copy is good until the next call with such a model and the same use. That
+    for inference is of `fold`.
     """
     key = use, _architecture(model), *sorted({layer.compute_dtype for layer in model.layers})
-    copy = _COPIES.pop(key, None) or keras.models.clone_model(model)
+    copy = _COPIES.pop(key, None)
+    if use == "inference":
+        copy = fold(model, copy)
+    else:
+        copy = copy or keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
     while len(_COPIES) >= _MAX_COPIES:
         del _COPIES[next(iter(_COPIES))]
     _COPIES[key] = copy  # the last used comes last
-    copy.set_weights(model.get_weights())
     return copy
 
 

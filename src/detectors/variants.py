@@ -17,7 +17,7 @@ from ..config import Network, Study
 from ..data import catalog
 from ..evaluation import comparisons, metrics, results
 from ..pictures.spectrum import Spectrum
-from . import beyond, extended, models, scoring
+from . import beyond, extended, models, scoring, training
 
 DELIVERED, KEPT, BRANCHES = "Beyond_delivered", "Beyond_kept", "Beyond_two_branches"
 CROPS = "Beyond_crops"
@@ -63,7 +63,9 @@ def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scor
     last = scoring.last_steps(study, network.approach, network.view)
     study_of = study, records, "controlled"
     plain = catalog.task_steps(*study_of, last)
-    varied = catalog.task_steps(*study_of, lambda path: (*beyond.delivery(path), *last))
+    varied = catalog.task_steps(
+        *study_of, lambda path: (*beyond.delivery(path, study.detail_size), *last)
+    )
     learnt = (varied["split"] == "train") & varied["task"].isin(study.train_sets)
     return scoring.prepared(study, "controlled", pd.concat([plain, varied[learnt]]))
 
@@ -174,18 +176,19 @@ def costs(study: Study, names: Sequence[str]) -> pd.DataFrame:
     `parameters`; `images_per_second`, the median of five runs over 64 blank pictures; and
     `minutes_of_training`, of one training under `controlled` (0 for a view: nothing in it learns).
     """
-    ways = {view: (beyond.build_extractor(study.probe, [view]), 0.0) for view in beyond.VIEWS}
+    ways = {view: (beyond.build_extractor(study, [view]), 0.0) for view in beyond.VIEWS}
     for name in names:
         stem = study.models / results.model_id(name, "controlled")
         seconds = pd.read_csv(f"{stem}.history.csv")["seconds"].sum()
         ways[name] = keras.models.load_model(f"{stem}.keras", compile=False), seconds / 60
     rows = {}
     for name, (model, minutes) in ways.items():
+        copy = training.shared(model)
         sample, times = np.zeros((64, *model.input.shape[1:]), np.uint8), []
         for _ in range(6):  # the first also compiles
             start = time.perf_counter()
             for part in np.split(sample, 4):
-                model.predict_on_batch(part)
+                copy.predict_on_batch(part)
             times.append(time.perf_counter() - start)
         rows[name] = model.count_params(), len(sample) / np.median(times[1:]), minutes
     columns = ["parameters", "images_per_second", "minutes_of_training"]

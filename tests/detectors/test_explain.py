@@ -221,8 +221,9 @@ def test_ring_occlusion_finds_the_one_ring_that_a_detector_reads(read):
 
 
 @pytest.mark.parametrize("side", [15, 16])
-def test_ring_occlusion_shows_the_mean_inside_a_ring_and_the_spectra_elsewhere(side):
+def test_ring_occlusion_shows_the_mean_inside_a_ring_and_the_spectra_elsewhere(side, monkeypatch):
     random, rings, seen = np.random.default_rng(0), ring_of(side, 5), []
+    monkeypatch.setattr(explain, "shared", lambda model: model)
     spectra, labels = random.integers(0, 256, (10, side, side, 1), dtype="uint8"), np.arange(10) % 2
 
     def predict(batches, **_):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from src.detectors.normalisation import BatchNormalization
+from src.detectors.normalisation import BatchNormalization, fold
 
 MAPS = np.random.default_rng(0).normal(3, 2, (8, 5, 6, 4)).astype("float32")
 
@@ -52,3 +52,37 @@ def test_is_saved_and_loaded(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "a.keras")
     assert isinstance(loaded.get_layer("norm"), BatchNormalization)
     np.testing.assert_allclose(loaded.predict(MAPS, verbose=0), outputs, rtol=1e-6)
+
+
+def network(seed):
+    """Convolutions with and without a normalisation that can be folded, one model in another."""
+    kinds, generator = keras.layers, np.random.default_rng(seed)
+    image = kinds.Input((6, 6, 4))
+    x = BatchNormalization(name="a_norm")(kinds.Conv2D(5, 3, use_bias=False, name="a")(image))
+    x = kinds.DepthwiseConv2D(3, depth_multiplier=2, padding="same", name="b")(x)
+    x = kinds.ReLU()(kinds.BatchNormalization(epsilon=0.1, name="b_norm")(x))
+    inner = keras.Model(image, x, name="inner")
+    image = kinds.Input((6, 6, 4))
+    x = kinds.BatchNormalization(name="c_norm")(kinds.Conv2D(3, 1, activation="relu")(inner(image)))
+    seen_twice = kinds.Conv2D(3, 1, name="d")(x)
+    x = kinds.Add()([seen_twice, BatchNormalization(name="d_norm")(seen_twice)])
+    shown = kinds.Conv2D(2, 1, name="e")(x)
+    last = kinds.BatchNormalization(name="f_norm")(kinds.Conv2D(2, 1, name="f")(x))
+    model = keras.Model(image, [shown, BatchNormalization(name="e_norm")(shown), last])
+    model.set_weights([generator.uniform(0.2, 1, w.shape) for w in model.get_weights()])
+    return model
+
+
+def test_folded_convolutions_do_the_same():
+    first, second = network(1), network(2)
+    before = [weights.copy() for weights in first.get_weights()]
+    copy = fold(first)
+    left = [layer.name for layer in copy.layers + copy.get_layer("inner").layers]
+    assert [name for name in sorted(left) if "norm" in name] == ["c_norm", "d_norm", "e_norm"]
+    maps = np.resize(MAPS, (8, 6, 6, 4))
+    for model in (first, second):
+        assert fold(model, copy) is copy
+        for ours, theirs in zip(copy.predict(maps, verbose=0), model.predict(maps, verbose=0)):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    for one, other in zip(first.get_weights(), before):
+        np.testing.assert_array_equal(one, other)

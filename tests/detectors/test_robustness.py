@@ -101,6 +101,7 @@ CONDITIONS = ["jpeg:30", "blur:7", "pixelate:3"]
 def _score(code, study, detectors, boxes, conditions=CONDITIONS):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(code, "FAMILIES", {"all": conditions})
+        patch.setattr(code.training, "shared", lambda network: network)
         return code.score_degraded(study, detectors, boxes=boxes)
 
 
