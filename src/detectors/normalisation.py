@@ -35,15 +35,15 @@ def fold(model: keras.Model, copy: keras.Model | None = None) -> keras.Model:
     The outputs differ by rounding only (Jacob et al., CVPR 2018, section 3.2). `copy` is what an
     earlier call made of a model with the same layers: it takes the weights of this one.
     """
-    originals = [*_layers(model)]
-    norms = dict(_behind_convolutions(model))
+    every = list(model._flatten_layers())  # also those of models in the model
+    norms = dict(_behind_convolutions(every))
 
     def cloned(layer):
         if layer in norms.values():
             return layer
         config = layer.get_config() | ({"use_bias": True} if layer in norms else {})
         new = type(layer).from_config(config)
-        new.origin = originals.index(layer) if layer in originals else None
+        new.place = every.index(layer) if layer in every else None  # operations have no weights
         return new
 
     def called(layer, *args, **kwargs):
@@ -51,43 +51,31 @@ def fold(model: keras.Model, copy: keras.Model | None = None) -> keras.Model:
 
     how = {"clone_function": cloned, "call_function": called, "recursive": True}
     copy = copy or keras.models.clone_model(model, **how)
-    for layer in _layers(copy):
-        if layer.weights:
-            original = originals[layer.origin]
-            layer.set_weights(_weights(original, norms.get(original)))
+    for layer in copy._flatten_layers():
+        if hasattr(layer, "place"):
+            original = every[layer.place]
+            weights = original.get_weights()
+            layer.set_weights(_folded(original, norms[original]) if original in norms else weights)
     return copy
 
 
-def _layers(model: keras.Model):
-    """All layers, also those of models in the model."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-        else:
-            yield layer
-
-
-def _behind_convolutions(model: keras.Model):
+def _behind_convolutions(every: list):
     """Pairs of a convolution and a normalisation that alone sees its output."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _behind_convolutions(layer)
-        elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+    shown = [id(output) for part in every for output in getattr(part, "outputs", ())]
+    for layer in every:
+        if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
             users = [node.operation for node in layer._outbound_nodes]
-            is_hidden = not any(layer.output is output for output in model.outputs)
-            if layer.activation is keras.activations.linear and is_hidden and len(users) == 1:
+            is_linear = layer.activation is keras.activations.linear
+            if is_linear and len(users) == 1 and id(layer.output) not in shown:
                 if isinstance(users[0], layers.BatchNormalization):
                     yield layer, users[0]
 
 
-def _weights(layer: keras.layers.Layer, norm: layers.BatchNormalization | None) -> list:
-    """The weights of a layer that does the work of a normalisation, too."""
-    weights = layer.get_weights()
-    if norm is None:
-        return weights
+def _folded(layer: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
+    """Kernel and bias of a convolution that does the work of a normalisation, too."""
     gamma, beta, mean, variance = norm.get_weights()
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    kernel, bias = weights if layer.use_bias else (weights[0], 0)
+    kernel, bias = layer.get_weights() if layer.use_bias else (layer.get_weights()[0], 0)
     is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
     each = scale.reshape(kernel.shape[2:]) if is_depthwise else scale
     return [kernel * each, (bias - mean) * scale + beta]
