@@ -7,6 +7,7 @@ Logits are averaged over views; families are then combined as classes beside "re
 
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import keras
@@ -131,8 +132,8 @@ def out_of_fold(
     Rows whose `real_source` is in `unseen` are only scored.
 
     Returns:
-        Logits by (view, family), a row for each of `table`; the family `"any"` is one detector for
-        all fakes. And by the same keys kernel and bias, averaged over the folds.
+        Logits by (view, family), a row for each of `table`; the family `"any"`, where there are
+        several, is one detector for all. And by the same keys kernel and bias, averaged over folds.
     """
     table = table.reset_index(drop=True)
     once = table.drop_duplicates("row").set_index("row").sort_index()
@@ -140,17 +141,24 @@ def out_of_fold(
     labels = (once["label"] == "fake").to_numpy(int)
     learnt = ~once["real_source"].isin(unseen).to_numpy()
     families = fakes[learnt & (labels == 1)].unique()
-    logits = {(view, name): np.empty(len(once)) for view in views for name in (*families, "any")}
+    names = [*families, "any"] if len(families) > 1 else families
+    logits = {(view, name): np.empty(len(once)) for view in views for name in names}
     jobs = [(view, name, number) for view, name in logits for number in range(NUM_FOLDS)]
     heads = {key: (0, 0) for key in logits}
-    for view, name, number in progress(jobs, "Specialists", unit="fit"):
+
+    def fit(view: str, name: str, number: int) -> tuple[np.ndarray, float]:
         chosen = learnt & ((labels == 0) | (fakes == name).to_numpy() | (name == "any"))
         valid = chosen & (fold == (number + 1) % NUM_FOLDS)
         train, x = chosen & ~valid & (fold != number), views[view]
-        kernel, bias = fit_linear(x[train], labels[train], x[valid], labels[valid])
-        logits[view, name][fold == number] = x[fold == number] @ kernel + bias
-        before = heads[view, name]
-        heads[view, name] = before[0] + kernel / NUM_FOLDS, before[1] + bias / NUM_FOLDS
+        return fit_linear(x[train], labels[train], x[valid], labels[valid])
+
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(fit, *zip(*jobs))
+        for job, (kernel, bias) in zip(progress(jobs, "Specialists", unit="fit"), found):
+            view, name, number = job
+            logits[view, name][fold == number] = views[view][fold == number] @ kernel + bias
+            before = heads[view, name]
+            heads[view, name] = before[0] + kernel / NUM_FOLDS, before[1] + bias / NUM_FOLDS
     return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True), heads
 
 
@@ -205,8 +213,7 @@ def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: s
         asked = {"all": (combine(logits, views), of_family.notna())}
         for name in families:
             asked[f"all but {name}"] = combine(logits, views, name), of_family == name
-        for name in (*families, "any"):
-            asked[name] = expit(mean[name]), of_family.notna()
+        asked |= {name: (expit(mean[name]), of_family.notna()) for name in mean}
         approach = "fusion" if len(views) > 1 else "probe"
         card = {"approach": approach, "model": model, "protocol": protocol, "seed": study.seed}
         for train_set, (score, where) in asked.items():

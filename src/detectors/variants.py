@@ -39,6 +39,13 @@ class KeepLeading(keras.constraints.Constraint):
         number = round(share * len(values))
         self.left, self.right = left[:, :number], right[:number]
 
+    def __eq__(self, other):
+        is_one = isinstance(other, KeepLeading) and self.left.shape == other.left.shape
+        return is_one and np.array_equal(self.start, other.start)
+
+    def __hash__(self):
+        return hash(self.start.tobytes())
+
     def __call__(self, kernel):
         """The kernel without its changes along the leading directions."""
         change = ops.reshape(kernel, self.start.shape) - self.start
@@ -140,7 +147,8 @@ def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     for name, network in plain_networks(study).items():
         if name == CROPS:
             network = replace(network, view="crops")
-        if name == DELIVERED:
+        if name == DELIVERED:  # twice the pictures an epoch
+            network = replace(network, epochs=-(-network.epochs // 2))
             pictures = delivered_too(study, records, network)
         else:
             way = study, records, "controlled", network.approach
