@@ -113,7 +113,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         other photographs) and at 5 %.
     """
     table, is_real, asked, rows = both[:number], both["label"] == "real", [], []
-    for name in logits[beyond.VIEWS[0]].columns.drop("any"):
+    for name in logits[beyond.VIEWS[0]].columns.drop("any", errors="ignore"):
         is_left = ~is_real & (both["generator"].map(beyond.family) == name)
         if not (is_real | is_left).all():
             asked.append((name, logits, is_left, ~is_left))
