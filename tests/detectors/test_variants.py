@@ -30,6 +30,8 @@ def test_leading_directions_stay_and_others_move():
     others = np.eye(45) - left[:, :10] @ left[:, :10].T, np.eye(20) - right[:10].T @ right[:10]
     expected = others[0] @ (now - start).reshape(45, 20) @ others[1]
     np.testing.assert_allclose(change, expected, atol=1e-4)
+    same, others = code.KeepLeading(start.copy(), 0.5), [code.KeepLeading(start), None]
+    assert len({same, code.KeepLeading(start, 0.5), *others}) == 3  # trained in one graph
 
 
 def test_training_keeps_them(monkeypatch):
