@@ -184,8 +184,8 @@ def shared(model: keras.Model, use: Hashable = "inference") -> keras.Model:
     """A copy with the weights of the model, one for all models that differ by their weights alone.
 
     To trace a network takes longer than to train a small one for an epoch, and what was traced
-    stays in memory. The copy is good until the next call with such a model and the same use. That
-    for inference is of `fold`.
+    stays in memory. The copy is good until the next call with such a model and the same use. For
+    inference, `fold` makes it.
     """
     key = use, _architecture(model), *sorted({layer.compute_dtype for layer in model.layers})
     copy = _COPIES.pop(key, None)
