@@ -42,8 +42,8 @@ class Network:
     decay: bool = False  # whether the learning rate falls to zero along half a cosine
     # How a picture gets its size: "resize" shrinks all of it, and the finest detail is lost;
     # "aliased" does as the study did: of the finest detail some is folded into what is left;
-    # "centre" cuts out its middle and leaves every pixel as it is; "crops" trains on random cuts
-    # of its middle, twice as wide, and scores the mean over the four quarters of it.
+    # "centre" cuts out its middle and leaves every pixel as it is; "crops" trains on random cuts,
+    # half as wide as `detail_size`, and scores the mean over the four quarters of the middle.
     view: str = "resize"
     approach: str = "direct"  # or "probe", "fourier" (spectra), "autoencoder" (face crops)
 
@@ -124,7 +124,7 @@ class Study:
     # Whether a fake and its photograph share a training batch. The study's do not; a few hundred
     # steps from random weights learn little without it.
     paired_batches: bool = False
-    detail_size: int = 224  # side of the middle that notebook 7's linear detectors see
+    detail_size: int = 224  # side of the middle of each picture that notebook 7 looks at
     on_gpu: dict[str, object] = field(default_factory=dict)  # changed where there is a GPU
     num_jobs: int = 1  # notebooks that run at a time, where they do not need each other
 

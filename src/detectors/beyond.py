@@ -224,22 +224,23 @@ def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: s
     return pd.concat(rows, ignore_index=True)
 
 
-def confounded(study: Study, records: pd.DataFrame, qualities=(95, 75)) -> pd.DataFrame:
-    """Does a probe learn fakes, or JPEG? It is trained and tested on files of two qualities.
+def confounded(study: Study, records: pd.DataFrame) -> pd.DataFrame:
+    """Does a probe learn fakes, or files? It is trained and tested on two versions of each picture.
 
-    `"confounded"` learns photographs of the first quality and fakes of the second; `"controlled"`
-    both classes in both. Tests: `"same"` as the confounded training, `"equal"` (both classes of the
-    second quality), `"reversed"`. Pictures are those of the training task, at their own resolution
-    and saved once more; scores are out of fold.
+    The first is resized to the side of the study's squares and saved as JPEG of quality 95, the
+    second to 5/8 of that side, with quality 75. `"confounded"` learns photographs in the first
+    version and fakes in the second; `"controlled"` both classes in both. Tests: `"same"` as the
+    confounded training, `"equal"` (both classes in the second version), `"reversed"`. Pictures are
+    those of the training task; scores are out of fold.
 
     Returns:
         A row for each `trained` and `tested`: `value`, `ci_low`, `ci_high` of the AUC.
     """
-    study = replace(study, test_sets={study.train_set: study.test_sets[study.train_set]})
-    study = replace(study, aligned={}, foreign_reals={}, unseen_reals=())
+    own = {study.train_set: study.test_sets[study.train_set]}
+    study = replace(catalog.without_other_tests(study), test_sets=own)
     network, seen = build_extractor(study, ["embedding"]), []
-    for quality in qualities:
-        steps = (*middle(study), f"jpeg:{quality}")
+    for side, quality in ((study.square_size, 95), (study.square_size * 5 // 8, 75)):
+        steps = (f"shorter:{side}", *middle(study), f"jpeg:{quality}")
         pictures = scoring.prepare(study, records, "report", "probe", steps=steps)
         way = network, pictures.pixels, study.data / "features", pictures.fingerprint
         seen.append(training.cached_features(*way))

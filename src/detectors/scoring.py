@@ -86,7 +86,7 @@ class Pictures:
 
 def last_steps(study: Study, approach: str, view: str = "resize") -> tuple[str, ...]:
     """The steps between a protocol's own and a network of the approach."""
-    cut = f"centre:{2 * study.image_size}" if view == "crops" else f"{view}:{study.image_size}"
+    cut = f"centre:{study.detail_size}" if view == "crops" else f"{view}:{study.image_size}"
     return {
         "direct": (cut,),
         "probe": (cut,),
@@ -152,7 +152,7 @@ def fit(
     """
     study = pictures.study
     trained, pixels, data = model, pictures.pixels, f"{pictures.fingerprint}/{study.train_set}"
-    crop = study.image_size if network.view == "crops" else None
+    crop = study.detail_size // 2 if network.view == "crops" else None
     if crop:
         trained = model.get_layer(network.name)
     if study.paired_batches:

@@ -1,4 +1,8 @@
-"""Trained detectors beyond the study's: other ways to learn, other views, several as one."""
+"""Trained detectors beyond the study's: other ways to learn, other views, several as one.
+
+Notebook 7 trains them under `controlled`. `python -m src.detectors.variants` trains them under
+`report`, too, and the notebook then shows both.
+"""
 
 import time
 from collections.abc import Sequence
@@ -12,6 +16,8 @@ from keras import layers, ops
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+
+from src import setup
 
 from ..config import Network, Study
 from ..data import catalog
@@ -65,16 +71,18 @@ def build_kept(network: Network, image_size: int) -> keras.Model:
     return model
 
 
-def delivered_too(study: Study, records: pd.DataFrame, network: Network) -> scoring.Pictures:
-    """The pictures under `controlled`; training pictures come a second time, after `delivery`."""
+def delivered_too(
+    study: Study, records: pd.DataFrame, protocol: str, network: Network
+) -> scoring.Pictures:
+    """The pictures under a protocol; training pictures come a second time, after `delivery`."""
     last = scoring.last_steps(study, network.approach, network.view)
-    study_of = study, records, "controlled"
+    study_of = study, records, protocol
     plain = catalog.task_steps(*study_of, last)
     varied = catalog.task_steps(
         *study_of, lambda path: (*beyond.delivery(path, study.detail_size), *last)
     )
     learnt = (varied["split"] == "train") & varied["task"].isin(study.train_sets)
-    return scoring.prepared(study, "controlled", pd.concat([plain, varied[learnt]]))
+    return scoring.prepared(study, protocol, pd.concat([plain, varied[learnt]]))
 
 
 def neighbours(image):
@@ -126,8 +134,10 @@ def plain_networks(study: Study) -> dict[str, Network]:
     return dict.fromkeys((DELIVERED, KEPT, BRANCHES), study.direct[-1]) | {CROPS: dense} | on_crops
 
 
-def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
-    """Trains variants of two of the study's networks under `controlled`, with all of its seeds.
+def train_variants(
+    study: Study, records: pd.DataFrame, protocol: str = "controlled"
+) -> pd.DataFrame:
+    """Trains variants of two of the study's networks with all of its seeds, for its `test_sets`.
 
     Of the last of `study.direct`: `Beyond_delivered` learns each picture also after
     `beyond.delivery`, `Beyond_kept` only what `build_kept` leaves free, `Beyond_two_branches` sees
@@ -143,15 +153,15 @@ def train_variants(study: Study, records: pd.DataFrame) -> pd.DataFrame:
         NEIGHBOURS: partial(build_on_crops, change=neighbours),
         SPECTRUM: partial(build_on_crops, change=spectrum),
     }
-    rows = []
+    study, rows = catalog.without_other_tests(study), []
     for name, network in plain_networks(study).items():
         if name == CROPS:
             network = replace(network, view="crops")
         if name == DELIVERED:  # twice the pictures an epoch
             network = replace(network, epochs=-(-network.epochs // 2))
-            pictures = delivered_too(study, records, network)
+            pictures = delivered_too(study, records, protocol, network)
         else:
-            way = study, records, "controlled", network.approach
+            way = study, records, protocol, network.approach
             pictures = scoring.prepare(*way, view=network.view)
         way = replace(network, name=name), pictures, records, builders.get(name, models.build)
         rows.append(extended.train_all_seeds(*way))
@@ -181,7 +191,7 @@ def fuse(study: Study, names: Sequence[str], protocol: str) -> pd.DataFrame:
 def costs(study: Study, names: Sequence[str]) -> pd.DataFrame:
     """What views and trained detectors cost: a row for each.
 
-    `parameters`; `images_per_second`, the median of five runs over 64 blank pictures; and
+    `parameters`; `images_per_second`, the median of three runs over 64 blank pictures; and
     `minutes_of_training`, of one training under `controlled` (0 for a view: nothing in it learns).
     """
     ways = {view: (beyond.build_extractor(study, [view]), 0.0) for view in beyond.VIEWS}
@@ -193,7 +203,7 @@ def costs(study: Study, names: Sequence[str]) -> pd.DataFrame:
     for name, (model, minutes) in ways.items():
         copy = training.shared(model)
         sample, times = np.zeros((64, *model.input.shape[1:]), np.uint8), []
-        for _ in range(6):  # the first also compiles
+        for _ in range(4):  # the first also compiles
             start = time.perf_counter()
             for part in np.split(sample, 4):
                 copy.predict_on_batch(part)
@@ -201,3 +211,14 @@ def costs(study: Study, names: Sequence[str]) -> pd.DataFrame:
         rows[name] = model.count_params(), len(sample) / np.median(times[1:]), minutes
     columns = ["parameters", "images_per_second", "minutes_of_training"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns)
+
+
+def main() -> None:
+    """Trains and scores under `report` what is not done yet, for the study named in `STUDY`."""
+    study = setup()
+    train_variants(study, catalog.load(study), "report")
+    print("Done. Notebook 07 shows it.")
+
+
+if __name__ == "__main__":
+    main()

@@ -64,7 +64,9 @@ class Batches(keras.utils.PyDataset):
             expected = f"Expected a crop within pictures of {self.pixels.shape[1:3]} pixels."
             raise ValueError(f"{expected} Received: crop={crop}.")
         self.batch_size, self.shuffle, self.seed, self.crop = batch_size, shuffle, seed, crop
-        self._groups = None if together is None else np.unique(together, return_inverse=True)[1]
+        self._groups = None
+        if together is not None:
+            self._groups = np.unique(np.asarray(together)[self.rows], return_inverse=True)[1]
         self.set_epoch(0)
         self._devices, self._num_devices = range(1), 1
 
@@ -82,13 +84,14 @@ class Batches(keras.utils.PyDataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Takes the order of an epoch, counted from 0; a training calls it before each epoch."""
-        self.epoch, self._order = epoch, self.rows
+        order = np.arange(len(self.rows))
         if self.shuffle:
             random = np.random.default_rng((self.seed, epoch))
-            self._order = random.permutation(self.rows)
+            order = random.permutation(order)
             if self._groups is not None:
-                places = random.permutation(self._groups.max() + 1)[self._groups[self._order]]
-                self._order = self._order[np.argsort(places, kind="stable")]
+                places = random.permutation(self._groups.max() + 1)[self._groups[order]]
+                order = order[np.argsort(places, kind="stable")]
+        self.epoch, self._order = epoch, self.rows[order]
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)

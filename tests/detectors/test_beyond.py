@@ -133,3 +133,9 @@ def test_a_head_of_keras_says_the_same(views, fitted):
     _, *weights = beyond.joined(kernels)
     found = beyond.build_head(*weights).predict(x, verbose=0).ravel()
     np.testing.assert_allclose(found, beyond.combine(mean), atol=1e-5)
+
+
+def test_versions_mislead_who_learnt_them_with_the_classes(few, records):
+    auc = beyond.confounded(few, records).set_index(["tested", "trained"])["value"]
+    fall = auc["same"] - auc["reversed"]
+    assert fall["confounded"] > 0.1 > fall["controlled"], auc

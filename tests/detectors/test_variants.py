@@ -105,7 +105,7 @@ def test_each_variant_has_rows_of_all_seeds(variants):
 
 def test_only_training_pictures_are_delivered(few, records, variants):
     plain = scoring.prepare(few, records, "controlled", "direct", view="centre")
-    both = code.delivered_too(few, records, NETWORK)
+    both = code.delivered_too(few, records, "controlled", NETWORK)
     added = both.table.iloc[len(plain.table) :]
     assert set(added["split"]) == {"train"} and set(added["task"]) == set(few.train_sets)
     assert len(both.rows("train")) == 2 * len(plain.rows("train"))

@@ -102,11 +102,16 @@ def test_batches_refuse_what_does_not_fit(pixels, rows):
 def test_batches_keep_together_what_belongs_together(pixels):
     pairs = np.array([f"photograph {row // 2}" for row in range(50)])
     batches = Batches(pixels, np.zeros(50), batch_size=8, seed=3, together=pairs)
+    # Pictures that are not used, such as those of tests, do not change the order.
+    pixels, groups = np.concatenate([pixels, pixels]), [*pairs, *map(str, range(50))]
+    rows = np.arange(50)
+    more = Batches(pixels, np.zeros(100), rows, batch_size=8, seed=3, together=groups)
     orders = []
     for epoch in (0, 1, 0):
         batches.set_epoch(epoch)
+        more.set_epoch(epoch)
         order = rows_of(batches)
-        assert sorted(order) == list(range(50))
+        assert sorted(order) == list(range(50)) and order == rows_of(more)
         assert (pairs[order[::2]] == pairs[order[1::2]]).all()  # pairs are neighbours
         orders.append(order)
     assert orders[0] != orders[1] and orders[0] == orders[2]
