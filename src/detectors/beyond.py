@@ -5,7 +5,6 @@ regression, in one view, that tells the fakes of one family of generators from a
 Logits are averaged over views; families are then combined as classes beside "real".
 """
 
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,20 +18,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from ..config import Study
-from ..data import catalog, faces, sources
-from ..data.readers import BOX
+from ..data import catalog
 from ..evaluation import intervals, results
 from ..files import progress
-from ..pictures.batches import Batches
-from ..pictures.blending import self_blend
-from ..pictures.decoding import decode
 from ..pictures.residuals import DctHistograms, HighPass
-from ..pictures.steps import apply
-from . import models, scoring, training
+from . import models, scoring
 
 VIEWS = ("embedding", "residual", "histograms")
 NUM_FOLDS = 5
-NUM_DECODED = 600  # photographs at most, of `variety`
 PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
 
 
@@ -80,9 +73,7 @@ def see(
     cut = middle(study)
     steps = (lambda path: (*delivery(path, study.detail_size), *cut)) if delivered else cut
     pictures = scoring.prepare(study, records, protocol, "probe", steps=steps)
-    extractor, folder = build_extractor(study), study.data / "features"
-    way = extractor, pictures.pixels, folder, pictures.fingerprint
-    return pictures.table, training.cached_features(*way)
+    return pictures.table, pictures.features(build_extractor(study))
 
 
 def in_views(features: np.ndarray) -> dict[str, np.ndarray]:
@@ -222,128 +213,6 @@ def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: s
                 results.result_rows(study, tested, card | {"train_set": train_set}, ["auc"])
             )
     return pd.concat(rows, ignore_index=True)
-
-
-def confounded(study: Study, records: pd.DataFrame) -> pd.DataFrame:
-    """Does a probe learn fakes, or files? It is trained and tested on two versions of each picture.
-
-    The first is resized to the side of the study's squares and saved as JPEG of quality 95, the
-    second to 5/8 of that side, with quality 75. `"confounded"` learns photographs in the first
-    version and fakes in the second; `"controlled"` both classes in both. Tests: `"same"` as the
-    confounded training, `"equal"` (both classes in the second version), `"reversed"`. Pictures are
-    those of the training task; scores are out of fold.
-
-    Returns:
-        A row for each `trained` and `tested`: `value`, `ci_low`, `ci_high` of the AUC.
-    """
-    own = {study.train_set: study.test_sets[study.train_set]}
-    study = replace(catalog.without_other_tests(study), test_sets=own)
-    network, seen = build_extractor(study, ["embedding"]), []
-    for side, quality in ((study.square_size, 95), (study.square_size * 5 // 8, 75)):
-        steps = (f"shorter:{side}", *middle(study), f"jpeg:{quality}")
-        pictures = scoring.prepare(study, records, "report", "probe", steps=steps)
-        way = network, pictures.pixels, study.data / "features", pictures.fingerprint
-        seen.append(training.cached_features(*way))
-    groups, labels = pictures.groups(), pictures.labels.astype(int)
-    real, fake = ((labels == label).astype(int) for label in (0, 1))
-    # 0 or 1: which version of each picture is learnt or tested.
-    tests = {"same": fake, "equal": np.ones_like(labels), "reversed": real}
-    ways = {"confounded": [fake], "controlled": [fake, real]}
-    fold, rows = folds(pd.Series(groups)), []
-    for trained, versions in ways.items():
-        x, y = (
-            np.concatenate(parts) for parts in zip(*((_chosen(seen, v), labels) for v in versions))
-        )
-        scores = {tested: np.empty(len(labels)) for tested in tests}
-        for number in range(NUM_FOLDS):
-            valid, test = fold == (number + 1) % NUM_FOLDS, fold == number
-            split = np.tile(valid, len(versions)), np.tile(valid | test, len(versions))
-            kernel, bias = fit_linear(x[~split[1]], y[~split[1]], x[split[0]], y[split[0]])
-            for tested, version in tests.items():
-                scores[tested][test] = expit(_chosen(seen, version)[test] @ kernel + bias)
-        for tested, score in scores.items():
-            options = {"num_resamples": study.num_resamples, "names": ("auc",)}
-            table = intervals.estimate(labels, score, groups, **options)
-            rows.append(table.assign(trained=trained, tested=tested))
-    return pd.concat(rows, ignore_index=True)
-
-
-def _chosen(versions: list[np.ndarray], which: np.ndarray) -> np.ndarray:
-    """Row by row from one of two arrays."""
-    return np.where(which[:, None] == 1, versions[1], versions[0])
-
-
-def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd.DataFrame:
-    """Does it help to learn from more generators? Measured with simulated decoders only.
-
-    The fakes are photographs, decoded by the first `numbers` decoders of inpainting; every training
-    has as many. The tests are other photographs, decoded by decoders that no training saw.
-
-    Returns:
-        A row for each number: `number`, and `value`, `ci_low`, `ci_high` of the AUC of the probe on
-        the residual.
-    """
-    real = catalog.photographs(records, study.test_sets[study.train_set])
-    real = real.sort_values("path").head(NUM_DECODED)
-    steps = ("square", f"squash:{study.square_size}")
-    images = np.stack([apply(decode(file), steps) for file in catalog.files(study, real)])
-    network = training.shared(build_extractor(study, ["residual"]))
-    fold = folds(real["group"])
-    test, valid = fold == 0, fold == 1
-
-    def features(pixels):
-        made = [apply(each, ("jpeg:75", *middle(study))) for each in pixels]
-        batches = Batches(np.stack(made), batch_size=32, shuffle=False)
-        return network.predict(batches.feed(), verbose=0)
-
-    reals, rows = features(images), []
-    unseen = features(sources.decodings(study, images[test], sources.UNSEEN_DECODERS))
-    for number in progress(numbers, "Learning from more decoders", unit="training"):
-        fakes = np.zeros_like(reals)
-        fakes[~test] = features(sources.decodings(study, images[~test], range(number)))
-        x, y = np.concatenate([reals, fakes]), np.repeat([0, 1], len(reals))
-        learn, check = (np.tile(part, 2) for part in (~test & ~valid, valid))
-        kernel, bias = fit_linear(x[learn], y[learn], x[check], y[check])
-        score = expit(np.concatenate([reals[test], unseen]) @ kernel + bias)
-        groups = np.tile(real["group"].to_numpy()[test], 2)
-        options = {"num_resamples": study.num_resamples, "names": ("auc",)}
-        table = intervals.estimate(np.repeat([0, 1], test.sum()), score, groups, **options)
-        rows.append(table.assign(number=number))
-    return pd.concat(rows, ignore_index=True)
-
-
-def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
-    """Can swaps be detected without training on one? A specialist for self-blended photographs.
-
-    It learns photographs of all sources and what `self_blend` makes of them, before the last steps
-    of `controlled`. Returns rows as `compare`, of every test set.
-    """
-    table, features = see(study, records, "controlled")
-    real = table[table["label"] == "real"].drop_duplicates("row")
-    plans = [steps.split() for steps in real["steps"]]
-    # A picture is blended at its size under the protocol, before it is saved as JPEG and cut.
-    sizes = [[step for step in plan if step.startswith("squ")] for plan in plans]
-    root, names = catalog.root(study), [" ".join(plan) for plan in sizes]
-    boxes = faces.detect(root, real["path"], names, study.data / "boxes.parquet")[BOX].to_numpy()
-    made, found = [], np.isfinite(boxes).all(axis=1)
-    for number in progress(np.flatnonzero(found), "Blending", unit="image"):
-        path = real["path"].iloc[number]
-        picture = apply(decode(root / path), sizes[number])
-        picture = self_blend(picture, boxes[number], zlib.crc32(path.encode()))
-        made.append(apply(picture, plans[number][len(sizes[number]) :]))
-    pixels, folder = np.stack(made), study.data / "features"
-    made.clear()
-    extractor, data = build_extractor(study), f"blended-{zlib.crc32(pixels):08x}"
-    seen = training.cached_features(extractor, pixels, folder, data)
-    rows = {"row": len(features) + np.arange(len(pixels)), "label": "fake", "generator": "blended"}
-    # Fakes of generators are only scored.
-    judged = table.assign(real_source=table["real_source"].mask(table["label"] == "fake", "none"))
-    both = pd.concat([judged, real[found].assign(**rows)], ignore_index=True)
-    logits = out_of_fold(both, in_views(np.concatenate([features, seen])), ["none"])[0]
-    score = expit(sum(logits[view]["blended"] for view in VIEWS) / len(VIEWS))[: len(table)]
-    card = {"approach": "fusion", "model": "all views", "protocol": "controlled"}
-    card |= {"train_set": "self-blended photographs", "seed": study.seed}
-    return results.result_rows(study, scored(table, score), card, ["auc"])
 
 
 def false_alarms(

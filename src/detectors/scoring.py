@@ -77,6 +77,11 @@ class Pictures:
         chosen &= self.table["label"].isin([label] if label else LABELS)
         return self.table.loc[chosen, "row"].to_numpy()
 
+    def features(self, extractor: keras.Model) -> np.ndarray:
+        """What a network sees in every row of `pixels`: `training.cached_features`."""
+        folder = self.study.data / "features"
+        return training.cached_features(extractor, self.pixels, folder, self.fingerprint)
+
     def batches(self, split: str, pixels: np.ndarray, **options) -> Batches:
         """Batches of one split of the training tasks; of features, if they are the `pixels`."""
         options |= {"shuffle": split == "train", "seed": self.study.seed}
@@ -171,8 +176,7 @@ def fit(
 def frozen_parts(model: keras.Model, pictures: Pictures) -> tuple[keras.Model, np.ndarray]:
     """The head of a detector whose backbone is frozen, and the features it takes, kept on disk."""
     extractor, head = models.parts(model)
-    given = pictures.pixels, pictures.study.data / "features", pictures.fingerprint
-    return head, training.cached_features(extractor, *given)
+    return head, pictures.features(extractor)
 
 
 def score(model: keras.Model, network: Network, pictures: Pictures) -> pd.DataFrame:

@@ -312,7 +312,7 @@ def strength_curves(rows: pd.DataFrame, *, title) -> Figure:
 
 @styled
 def variety_curve(rows: pd.DataFrame, *, title) -> Figure:
-    """AUC of `beyond.variety` by the number of decoders learnt from, on a log axis."""
+    """AUC of `experiments.variety` by the number of decoders learnt from, on a log axis."""
     figure, [[axis]] = new_axes([""], 6.4, 3.4, 0.4, title)
     bounds = rows[["number", "value", "ci_low", "ci_high"]].to_numpy().T
     axis.axhline(0.5, color=GREY, linewidth=1)

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from src.config import get_study
 from src.data.catalog import unit_interval
-from src.detectors import beyond
+from src.detectors import beyond, experiments
 
 FAMILIES = ("ring", "grid")
 
@@ -136,6 +136,6 @@ def test_a_head_of_keras_says_the_same(views, fitted):
 
 
 def test_versions_mislead_who_learnt_them_with_the_classes(few, records):
-    auc = beyond.confounded(few, records).set_index(["tested", "trained"])["value"]
+    auc = experiments.confounded(few, records).set_index(["tested", "trained"])["value"]
     fall = auc["same"] - auc["reversed"]
     assert fall["confounded"] > 0.1 > fall["controlled"], auc
