@@ -11,12 +11,11 @@ from filelock import FileLock
 
 from ..files import DeliveryError, progress, read_json, require_space
 from .archives import MARKER, Delivery, clear_leftovers, extract, holds_files
-from .members import take_folders, take_members, take_rows
+from .members import take
 from .sources import MIRROR, address
 from .transfer import SourceFailed, receive
 
 _NUM_WORKERS = 4  # archives handled at once
-_TAKE = {".zip": take_members, ".tar": take_folders, ".parquet": take_rows}  # a part
 
 
 def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
@@ -77,7 +76,7 @@ def _deliver(file, archive, folder, advance, wait) -> Delivery:
     elif file.taken and not holds_files(folder):
         growing = archive.with_suffix(".part")
         with _advising(file, archive):
-            remark = _TAKE[archive.suffix](file, address(file), growing, folder, advance, wait)
+            remark = take(file, address(file), growing, folder, advance, wait)
         status = "taken in part"
     elif marker or not holds_files(folder):  # else a link, or a tree put there by hand
         refusal = _link_from_kaggle(file, archive, folder)
