@@ -1,10 +1,13 @@
 """A local HTTP server that misbehaves to order, a process that dies to order, what they leave."""
 
+import io
 import os
 import signal
 import sys
+import tarfile
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from src.data import fetch, transfer
@@ -25,7 +28,7 @@ TRANSIENT = (
     "429",
     "503",
 )
-PERMANENT = ("401", "404")
+PERMANENT = ("401", "403", "404")
 
 
 class FaultyServer:
@@ -66,6 +69,20 @@ class FaultyServer:
     def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+    def misbehave(self, chance, share_honest, faults):
+        """From now on most answers have faults, all of them in a random order, again and again."""
+        deck = []
+
+        def plan(name):
+            if chance.random() < share_honest:
+                return ""
+            if not deck:
+                deck.extend(faults)
+                chance.shuffle(deck)
+            return deck.pop()
+
+        self.plan, self.randint = plan, chance.randint
 
     def answer(self, handler):
         """One request."""
@@ -123,6 +140,20 @@ class FaultyServer:
         handler.end_headers()
 
 
+def make_tar(tree, kind=tarfile.REGTYPE):
+    """Of files, folders (whose names end with a slash), or what else tar knows."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for path, content in tree.items():
+            info = tarfile.TarInfo(path)
+            info.type = tarfile.DIRTYPE if path.endswith("/") else kind
+            if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                info.linkname, content = content.decode(), b""
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return target.getvalue()
+
+
 def fetch_and_die(file, home, kill_at):
     """The target of a process: fetch one file, and be killed at the n-th operation on files.
 
@@ -149,3 +180,26 @@ def read_tree(folder):
     """Relative path → content of an extracted folder, without its marker."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def outlast_faults(server, files, trees, folder, num_trials):
+    """Each delivery is complete or absent with a reason, and an honest server mends them all."""
+    outcomes, faulty = Counter(), server.plan
+    for trial in range(num_trials):
+        archives, raw = folder / f"{trial}/archives", folder / f"{trial}/raw"
+        for server.plan in (faulty, lambda name: ""):
+            deliveries = fetch.fetch_archives(files, archives, raw)
+            for file, delivery in zip(files, deliveries, strict=True):
+                archive = archives / file.archive
+                outcomes[server.plan == faulty, delivery.folder is not None] += 1
+                if delivery.folder:
+                    assert delivery.problem == ""
+                    assert read_tree(delivery.folder) == trees[file.name]
+                    assert file.taken or archive.read_bytes() == server.files[file.archive]
+                else:
+                    assert delivery.problem.startswith(file.name)
+                    assert file.taken or str(archive) in delivery.problem
+                    assert not (raw / file.name).exists() and not archive.exists()
+        left = {path.name for path in archives.iterdir()}
+        assert left == {file.archive for file in files if not file.taken}
+    assert outcomes[True, True] >= 10 and outcomes[True, False] >= 5 and not outcomes[False, False]
