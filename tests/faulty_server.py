@@ -31,7 +31,69 @@ TRANSIENT = (
 PERMANENT = ("401", "403", "404")
 
 
-class FaultyServer:
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server, wanted = self.server, self.headers.get("Range", "")
+        path = self.path.partition("?")[0].lstrip("/")
+        name = path if path in server.files else path.rsplit("/", 1)[-1]
+        with server.lock:
+            fault = server.plan(name)
+            server.requests.append((name, wanted, fault))
+            server.tokens.append((self.headers["Host"], self.headers.get("Authorization")))
+        if fault in ("close", "cut", "stall", "announce_more", "announce_less"):
+            self.close_connection = True  # after this answer
+        if fault == "close":
+            return
+        if fault == "redirect":
+            target = server.url.replace("127.0.0.1", "localhost") + self.path
+            return self.send_headers(302, Location=target, Content_Length=0)
+        if fault.isdigit() or name not in server.files:
+            return self.send_headers(int(fault or 404), Content_Length=0)
+        content, start, stop, status = server.files[name], 0, None, 200
+        etag = f'"{len(content)}-{hash(content)}"'
+        if fault == "portal":
+            content, wanted = b"<html>Please sign in</html>", ""
+        if wanted and fault != "ignore_range" and self.headers.get("If-Range", etag) == etag:
+            status, (start, last) = 206, wanted.removeprefix("bytes=").split("-")
+            start, stop = int(start), int(last) + 1 if last else None
+            if start >= len(content):
+                return self.send_headers(416, Content_Length=0)
+            start = max(0, start - (fault == "wrong_range"))
+        body, headers = bytearray(content[start:stop]), {"ETag": etag}
+        announced = len(body)
+        if fault == "wrong_byte":
+            body[server.randint(0, len(body) - 1)] ^= 0xFF
+        if fault == "announce_less":
+            announced = server.randint(0, len(body) - 1)
+        if fault == "announce_more":
+            announced += server.randint(1, 1000)
+        if status == 206:
+            total = len(content) + (fault == "wrong_total")
+            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
+        self.send_headers(status, Content_Length=announced, **headers)
+        end = server.randint(0, len(body)) if fault in ("cut", "stall") else len(body)
+        for block in range(0, end, 512):
+            self.wfile.write(body[block : min(block + 512, end)])
+            server.num_sent += min(512, end - block)
+            time.sleep(server.pause)
+        time.sleep(0.4 * (fault == "stall"))
+
+    def send_headers(self, status, **headers):
+        """The answer up to its content."""
+        self.send_response(status)
+        if status in (429, 503):
+            headers["Retry_After"] = self.server.retry_after
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+
+class FaultyServer(ThreadingHTTPServer):
     """Serves `files` (name → bytes); `plan(name)` names the fault of an answer, if any.
 
     `faults` is what `plan` takes from by default; `requests` lists `(name, Range, fault)` of all
@@ -40,35 +102,19 @@ class FaultyServer:
     file, at another host.
     """
 
+    block_on_close = False
+
     def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.files, self.faults, self.requests, self.tokens = {}, [], [], []
         self.num_sent = 0
         self.plan = lambda name: self.faults.pop(0) if self.faults else ""
         self.randint = lambda low, high: (low + high) // 2  # behind all that is random
         self.pause, self.retry_after, self.lock = 0.0, "0", threading.Lock()
 
-    def __enter__(self):
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                outer.answer(self)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.block_on_close = False
-        self.server.handle_error = lambda *_: None  # a client that went away
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+    def handle_error(self, *_):
+        """A client went away."""
 
     def misbehave(self, chance, share_honest, faults):
         """From now on most answers have faults, all of them in a random order, again and again."""
@@ -83,61 +129,6 @@ class FaultyServer:
             return deck.pop()
 
         self.plan, self.randint = plan, chance.randint
-
-    def answer(self, handler):
-        """One request."""
-        path, wanted = handler.path.partition("?")[0], handler.headers.get("Range", "")
-        name = path.lstrip("/") if path.lstrip("/") in self.files else path.rsplit("/", 1)[-1]
-        with self.lock:
-            fault = self.plan(name)
-            self.requests.append((name, wanted, fault))
-            self.tokens.append((handler.headers["Host"], handler.headers.get("Authorization")))
-        if fault in ("close", "cut", "stall", "announce_more", "announce_less"):
-            handler.close_connection = True  # after this answer
-        if fault == "close":
-            return
-        if fault == "redirect":
-            target = self.url.replace("127.0.0.1", "localhost") + handler.path
-            return self.send_headers(handler, 302, Location=target, Content_Length=0)
-        if fault.isdigit() or name not in self.files:
-            return self.send_headers(handler, int(fault or 404), Content_Length=0)
-        content, start, stop, status = self.files[name], 0, None, 200
-        etag = f'"{len(content)}-{hash(content)}"'
-        if fault == "portal":
-            content, wanted = b"<html>Please sign in</html>", ""
-        if wanted and fault != "ignore_range" and handler.headers.get("If-Range", etag) == etag:
-            status, (start, last) = 206, wanted.removeprefix("bytes=").split("-")
-            start, stop = int(start), int(last) + 1 if last else None
-            if start >= len(content):
-                return self.send_headers(handler, 416, Content_Length=0)
-            start = max(0, start - (fault == "wrong_range"))
-        body, headers = bytearray(content[start:stop]), {"ETag": etag}
-        announced = len(body)
-        if fault == "wrong_byte":
-            body[self.randint(0, len(body) - 1)] ^= 0xFF
-        if fault == "announce_less":
-            announced = self.randint(0, len(body) - 1)
-        if fault == "announce_more":
-            announced += self.randint(1, 1000)
-        if status == 206:
-            total = len(content) + (fault == "wrong_total")
-            headers["Content_Range"] = f"bytes {start}-{start + len(body) - 1}/{total}"
-        self.send_headers(handler, status, Content_Length=announced, **headers)
-        end = self.randint(0, len(body)) if fault in ("cut", "stall") else len(body)
-        for block in range(0, end, 512):
-            handler.wfile.write(body[block : min(block + 512, end)])
-            self.num_sent += min(512, end - block)
-            time.sleep(self.pause)
-        time.sleep(0.4 * (fault == "stall"))
-
-    def send_headers(self, handler, status, **headers):
-        """The answer up to its content."""
-        handler.send_response(status)
-        if status in (429, 503):
-            headers["Retry_After"] = self.retry_after
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), str(value))
-        handler.end_headers()
 
 
 def make_tar(tree, kind=tarfile.REGTYPE):

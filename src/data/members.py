@@ -127,7 +127,6 @@ def _members(file, url: str, growing: Path, connected):
             for _, member, _ in run:
                 # If it is cut off, its CRC is wrong: again.
                 _write(growing / member.filename, remote.read(member))
-
     return parts, ((name, (growing / name).read_bytes()) for name, _ in parts), []
 
 
@@ -235,9 +234,7 @@ def _rows(urls: list, number: int, seed: int, growing: Path, connected) -> list:
             labelled = "label" in remote.schema_arrow.names
             for index in sorted(range(remote.num_row_groups), key=partial(_draw, seed)):
                 columns = remote.metadata.row_group(index).to_dict()["columns"]
-                known = [
-                    each["statistics"] for each in columns if each["path_in_schema"] == "label"
-                ]
+                known = [c["statistics"] for c in columns if c["path_in_schema"] == "label"]
                 if any(s and s["min"] == s["max"] and taken[s["min"]] >= number for s in known):
                     continue  # it holds one label only, of which there are enough
                 part = growing / f"{_draw(index, (url.rsplit('/', 1)[1], columns))[:16]}.parquet"

@@ -128,12 +128,9 @@ def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
 
 
 def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
-    """How far the ties of `find_swap_ties` can be trusted.
+    """How far the `ties` that `find_swap_ties` found in `records` can be trusted.
 
-    Args:
-        ties: From `find_swap_ties`.
-        records: What the ties were looked for in.
-        truth: From `sources.truth`: `path` and `background`; no rows where it is unknown.
+    `truth` is that of `sources.truth`: `path` and `background`; no rows where it is unknown.
 
     Returns:
         The spread of `distance` and `margin`; `mutual`, the share of ties that go both ways (all

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import matplotlib
@@ -41,7 +42,9 @@ def alone(monkeypatch):
 @pytest.fixture
 def server():
     with FaultyServer() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
+        running.shutdown()
 
 
 @pytest.fixture
