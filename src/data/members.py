@@ -55,30 +55,25 @@ def take(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
     """Have a part of a remote archive in `folder`, complete with a `MARKER` or not at all.
 
     Of a zip or a tar it is what `choose` takes, byte for byte as if it were unpacked; of parquet
-    files of the Hugging Face Hub rows, laid out as Kaggle's files.
+    files of the Hugging Face Hub rows, laid out as Kaggle's files. `url` is then the Hub's list of
+    them, of one revision or of `main`. The server must answer range requests.
 
-    Args:
-        file: A `RemoteFile` of which a part is taken.
-        url: Where it is, on a server that answers range requests; of parquet files the Hub's list,
-            of one revision or of `main`.
-        growing: Folder of what has come so far; it is not fetched again.
-        folder: Where all goes when it is complete.
-        advance: Called with the number of bytes of each chunk.
-        wait: Called with seconds to wait; may raise to stop.
+    What has come so far lies in the folder `growing` and is not fetched again. `advance` and `wait`
+    are those of `transfer.receive`.
 
     Returns:
-        What is to be remarked of parquet files: in what Kaggle's differ, which revision `main` was.
+        What is to be remarked of parquet files: how Kaggle's differ, which revision `main` was.
 
     Raises:
         SourceFailed: If the source refuses, stays silent, or goes on sending what is no such file.
         DiskFull: If the disk is too small.
     """
-    ways = {".zip": _members, ".tar": _folders, ".parquet": _row_groups}
-    bring, connected = ways[Path(file.archive).suffix], partial(Ranges, advance=advance, wait=wait)
+    kind = Path(file.archive).suffix
+    bring = {".zip": _members, ".tar": _folders, ".parquet": _row_groups}[kind]
 
     def attempt():
         try:
-            return bring(file, url, growing, connected)
+            return bring(file, url, growing, partial(Ranges, advance=advance, wait=wait))
         except (DeliveryError, requests.RequestException):
             raise
         except Exception as error:  # of damaged data: `persist` tries again
@@ -90,7 +85,7 @@ def take(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
     with explain_full_disk(growing):
         parts, found, remarks = persist(url, attempt, lambda: len([*growing.rglob("*")]), wait)
         with replacing(folder) as complete:
-            if isinstance(found, dict):
+            if kind == ".parquet":
                 remarks = [*lay_out(file.name, found, complete), *remarks]
             else:
                 for name, content in found:
@@ -100,8 +95,8 @@ def take(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
     return " ".join(remarks)
 
 
-# Each of these brings what is taken into a folder. They return what identifies it, then names and
-# contents of the files or tables by split, and remarks.
+# Each of these brings what is taken into `growing`, through the class `Ranges` as `connected`. It
+# returns what identifies it; then names and contents of files, or tables by split; and remarks.
 
 
 def _members(file, url: str, growing: Path, connected):

@@ -55,9 +55,7 @@ def match_backgrounds(swaps: np.ndarray, photographs: np.ndarray) -> tuple[np.nd
     Brightness and large shapes are filtered out and contrast is evened out: two portraits before
     white walls agree in their grey levels, but no two photographs agree in their details.
 
-    Args:
-        swaps: `(N, size, size)`, `uint8`, from `thumbnails`.
-        photographs: `(M, size, size)`, `uint8`, `M >= 1`.
+    Both are from `thumbnails`: `(N, size, size)` and `(M, size, size)`, `uint8`, `M >= 1`.
 
     Returns:
         Position of the best photograph, its distance and the second best's, each `(N,)`. A distance
