@@ -62,7 +62,7 @@ def take(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
     are those of `transfer.receive`.
 
     Returns:
-        What is to be remarked of parquet files: how Kaggle's differ, which revision `main` was.
+        Remarks on parquet files: what differs from Kaggle's, which revision `main` was.
 
     Raises:
         SourceFailed: If the source refuses, stays silent, or goes on sending what is no such file.
@@ -81,8 +81,8 @@ def take(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
                 raise
             raise requests.RequestException(f"{type(error).__name__}: {error}") from error
 
-    growing.mkdir(parents=True, exist_ok=True)
     with explain_full_disk(growing):
+        growing.mkdir(parents=True, exist_ok=True)
         parts, found, remarks = persist(url, attempt, lambda: len([*growing.rglob("*")]), wait)
         with replacing(folder) as complete:
             if kind == ".parquet":
