@@ -148,8 +148,7 @@ def load(study: Study) -> pd.DataFrame:
         text = f"There are no records in data/{study.name}/records."
         raise FileNotFoundError(f"{text} {_NOTEBOOK} first.")
     then = read_json(folder / "origin.json") or {}
-    changed = [name for name, now in _origin(study).items() if then.get(name, now) != now]
-    if changed:
+    if changed := [name for name, now in _origin(study).items() if then.get(name, now) != now]:
         what = f"{', '.join(changed)} changed after the records of {study.name!r} were made"
         raise ValueError(f"{what}. {_NOTEBOOK} again.")
     return load_from_disk(str(folder)).to_pandas()
@@ -217,11 +216,10 @@ def tasks(records: pd.DataFrame, study: Study) -> pd.DataFrame:
     seen = pd.concat([*tables, photographs(records, study.autoencoder.train_dataset)])
     seen = seen.loc[seen["split"] != "test", "group"]
     first = study.train_sets[0]
-    known = {"test_set": study.train_set, "num_jpeg": _NUM_JPEG.get(first, 1)}
-    known["squashed"] = first in _SQUASHED
+    how = {"num_jpeg": _NUM_JPEG.get(first, 1), "squashed": first in _SQUASHED}
     for source in (*study.unseen_reals, *study.cropped_reals):
-        unseen = photographs(records, source)
-        others.append(unseen.assign(**known, real_source=source, task=source))
+        kind = {"test_set": study.train_set, "real_source": source, "task": source}
+        others.append(photographs(records, source).assign(**how, **kind))
     others = [table[~table["group"].isin(seen)] for table in others]
     for generator, source in study.seen_too.items():
         table, name = task(records, generator, source), f"{source} (seen too)"

@@ -194,8 +194,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = np.asarray(a, float), np.asarray(b, float)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = sides.clip(min=0).prod(axis=-1)
-    areas = [(box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (a, b)]
-    union = areas[0] + areas[1] - shared
+    union = sum((box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (a, b)) - shared
     return shared / np.where(union == 0, 1, union)
 
 
@@ -212,6 +211,6 @@ def box_agreement(boxes: pd.DataFrame, reference: pd.DataFrame) -> pd.Series:
     both = boxes.merge(known, on="path", suffixes=("", "_known"))
     found = both.dropna()
     shared = pd.Series(iou(found[BOX], found[[f"{side}_known" for side in BOX]]), dtype=float)
-    is_found, half = both["left"].notna().mean(), (shared >= 0.5).mean()
-    values = [len(both), is_found, shared.median(), half]
-    return pd.Series(values, ["compared", "found", "median", "at_least_half"], dtype=float)
+    values = {"compared": len(both), "found": both["left"].notna().mean()}
+    values |= {"median": shared.median(), "at_least_half": (shared >= 0.5).mean()}
+    return pd.Series(values, dtype=float)

@@ -11,24 +11,21 @@ from filelock import FileLock
 
 from ..files import DeliveryError, progress, read_json, require_space
 from .archives import MARKER, Delivery, clear_leftovers, extract, holds_files
-from .members import take_folders, take_members, take_rows
+from .members import take
 from .sources import MIRROR, address
 from .transfer import SourceFailed, receive
 
 _NUM_WORKERS = 4  # archives handled at once
-_TAKE = {".zip": take_members, ".tar": take_folders, ".parquet": take_rows}  # a part
 
 
 def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
     """Fetch and extract several archives at once; one that fails says why, and the others go on.
 
-    Args:
-        files: `RemoteFile`s with distinct names.
-        archives: Folder for the archives.
-        raw: Folder for the extracted trees, `raw/<name>/`. Of two calls, one waits for the other.
+    `files` are `RemoteFile`s with distinct names; their trees go to `raw/<name>/`. What is already
+    there is reused at once. Of two calls, one waits for the other.
 
     Returns:
-        One `Delivery` a file, in the order of `files`. What is already there is reused at once.
+        One `Delivery` a file, in the order of `files`.
 
     Raises:
         DiskFull: Before anything is written, if the archives and their files do not fit the disk.
@@ -75,9 +72,8 @@ def _deliver(file, archive, folder, advance, wait) -> Delivery:
     if marker and file.digest in (None, marker["digest"]):
         status = "already there"
     elif file.taken and not holds_files(folder):
-        growing = archive.with_suffix(".part")
         with _advising(file, archive):
-            remark = _TAKE[archive.suffix](file, address(file), growing, folder, advance, wait)
+            remark = take(file, address(file), archive.with_suffix(".part"), folder, advance, wait)
         status = "taken in part"
     elif marker or not holds_files(folder):  # else a link, or a tree put there by hand
         refusal = _link_from_kaggle(file, archive, folder)

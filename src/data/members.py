@@ -1,7 +1,4 @@
-"""Parts of remote archives that a study takes: files of a zip or a tar, rows of parquet files.
-
-What has come lies in a folder beside the archives until all is there, and is not fetched again.
-"""
+"""Parts of remote archives that a study takes: files of a zip or a tar, rows of parquet files."""
 
 import hashlib
 import math
@@ -54,103 +51,109 @@ def choose(names: Iterable[str], number: int, total: int, seed: int) -> list[str
     return sorted(known, key=lambda name: (_draw(seed, name.split("/")[1]), name))[:number]
 
 
-def take_members(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
-    """Have the chosen members of a remote zip in `folder`, byte for byte as if it were unpacked.
+def take(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
+    """Have a part of a remote archive in `folder`, complete with a `MARKER` or not at all.
 
-    The zip's directory is read first, then runs of neighbouring members. Each is checked against
-    the directory's CRC, now and when a later call finds it there. The directory has none itself.
+    Of a zip or a tar it is what `choose` takes, byte for byte as if it were unpacked; of parquet
+    files of the Hugging Face Hub rows, laid out as Kaggle's files. `url` is then the Hub's list of
+    them, of one revision or of `main`. The server must answer range requests.
 
-    Args:
-        file: A `RemoteFile` of which a part is taken.
-        url: Where it is, on a server that answers range requests.
-        growing: Folder of what has come so far.
-        folder: Where all goes, with a `MARKER`, when it is complete.
-        advance: Called with the number of bytes of each chunk.
-        wait: Called with seconds to wait; may raise to stop.
+    What has come so far lies in the folder `growing` and is not fetched again. `advance` and `wait`
+    are those of `transfer.receive`.
 
     Returns:
-        What is to be remarked: nothing.
+        Remarks on parquet files: what differs from Kaggle's, which revision `main` was.
 
     Raises:
-        SourceFailed: If the source refuses, stays silent, or goes on sending what is no such zip.
+        SourceFailed: If the source refuses, stays silent, or goes on sending what is no such file.
         DiskFull: If the disk is too small.
     """
-    done = {}  # CRC by name
+    kind = Path(file.archive).suffix
+    bring = {".zip": _members, ".tar": _folders, ".parquet": _row_groups}[kind]
 
     def attempt():
-        done.clear()
-        with Ranges(url, advance, wait) as source, zipfile.ZipFile(source) as remote:
-            names = choose(remote.namelist(), *file.taken, file.seed)
-            for name, crc in ((name, remote.getinfo(name).CRC) for name in names):
-                if (growing / name).is_file() and zlib.crc32((growing / name).read_bytes()) == crc:
-                    done[name] = crc
-            lacking = set(names) - set(done)
-            members = sorted(remote.infolist(), key=lambda member: member.header_offset)
-            ends = [*(member.header_offset for member in members[1:]), remote.start_dir]
-            kinds = [(n // _RUN_FILES, m.filename in lacking) for n, m in enumerate(members)]
-            runs = groupby(zip(kinds, members, ends), lambda entry: entry[0])
-            for run in (list(run) for (_, is_lacking), run in runs if is_lacking):
-                start = run[0][1].header_offset
-                source.seek(start)
-                source.read(run[-1][2] - start)  # and keeps it
-                for _, member, _ in run:
-                    path = growing / member.filename
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(remote.read(member))  # if cut off, its CRC is wrong: again
-                    done[member.filename] = member.CRC
+        try:
+            return bring(file, url, growing, partial(Ranges, advance=advance, wait=wait))
+        except (DeliveryError, requests.RequestException):
+            raise
+        except Exception as error:  # of damaged data: `persist` tries again
+            if getattr(error, "errno", None):  # of this machine
+                raise
+            raise requests.RequestException(f"{type(error).__name__}: {error}") from error
 
     with explain_full_disk(growing):
-        persist(url, partial(_whole, attempt), done.__len__, wait)
-        for path in growing.rglob("*"):
-            if path.is_file() and path.relative_to(growing).as_posix() not in done:
-                path.unlink()  # of an earlier choice
-        mark(growing, file.archive, f"sha256:{_draw(0, sorted(done.items()))}")
+        growing.mkdir(parents=True, exist_ok=True)
+        parts, found, remarks = persist(url, attempt, lambda: len([*growing.rglob("*")]), wait)
         with replacing(folder) as complete:
-            complete.rmdir()
-            shutil.move(growing, complete)
-    return ""
+            if kind == ".parquet":
+                remarks = [*lay_out(file.name, found, complete), *remarks]
+            else:
+                for name, content in found:
+                    _write(complete / name, content)
+            mark(complete, file.archive, f"sha256:{_draw(0, parts)}")
+        shutil.rmtree(growing)
+    return " ".join(remarks)
 
 
-def take_folders(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
-    """Have the first folders of a remote tar, in the order of `choose`, in `folder`.
+# Each of these brings what is taken into `growing`, through the class `Ranges` as `connected`. It
+# returns what identifies it; then names and contents of files, or tables by split; and remarks.
+
+
+def _members(file, url: str, growing: Path, connected):
+    """Of a zip: its directory first, then runs of neighbouring members.
+
+    Each is checked against the directory's CRC, now and when a later call finds it there. The
+    directory has none itself.
+    """
+    with connected(url) as source, zipfile.ZipFile(source) as remote:
+        names = choose(remote.namelist(), *file.taken, file.seed)
+        parts = sorted((name, remote.getinfo(name).CRC) for name in names)
+        there = [(name, crc) for name, crc in parts if (growing / name).is_file()]
+        whole = {name for name, crc in there if zlib.crc32((growing / name).read_bytes()) == crc}
+        lacking = set(names) - whole
+        members = sorted(remote.infolist(), key=lambda member: member.header_offset)
+        ends = [*(member.header_offset for member in members[1:]), remote.start_dir]
+        kinds = [(n // _RUN_FILES, m.filename in lacking) for n, m in enumerate(members)]
+        runs = groupby(zip(kinds, members, ends), lambda entry: entry[0])
+        for run in (list(run) for (_, is_lacking), run in runs if is_lacking):
+            start = run[0][1].header_offset
+            source.seek(start)
+            source.read(run[-1][2] - start)  # and keeps it
+            for _, member, _ in run:
+                # If it is cut off, its CRC is wrong: again.
+                _write(growing / member.filename, remote.read(member))
+    return parts, ((name, (growing / name).read_bytes()) for name, _ in parts), []
+
+
+def _folders(file, url: str, growing: Path, connected):
+    """Of a tar: its first folders, in the order of `choose`.
 
     A tar has no directory, but a folder's files are neighbours in it. Looks into it at equal
     distances show where the folders are; then each piece between two looks is fetched if either saw
     a chosen one, and all photographs in it are kept. Only headers have checksums: a damaged picture
-    is noticed where it cannot be decoded. All else is as in `take_members`.
+    is noticed where it cannot be decoded.
     """
-
-    def attempt():
-        parts = []
-        with Ranges(url, advance, wait) as source:
-            step = max(source.size // _NUM_LOOKS, _LOOK) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
-            looks = [_look(source, place) for place in range(0, source.size, step)]
-            looks = [look for look in looks if look]  # others fell into one large file
-            starts = [*map(min, looks), source.size]
-            seen = [{name.split("/")[1] for name in look.values()} for look in looks] + [set()]
-            folders = sorted(set().union(*seen), key=partial(_draw, file.seed))
-            number = math.ceil(len(folders) * file.taken[0] / file.taken[1])
-            for start, stop, *near in zip(starts, starts[1:], seen, seen[1:]):
-                if not set().union(*near).isdisjoint(folders[:number]):
-                    parts.append(growing / f"{_draw(start, source.version)[:16]}.tar")
-                    if not parts[-1].exists():
-                        source.seek(start)
-                        content = source.read(stop - start)
-                        list(_files(content))  # verifies the headers
-                        write_atomically(parts[-1], partial(Path.write_bytes, data=content))
-        if not parts:
-            raise SourceFailed(f"{url} holds no photographs named like wiki_crop/07/<name>.jpg.")
-        return parts
-
-    with explain_full_disk(growing):
-        parts = persist(url, partial(_whole, attempt), lambda: len([*growing.glob("*")]), wait)
-        with replacing(folder) as complete:
-            for name, content in (found for part in parts for found in _files(part.read_bytes())):
-                (complete / name).parent.mkdir(parents=True, exist_ok=True)
-                (complete / name).write_bytes(content)
-            mark(complete, file.archive, f"sha256:{_draw(0, [part.name for part in parts])}")
-        shutil.rmtree(growing)
-    return ""
+    parts = []
+    with connected(url) as source:
+        step = max(source.size // _NUM_LOOKS, _LOOK) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+        looks = [_look(source, place) for place in range(0, source.size, step)]
+        looks = [look for look in looks if look]  # others fell into one large file
+        starts = [*map(min, looks), source.size]
+        seen = [{name.split("/")[1] for name in look.values()} for look in looks] + [set()]
+        folders = sorted(set().union(*seen), key=partial(_draw, file.seed))
+        number = math.ceil(len(folders) * file.taken[0] / file.taken[1])
+        for start, stop, *near in zip(starts, starts[1:], seen, seen[1:]):
+            if not set().union(*near).isdisjoint(folders[:number]):
+                parts.append(growing / f"{_draw(start, source.version)[:16]}.tar")
+                if not parts[-1].exists():
+                    source.seek(start)
+                    content = source.read(stop - start)
+                    list(_files(content))  # verifies the headers
+                    write_atomically(parts[-1], partial(Path.write_bytes, data=content))
+    if not parts:
+        raise SourceFailed(f"{url} holds no photographs named like wiki_crop/07/<name>.jpg.")
+    found = (file for part in parts for file in _files(part.read_bytes()))
+    return [part.name for part in parts], found, []
 
 
 def _look(source: Ranges, start: int) -> dict[int, str]:
@@ -182,45 +185,30 @@ def _header(content: bytes, place: int) -> tarfile.TarInfo:
     return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
 
 
-def take_rows(file, url: str, growing: Path, folder: Path, advance, wait) -> str:
-    """Have pictures from parquet files of the Hugging Face Hub in `folder`, laid out as Kaggle's.
+def _row_groups(file, url: str, growing: Path, connected):
+    """Of parquet files: whole row groups, in an order drawn from the seed.
 
-    Row groups are fetched whole, in an order drawn from the seed, until there are as many pictures
-    of each split, and of each label by its name, as are taken. Parquet has no checksums: length
-    and version of the files are verified. `url` is the Hub's list of them, of one revision or of
-    `main`; all else is as in `take_members`, but that what differs from Kaggle's files is remarked,
-    and which revision `main` was.
+    They come until there are as many pictures of each split, and of each label by its name, as are
+    taken. Parquet has no checksums: length and version of the files are verified.
     """
     import datasets
     import pyarrow
 
-    served = []
-
-    def attempt():
-        base, _, revision = url.rpartition("/tree/")
-        with connect(url) as session:
-            if revision == "main":  # the same one for all files
-                revision = _json(session, f"{base}/revision/main")["sha"]
-                served[:] = [f"The Hub's main was revision {revision}."]
-            listed = _json(session, f"{base}/tree/{revision}?recursive=true")
-        there = sorted((entry["path"] for entry in listed), key=partial(_draw, file.seed))
-        files, tables = f"{base.replace('/api/', '/', 1)}/resolve/{revision}", {}
-        for split, number in zip(SPLITS, file.taken):
-            own = [path for path in there if re.search(rf"\b{split[:3]}.*\.parquet$", path)]
-            urls = [f"{files}/{quote(path)}" for path in own]
-            found = _rows(urls, number, file.seed, growing, advance, wait)
-            tables[split] = datasets.Dataset(pyarrow.concat_tables(found))
-        return tables
-
-    growing.mkdir(parents=True, exist_ok=True)
-    with explain_full_disk(growing):
-        tables = persist(url, partial(_whole, attempt), lambda: len([*growing.iterdir()]), wait)
-        with replacing(folder) as complete:
-            notes = lay_out(file.name, tables, complete)
-            parts = sorted(path.name for path in growing.glob("[!.]*"))
-            mark(complete, file.archive, f"sha256:{_draw(0, parts)}")
-        shutil.rmtree(growing)
-    return " ".join([*notes, *served])
+    base, _, revision = url.rpartition("/tree/")
+    remarks, tables = [], {}
+    with connect(url) as session:
+        if revision == "main":  # the same one for all files
+            revision = _json(session, f"{base}/revision/main")["sha"]
+            remarks = [f"The Hub's main was revision {revision}."]
+        listed = _json(session, f"{base}/tree/{revision}?recursive=true")
+    there = sorted((entry["path"] for entry in listed), key=partial(_draw, file.seed))
+    files = f"{base.replace('/api/', '/', 1)}/resolve/{revision}"
+    for split, number in zip(SPLITS, file.taken):
+        own = [path for path in there if re.search(rf"\b{split[:3]}.*\.parquet$", path)]
+        urls = [f"{files}/{quote(path)}" for path in own]
+        found = _rows(urls, number, file.seed, growing, connected)
+        tables[split] = datasets.Dataset(pyarrow.concat_tables(found))
+    return sorted(path.name for path in growing.glob("[!.]*")), tables, remarks
 
 
 def _json(session: requests.Session, url: str):
@@ -230,20 +218,18 @@ def _json(session: requests.Session, url: str):
         return response.json()
 
 
-def _rows(urls: list, number: int, seed: int, growing: Path, advance, wait) -> list:
+def _rows(urls: list, number: int, seed: int, growing: Path, connected) -> list:
     """Tables of `number` pictures, of each label where there are labels, from parquet files."""
     from pyarrow import parquet
 
     tables, taken = [], Counter()
     for url in urls:
-        with Ranges(url, advance, wait) as source:
+        with connected(url) as source:
             remote = parquet.ParquetFile(source, pre_buffer=True)  # columns are read together
             labelled = "label" in remote.schema_arrow.names
             for index in sorted(range(remote.num_row_groups), key=partial(_draw, seed)):
                 columns = remote.metadata.row_group(index).to_dict()["columns"]
-                known = [
-                    each["statistics"] for each in columns if each["path_in_schema"] == "label"
-                ]
+                known = [c["statistics"] for c in columns if c["path_in_schema"] == "label"]
                 if any(s and s["min"] == s["max"] and taken[s["min"]] >= number for s in known):
                     continue  # it holds one label only, of which there are enough
                 part = growing / f"{_draw(index, (url.rsplit('/', 1)[1], columns))[:16]}.parquet"
@@ -263,16 +249,9 @@ def _rows(urls: list, number: int, seed: int, growing: Path, advance, wait) -> l
     raise SourceFailed(f"{number:,} pictures of a split, and of each label, are taken; {there}.")
 
 
-def _whole(attempt):
-    """Calls `attempt`; errors of damaged data become one that `persist` tries again after."""
-    try:
-        return attempt()
-    except (DeliveryError, requests.RequestException):
-        raise
-    except Exception as error:
-        if getattr(error, "errno", None):  # of this machine
-            raise
-        raise requests.RequestException(f"{type(error).__name__}: {error}") from error
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _draw(seed: int, thing) -> str:

@@ -46,11 +46,8 @@ def _deepfakeface(name: str, num_bytes: int, sha256: str) -> RemoteFile:
     """One of the four archives of DeepFakeFace."""
     page, archive = f"{HUB}/datasets/OpenRL/DeepFakeFace", f"{name}.zip"
     url = f"{page}/resolve/eb2a54fbf2567790bd3dc61d09fdaade6bb6c31c/{archive}"
-    licence = (
-        "stated differently in three places: OpenRAIL; Apache-2.0; "
-        "source photographs for academic use only"
-    )
-    facts = (num_bytes, f"sha256:{sha256}", licence, page)
+    licences = "OpenRAIL; Apache-2.0; source photographs for academic use only"
+    facts = (num_bytes, f"sha256:{sha256}", f"stated differently in three places: {licences}", page)
     return RemoteFile(name, archive, url, *facts, expected=((f"{name}/*.jpg", 30_000),))
 
 
@@ -113,8 +110,6 @@ SOURCES = (
     GAN140K,
     CELEBA,
 )
-
-
 UNSEEN_DECODERS = tuple(generators.TEXT2IMG)  # that the simulated inpainting never draws from
 
 
@@ -144,18 +139,17 @@ def _parts(study: Study) -> tuple[RemoteFile, ...]:
     number, found = study.part.num_photographs, []
     for file in SOURCES[: len(_DEEPFAKEFACE)]:
         [(pattern, total)] = file.expected
-        size = round(file.num_bytes * number / total)  # about
-        facts = dict(num_bytes=size, digest=None, expected=((pattern, number),))
-        found.append(replace(file, **facts, taken=(number, total)))
-    found.append(replace(WIKI_CROP, digest=None, expected=(), taken=(number, total)))
+        about, expected = round(file.num_bytes * number / total), ((pattern, number),)
+        part = dict(digest=None, taken=(number, total))
+        found.append(replace(file, num_bytes=about, expected=expected, **part))
+    found.append(replace(WIKI_CROP, expected=(), **part))
     for file, number in ((GAN140K, study.part.num_gan), (CELEBA, study.part.num_celeba)):
         revision, shares, patterns = _COPIES[file.name]
-        copy = f"{file.copies[0]}/tree/{revision or 'main'}"
+        copy = f"datasets/{file.copies[0]}/tree/{revision or 'main'}"
         taken = tuple(round(number * share / sum(shares)) for share in shares)
         expected = tuple((pattern, sum(taken)) for pattern in patterns)
-        facts = dict(licence=file.licence, page=f"{HUB}/datasets/{copy}", expected=expected)
-        url = f"{HUB}/api/datasets/{copy}"
-        found.append(RemoteFile(file.name, f"{file.name}.parquet", url, taken=taken, **facts))
+        facts = dict(licence=file.licence, page=f"{HUB}/{copy}", expected=expected, taken=taken)
+        found.append(RemoteFile(file.name, f"{file.name}.parquet", f"{HUB}/api/{copy}", **facts))
     return tuple(replace(file, seed=study.seed) for file in found)
 
 

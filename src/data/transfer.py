@@ -34,12 +34,9 @@ class FileChanged(Exception):
 def receive(file, url: str, path: Path, advance, wait) -> None:
     """Have the verified file at `path`; what is there already is checked and reused.
 
-    Args:
-        file: Its `num_bytes` and `digest` (`"algorithm:hex"`) are expected; `None` where unknown.
-        url: Where it comes from.
-        path: Where it goes; until then it grows as `<path>.part`.
-        advance: Called with the number of bytes of each chunk.
-        wait: Called with seconds to wait; may raise to stop.
+    The `num_bytes` and the `digest` (`"algorithm:hex"`) of `file` are expected; `None` where
+    unknown. Until it is complete, it grows as `<path>.part`. `advance` is called with the number of
+    bytes of each chunk, `wait` with seconds to wait; it may raise to stop.
 
     Raises:
         SourceFailed: If the source refuses, stays silent, or sends other bytes twice.
@@ -54,7 +51,7 @@ def receive(file, url: str, path: Path, advance, wait) -> None:
             persist(url, attempt, partial(_size_of, part), wait)
         problem = _mismatch(file, part)
         if not problem:
-            _etag_file(part).unlink(missing_ok=True)
+            part.with_suffix(".etag").unlink(missing_ok=True)
             part.replace(path)
             return
         part.unlink()
@@ -119,15 +116,14 @@ def _receive_rest(session, file, url, part, advance, wait) -> None:
     size = _size_of(part)
     if size == file.num_bytes:
         return
-    etag = _etag_file(part).read_text() if _etag_file(part).exists() else ""
-    headers = {}
+    etag_file, headers = part.with_suffix(".etag"), {}  # which version its server sends
+    etag = etag_file.read_text() if etag_file.exists() else ""
     if size and (etag or file.digest):  # else nothing could tell whether the rest belongs to it
         headers = {"Range": f"bytes={size}-"} | ({"If-Range": etag} if etag else {})
     with session.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
         status, told = response.status_code, response.headers
-        if status == 206:
-            is_rest = told.get("Content-Range", "").startswith(f"bytes {size}-")
-            is_rest &= not etag or told.get("ETag", etag) == etag
+        is_rest = told.get("Content-Range", "").startswith(f"bytes {size}-")
+        is_rest &= not etag or told.get("ETag", etag) == etag
         if status == 416 or (status == 206 and not is_rest):
             part.unlink(missing_ok=True)
             raise requests.RequestException(f"HTTP {status}, not the bytes asked for; starts over")
@@ -136,11 +132,11 @@ def _receive_rest(session, file, url, part, advance, wait) -> None:
         length = told.get("Content-Length", "")
         total = size + int(length) if length.isdigit() else file.num_bytes
         if file.num_bytes not in (None, total):
-            expected = f"{file.num_bytes:,} are expected"
-            raise requests.RequestException(f"{total:,} bytes are offered, {expected}")
+            text = f"{total:,} bytes are offered, {file.num_bytes:,} are expected"
+            raise requests.RequestException(text)
         if size == 0:
             part.unlink(missing_ok=True)
-            _etag_file(part).write_text(told.get("ETag", ""))
+            etag_file.write_text(told.get("ETag", ""))
         with open(part, "ab") as target:
             for chunk in response.iter_content(_CHUNK_BYTES):
                 target.write(chunk)
@@ -148,10 +144,6 @@ def _receive_rest(session, file, url, part, advance, wait) -> None:
                 wait(0)
     if total not in (None, _size_of(part)):
         raise requests.RequestException(f"fewer than the {total:,} bytes announced came")
-
-
-def _etag_file(part: Path) -> Path:  # which version of the file its server sends
-    return part.with_suffix(".etag")
 
 
 def _size_of(path: Path) -> int:

@@ -12,17 +12,15 @@ import shutil
 import signal
 import sys
 import tarfile
-import tempfile
 import threading
 import types
 import zipfile
-from collections import Counter
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from faulty_server import PERMANENT, TRANSIENT, fetch_and_die, read_tree
+from faulty_server import PERMANENT, TRANSIENT, fetch_and_die, make_tar, outlast_faults, read_tree
 
 from src.data import archives, transfer
 from src.data.archives import MARKER, extract
@@ -48,20 +46,6 @@ def make_zip(tree):
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in tree.items():
             archive.writestr(path, content)
-    return target.getvalue()
-
-
-def make_tar(tree, kind=tarfile.REGTYPE):
-    """Of files, folders (whose names end with a slash), or what else tar knows."""
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as archive:
-        for path, content in tree.items():
-            info = tarfile.TarInfo(path)
-            info.type = tarfile.DIRTYPE if path.endswith("/") else kind
-            if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
-                info.linkname, content = content.decode(), b""
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
     return target.getvalue()
 
 
@@ -92,14 +76,6 @@ def everything(folder):
     return sorted(path for path in paths if not path.endswith(".lock"))
 
 
-@pytest.fixture
-def many_files():
-    """A folder for thousands of files, in memory where the system has such a folder."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
-
-
 def test_sources_are_complete():
     names = [file.name for file in SOURCES]
     assert names == ["wiki", "inpainting", "text2img", "insight", "wiki_crop", "gan140k", "celeba"]
@@ -117,40 +93,15 @@ def test_sources_are_complete():
 
 
 def test_faults_at_random(server, many_files):
-    """Each delivery is complete or absent with a reason, and an honest server mends them all."""
-    chance, deck, quiet, outcomes = random.Random(7), [], False, Counter()
     names = ("wiki", "inpainting", "insight", "wiki_crop")
     trees = {name: make_tree(name, seed) for seed, name in enumerate(names)}
-
-    def plan(name):
-        if quiet or chance.random() < 0.2:
-            return ""
-        if not deck:
-            deck.extend([*PERMANENT, *TRANSIENT * 4])
-            chance.shuffle(deck)
-        return deck.pop()
-
-    server.plan, server.randint = plan, chance.randint
     files = [remote(server, name, make_zip(trees[name])) for name in names[:3]]
     tar = make_tar(trees["wiki_crop"])
     files.append(remote(server, "wiki_crop", tar, "wiki_crop.tar", "md5", num_bytes=None))
-    for trial in range(16):
-        archives, raw = many_files / f"{trial}/archives", many_files / f"{trial}/raw"
-        for quiet in (False, True):
-            for file, delivery in zip(files, fetch_archives(files, archives, raw), strict=True):
-                archive = archives / file.archive
-                outcomes[quiet, delivery.folder is not None] += 1
-                if delivery.folder:
-                    assert delivery.problem == "" and read_tree(delivery.folder) == trees[file.name]
-                    assert archive.read_bytes() == server.files[file.archive]
-                else:
-                    assert delivery.problem.startswith(file.name)
-                    assert str(archives) in delivery.problem
-                    assert not (raw / file.name).exists() and not archive.exists()
-        assert everything(archives) == sorted(file.archive for file in files)
+    server.misbehave(random.Random(7), 0.2, [*PERMANENT, *TRANSIENT * 4])
+    outlast_faults(server, files, trees, many_files, num_trials=16)
     faults = [fault for *_, fault in server.requests if fault]
     assert len(faults) >= 100 and set(faults) == {*TRANSIENT, *PERMANENT}
-    assert outcomes[False, True] >= 10 and outcomes[False, False] >= 5 and not outcomes[True, False]
 
 
 @pytest.mark.parametrize("second", ["ignore_range", "wrong_range"])

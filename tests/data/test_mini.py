@@ -1,24 +1,20 @@
 """The study `mini` on a mirror of its sources: all notebooks; the records of the first one."""
 
-import sys
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import keras
-import matplotlib
 import pandas as pd
 import pytest
+from faulty_server import read_tree
 from hub_mirror import REVISION, make_mirror
 from notebook_cells import run_notebook
 
-from simulator.archives import truth
-from simulator.server import serve
 from src import config
-from src.config import ROOT, Amounts, get_study
+from src.config import Amounts, get_study
 from src.data import catalog, sources
 from src.data.archives import extract
-from src.data.sources import MIRROR, SOURCES
+from src.data.sources import SOURCES
 from src.detectors import explain
 from src.evaluation import pca
 from src.report import style
@@ -43,41 +39,18 @@ SMALL = replace(
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, eager):
-    """Where a small `mini` lies, with the mirror that it is fetched from."""
-    mirror = tmp_path_factory.mktemp("mirror")
+def drawn(mirror, patch, eager):
+    """The mirror that a small `mini` is fetched from."""
     make_mirror(mirror, DRAWN)
-    drawn = (("*.jpg", DRAWN.num_photographs),)
-    small = tuple(replace(file, expected=drawn) for file in SOURCES)
-    with pytest.MonkeyPatch.context() as patch, serve(mirror) as address:
-        patch.setattr(config, "HOME", tmp_path_factory.mktemp("home"))
-        patch.setattr(sources, "SOURCES", small)
-        patch.setitem(config.STUDIES, "mini", SMALL)
-        patch.setattr(style, "DPI", 20)
-        patch.setattr(pca, "_NUM_PERMUTATIONS", 20)
-        few = partial(explain.occlusion, patch=16, stride=16)
-        patch.setattr(explain, "occlusion", lambda *pictures, **_: few(*pictures))
-        patch.setenv(MIRROR, address)
-        patch.setenv("STUDY", "mini")
-        patch.chdir(ROOT / "notebooks")
-        patch.setattr(sys, "path", list(sys.path))  # the setup cell adds to it
-        matplotlib.use("agg")
-        yield mirror
-
-
-@pytest.fixture(scope="module")
-def outcome(home):
-    """Notebook 1: its variables, what it wrote, and the truth."""
-    notebook = run_notebook("01")
-    return SimpleNamespace(
-        study=notebook.study,
-        mirror=home,
-        deliveries={delivery.name: delivery for delivery in notebook.deliveries},
-        records=catalog.load(notebook.study),
-        ties=notebook.swap_ties,
-        torn=notebook.torn,
-        truth=truth(home).set_index("path"),
-    )
+    expected = (("*.jpg", DRAWN.num_photographs),)
+    patch.setattr(sources, "SOURCES", tuple(replace(file, expected=expected) for file in SOURCES))
+    patch.setitem(config.STUDIES, "mini", SMALL)
+    patch.setattr(style, "DPI", 20)
+    patch.setattr(pca, "_NUM_PERMUTATIONS", 20)
+    few = partial(explain.occlusion, patch=16, stride=16)
+    patch.setattr(explain, "occlusion", lambda *pictures, **_: few(*pictures))
+    patch.setenv("STUDY", "mini")
+    return mirror
 
 
 def test_all_sources_come_in_part(outcome):
@@ -93,15 +66,12 @@ def test_all_sources_come_in_part(outcome):
 
 
 @pytest.mark.parametrize("name", DEEPFAKEFACE)
-def test_files_are_those_of_the_whole_archive(outcome, tmp_path, name):
-    extract(outcome.mirror / f"{name}.zip", tmp_path / name)
-    photographs = list((outcome.deliveries[name].folder / name).rglob("*.jpg"))
-    for file in photographs:
-        twin = tmp_path / name / file.relative_to(outcome.deliveries[name].folder)
-        assert file.read_bytes() == twin.read_bytes()
-    chosen = {file.parent.name + file.name for file in photographs}
-    wiki = (outcome.deliveries["wiki"].folder / "wiki").rglob("*.jpg")
-    assert chosen == {file.parent.name + file.name for file in wiki}
+def test_files_are_those_of_the_whole_archive(outcome, mirror, tmp_path, name):
+    extract(mirror / f"{name}.zip", tmp_path / name)
+    taken = read_tree(outcome.deliveries[name].folder)
+    assert taken.items() <= read_tree(tmp_path / name).items()
+    wiki = read_tree(outcome.deliveries["wiki"].folder)
+    assert set(taken) == {f"{name}{path.removeprefix('wiki')}" for path in wiki}
 
 
 def test_records_are_those_of_the_truth(outcome):
@@ -115,11 +85,14 @@ def test_records_are_those_of_the_truth(outcome):
     celeba = records[records["dataset"] == "celeba"]
     assert celeba.groupby("split").size().to_dict() == {"train": 16, "valid": 2, "test": 2}
     assert (celeba["person"] != "").all()
+    tasks = set(catalog.tasks(records, outcome.study)["task"])
+    assert tasks >= {*outcome.study.test_sets, "gan140k / wiki", "celeba", "wiki_crop"}
 
 
 def test_ties_found_are_right_and_no_group_lies_in_two_splits(outcome):
-    true = outcome.truth.loc[outcome.ties["path"], "background"].to_numpy()
-    assert len(true) >= 10 and (outcome.ties["background"] == true).mean() >= 0.95
+    ties = outcome.swap_ties
+    true = outcome.truth.loc[ties["path"], "background"].to_numpy()
+    assert len(true) >= 10 and (ties["background"] == true).mean() >= 0.95
     assert outcome.torn.empty
     for what in ("group", "person"):
         named = outcome.records[outcome.records[what] != ""]
@@ -134,12 +107,6 @@ def test_nothing_leaks_through_a_photograph_that_was_not_chosen(outcome):
     photographs = outcome.deliveries["wiki"].folder.rglob("*.jpg")
     absent = behind[~behind.str.split("/").str[-1].isin([file.name for file in photographs])]
     assert not names.isin(absent.str.split("/").str[-1]).any() and absent.is_unique
-
-
-def test_tasks_can_be_made(outcome):
-    tasks = catalog.tasks(outcome.records, outcome.study)
-    assert set(outcome.study.test_sets) <= set(tasks["task"])
-    assert {"gan140k / wiki", "celeba", "wiki_crop"} <= set(tasks["task"])
 
 
 @pytest.mark.parametrize("number", ["02", "03", "04", "05", "06"])

@@ -74,9 +74,8 @@ def test_match_backgrounds_against_a_plain_loop():
     swaps, photographs = (random.integers(0, 256, (n, 16, 16), dtype=np.uint8) for n in (7, 5))
     best, first, second = ties.match_backgrounds(swaps, photographs)
     for row, swap in enumerate(swaps):
-        distances = [
-            cosine(ties._descriptor(swap), ties._descriptor(other)) for other in photographs
-        ]
+        sought, known = ties._descriptor(swap), map(ties._descriptor, photographs)
+        distances = [cosine(sought, other) for other in known]
         assert best[row] == np.argmin(distances)
         np.testing.assert_allclose([first[row], second[row]], sorted(distances)[:2], rtol=1e-5)
 
