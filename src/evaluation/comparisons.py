@@ -60,18 +60,13 @@ def rank_agreement(values: pd.DataFrame) -> tuple[float, float]:
 def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     """Which differences in AUC between detectors are significant, on every test set.
 
-    All rows together are one family of tests. Choose the pairs before looking at test scores.
+    All rows together are one family of tests. Choose the pairs before looking at test scores:
+    model ids, `(first, second)`. Where one detector has not scored some images (no face was found),
+    both are compared on those that they have in common; if there are none, this is a `ValueError`.
 
-    Args:
-        study: Whose scores; gives the test sets, `num_resamples` and the seed.
-        pairs: Model ids, `(first, second)`. Where one detector has not scored some images (no face
-            was found), both are compared on those that they have in common; if there are none,
-            this is a `ValueError`.
-
-    Returns:
-        One row a pair and test set: `first, second, test_set, real_source`, the columns of
-        `intervals.compare`, its values as `auc_first, auc_second, difference`, `p_adjusted` (Holm)
-        and `significant` (the adjusted p-value is below 0.05).
+    Returns one row a pair and test set: `first, second, test_set, real_source`, the columns of
+    `intervals.compare`, its values as `auc_first, auc_second, difference`, `p_adjusted` (Holm) and
+    `significant` (the adjusted p-value is below 0.05).
     """
     pairs, rows = list(pairs), []
     scores = {name: read_scores(study, name) for pair in pairs for name in pair}

@@ -56,11 +56,9 @@ def compare(
 
     Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
     Interval and p-value are of the same t-test and agree: the interval excludes 0 where the p-value
-    is below 0.05. Thresholds are 0.5; arguments are as for `estimate`, of one training each.
-
-    Returns:
-        As `estimate`, `value` and interval being those of the difference, with `value_first`,
-        `value_second` and `p_value`.
+    is below 0.05. Thresholds are 0.5; arguments are as for `estimate`, of one training each. So is
+    what is returned, but `value` and interval are those of the difference, and there are
+    `value_first`, `value_second` and `p_value`.
     """
     options = (groups, 0.5, num_resamples, seed, names)
     first, second = (_drawn(labels, scores, *options) for scores in (first, second))
@@ -185,10 +183,8 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
 def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
-    Where no resample differs (all or nothing was seen, or each class has one score), the value may
-    be off by the bound of Clopper and Pearson (1934) for no event in as many independent draws as
-    there are groups (of the scarcer class), times the range of the metric. Two groups tell nothing:
-    their interval is that range.
+    Where no resample differs, the value may be off by the bound of Clopper and Pearson (1934) for
+    no event in as many independent draws as there are groups, times the range of the metric.
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
@@ -198,7 +194,7 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     step = reach / (middle * (1 - middle))
     low = np.where(fraction, special.expit(special.logit(middle) - step), value / factor)
     high = np.where(fraction, special.expit(special.logit(middle) + step), value * factor)
-    if num_groups < 3:  # too few for resamples to show a spread
+    if num_groups < 3:  # too few for resamples to show a spread: the whole range
         return np.zeros_like(value), most
     unseen = most * (1 - 0.025 ** (1 / num_groups))
     edge = (error < 1e-12) | (fraction & ~inside)

@@ -60,8 +60,7 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
         )
     files = [scores_file(study, name) for name in wanted]
     frames = [_checked_scores(pd.read_parquet(file), str(file)) for file in files]
-    table = pd.concat(dict(zip(wanted, frames)), names=["model_id"])
-    return table.reset_index("model_id").reset_index(drop=True)
+    return pd.concat(frames, keys=wanted, names=["model_id"]).reset_index(0).reset_index(drop=True)
 
 
 def _scored(study: Study) -> list[str]:

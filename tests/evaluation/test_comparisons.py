@@ -7,25 +7,11 @@ import pytest
 from made_results import auc, compute
 from scipy import stats
 
-from src import config
-from src.evaluation import comparisons
 from src.evaluation.intervals import compare, rate
 from src.evaluation.metrics import calibrated
 from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
 
 BOUNDS = ["ci_low", "ci_high"]
-
-
-@pytest.fixture
-def code():
-    return comparisons
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path)
-    test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
-    return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
 
 
 def _write(study, **scores):

@@ -4,15 +4,10 @@ import pytest
 from made_results import auc
 from scipy import special, stats
 
-from src.evaluation import intervals, metrics
+from src.evaluation import metrics
 from src.evaluation.intervals import estimate
 
 BOUNDS = ["ci_low", "ci_high"]
-
-
-@pytest.fixture
-def code():
-    return intervals
 
 
 def _drawn(num_groups=40, auc=0.8, seed=0, num_trainings=1, spread=0.0):

@@ -5,13 +5,7 @@ from made_results import compute
 from scipy import optimize, special
 from sklearn.calibration import _SigmoidCalibration
 
-from src.evaluation import metrics
 from src.evaluation.metrics import choose_threshold, fit_calibration
-
-
-@pytest.fixture
-def code():
-    return metrics
 
 
 def _scored(num_images=400, seed=0, decimals=None, shift=0.7):
