@@ -9,7 +9,6 @@ In Python the same is `predict(["photo.jpg", "holiday"])`.
 import argparse
 import glob
 import io
-import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -157,8 +156,7 @@ def judge(
                 row |= {"probability": values[0], **dict(zip(DELIVERIES, values))}
                 row["verdict"] = verdict(values, detector.threshold, detector.band)
                 row["warnings"] = "; ".join(row["warnings"] + [UNLIKE] * far)
-            table = pd.DataFrame(rows, columns=COLUMNS).astype({"face": "Int64"})
-            yield table, squares
+            yield pd.DataFrame(rows, columns=COLUMNS).astype({"face": "Int64"}), squares
 
 
 def _look(
@@ -218,14 +216,14 @@ def _in_parts(files: Sequence[Path | BinaryIO]) -> Iterator[list]:
     """The files in order, a few at a time, so that large ones do not fill the memory."""
     part, num_pixels = [], 0
     for file in files:
-        size = (0, 0)
+        size = 0
         with suppress(Exception), Image.open(file) as image:  # reading it says why it fails
-            size = image.size
-        if part and (len(part) == _AT_ONCE or num_pixels + math.prod(size) > _PIXELS_AT_ONCE):
+            size = image.width * image.height
+        if part and (len(part) == _AT_ONCE or num_pixels + size > _PIXELS_AT_ONCE):
             yield part
             part, num_pixels = [], 0
         part.append(file)
-        num_pixels += math.prod(size)
+        num_pixels += size
     if part:
         yield part
 
