@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import ipywidgets as widgets
 import pandas as pd
@@ -32,11 +33,9 @@ class Panel(widgets.VBox):
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Pictures")
         self.message, self.table, self.number = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.face = widgets.Dropdown(description="Face", **style)
-        slider = {"continuous_update": False, **style}
-        self.scale = widgets.SelectionSlider(options=_SCALES, description="Shrunk to", **slider)
-        self.quality = widgets.SelectionSlider(
-            options=_QUALITIES, description="Saved as JPEG", **slider
-        )
+        slider = partial(widgets.SelectionSlider, continuous_update=False, **style)
+        self.scale = slider(options=_SCALES, description="Shrunk to")
+        self.quality = slider(options=_QUALITIES, description="Saved as JPEG")
         self.figure = widgets.Image(format="png", layout=_WIDE)
         hint = f"At most {MAX_PICTURES} pictures and {MAX_BYTES // 10**6} MB at a time. They stay "
         hint += "on this computer, in memory, and are gone when the page is closed."

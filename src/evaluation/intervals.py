@@ -154,19 +154,17 @@ class _Drawn:
 
 def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Drawn:
     trainings = np.atleast_2d(np.asarray(scores, "float64"))
-    labels = check_arrays(labels, trainings[0])[0]
+    arrays = [check_arrays(labels, one) for one in trainings]
+    labels = arrays[0][0]
     index = group_index(groups, len(labels))
     num_real, num_groups = int((labels == 0).sum()), index.max() + 1
     left_out = {name for name, least in MIN_REALS.items() if num_real < least}
     if not np.intersect1d(index[labels == 0], index[labels == 1]).size:
         left_out.add("auc_within_group")
     names = [name for name in names if name not in left_out]
-    functions = [
-        weighted_metrics(labels, check_arrays(labels, one)[1], index, threshold, names)
-        for one in trainings
-    ]
-    arrays = (part.astype(np.int64).tobytes() for part in (labels, index))
-    drawn = _group_counts(*arrays, num_resamples, seed)
+    functions = [weighted_metrics(*each, index, threshold, names) for each in arrays]
+    drawn_from = (part.astype(np.int64).tobytes() for part in (labels, index))
+    drawn = _group_counts(*drawn_from, num_resamples, seed)
     chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
     chunks = (drawn[start : start + chunk].astype(float) for start in range(0, len(drawn), chunk))
     draws = [np.mean([function(each) for function in functions], axis=0) for each in chunks]

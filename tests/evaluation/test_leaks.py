@@ -71,13 +71,9 @@ def test_near_duplicates_against_a_plain_loop(max_distance, monkeypatch):
 @pytest.fixture
 def records():
     """100 photographs, each real and fake, split by group: sound."""
-    names = [f"{i:03}" for i in range(100)]
-    common = {"group": names, "split": SPLIT, "person": ""}
-    parts = [
-        pd.DataFrame({"path": [f"{label}/{name}.jpg" for name in names], "label": label, **common})
-        for label in ("real", "fake")
-    ]
-    return pd.concat(parts, ignore_index=True)
+    columns = {"label": np.repeat(["real", "fake"], 100), "split": SPLIT * 2, "person": ""}
+    table = pd.DataFrame(columns | {"group": [f"{number:03}" for number in range(100)] * 2})
+    return table.assign(path=table["label"] + "/" + table["group"] + ".jpg")
 
 
 @pytest.fixture
