@@ -9,10 +9,9 @@ from scipy import special
 
 from src import config
 from src.evaluation import intervals, metrics
+from src.evaluation.results import TASK
 
-CARD = {"approach": "direct", "model": "VGG16_V3", "protocol": "controlled", "seed": 3}
-CARD |= {"train_set": "inpainting", "threshold": 0.42, "slope": 0.5, "intercept": 0.2}
-TASK = ["test_set", "real_source"]
+CARD = made_results.CARD | {"model": "VGG16_V3", "seed": 3}
 SEEDS = {"approach": "direct", "model": "A", "protocol": "report"}
 BOUNDS = ["ci_low", "ci_high"]
 
