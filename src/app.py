@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import ipywidgets as widgets
 import pandas as pd
@@ -28,26 +29,23 @@ class Panel(widgets.VBox):
     def __init__(self, detectors: dict[str, Detector], files: Sequence):
         self._detectors, self._files = detectors, files
         style = {"style": {"description_width": "110px"}, "layout": _WIDE}
-        names = {"options": list(detectors), "description": "Detector"}
-        self.detector = widgets.Dropdown(**names, **style)
+        self.detector = widgets.Dropdown(options=[*detectors], description="Detector", **style)
         self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="Pictures")
         self.message, self.table, self.number = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.face = widgets.Dropdown(description="Face", **style)
-        slider = {"continuous_update": False, **style}
-        self.scale = widgets.SelectionSlider(options=_SCALES, description="Shrunk to", **slider)
-        self.quality = widgets.SelectionSlider(
-            options=_QUALITIES, description="Saved as JPEG", **slider
-        )
+        slider = partial(widgets.SelectionSlider, continuous_update=False, **style)
+        self.scale = slider(options=_SCALES, description="Shrunk to")
+        self.quality = slider(options=_QUALITIES, description="Saved as JPEG")
         self.figure = widgets.Image(format="png", layout=_WIDE)
         hint = f"At most {MAX_PICTURES} pictures and {MAX_BYTES // 10**6} MB at a time. They stay "
         hint += "on this computer, in memory, and are gone when the page is closed."
-        shown = [self.detector, self.upload, self.message, self.table]
-        shown += [self.face, self.scale, self.quality]
-        children = [widgets.HTML(f"<p>{hint}</p>"), *shown, self.number, self.figure]
+        controls = [self.face, self.scale, self.quality]
+        children = [widgets.HTML(f"<p>{hint}</p>"), self.detector, self.upload, self.message]
+        children += [self.table, *controls, self.number, self.figure]
         super().__init__(children, layout={"max_width": "860px", "padding": "0 12px 0 0"})
         self.upload.observe(self._uploaded, "value")
         self.detector.observe(lambda _: self._judge(self._files), "value")
-        for control in (self.face, self.scale, self.quality):
+        for control in controls:
             control.observe(self._redraw, "value")
         self._judge(files)
 

@@ -9,7 +9,6 @@ In Python the same is `predict(["photo.jpg", "holiday"])`.
 import argparse
 import glob
 import io
-import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,9 +74,8 @@ def load(name: str = DEFAULT) -> Detector:
     """
     if name == DEFAULT:
         model, card, known = shipped.load()
-        return Detector(
-            model, shipped.STEPS, card, card["threshold"], tuple(card["band"]), known, card["about"]
-        )
+        rules = card["threshold"], tuple(card["band"])
+        return Detector(model, shipped.STEPS, card, *rules, known, card["about"])
     study, _, name = name.rpartition("/")
     study = get_study(study)
     card = training.read_card(study.models / name)
@@ -137,9 +135,6 @@ def predict(images: Sequence[str | Path], model: str = DEFAULT) -> pd.DataFrame:
     Returns a table of `COLUMNS`, a row a face. The surest face of a picture comes first. A picture
     without a face is judged as a whole. A file that is no picture has a row with the `error`. Boxes
     are fractions of the upright picture. Errors are those of `load` and `expand`.
-
-    Example:
-        `predict(["holiday"])[["path", "verdict", "probability"]]`
     """
     files, detector = expand(images), load(model)
     return pd.concat([table for table, _ in judge(files, detector)], ignore_index=True)
@@ -150,8 +145,7 @@ def judge(
 ) -> Iterator[tuple[pd.DataFrame, list[Image.Image]]]:
     """Verdicts on a few files at a time; the path of an open file is its `name`.
 
-    Yields:
-        A table as of `predict`, and the square around each of its faces.
+    Yields a table as of `predict`, and the square around each of its faces.
     """
     with ThreadPoolExecutor(2) as pool:
         for rows, squares, pixels in _ahead(partial(_look, detector, pool), _in_parts(files)):
@@ -162,17 +156,13 @@ def judge(
                 row |= {"probability": values[0], **dict(zip(DELIVERIES, values))}
                 row["verdict"] = verdict(values, detector.threshold, detector.band)
                 row["warnings"] = "; ".join(row["warnings"] + [UNLIKE] * far)
-            table = pd.DataFrame(rows, columns=COLUMNS).astype({"face": "Int64"})
-            yield table, squares
+            yield pd.DataFrame(rows, columns=COLUMNS).astype({"face": "Int64"}), squares
 
 
 def _look(
     detector: Detector, pool: ThreadPoolExecutor, files: list
 ) -> tuple[list[dict], list[Image.Image], np.ndarray]:
-    """Rows of a few files without verdicts, the squares around their faces, and pixels to score.
-
-    The pixels `(N, S, S, channels)` are those of each square in all `DELIVERIES`.
-    """
+    """Rows without verdicts, squares around faces, and the pixels of each in all `DELIVERIES`."""
     opened = list(pool.map(_upright, files))
     pictures = [picture for picture in opened if isinstance(picture, Image.Image)]
     found = iter(faces.find_all(list(pool.map(faces.shrunk, pictures))))
@@ -226,14 +216,14 @@ def _in_parts(files: Sequence[Path | BinaryIO]) -> Iterator[list]:
     """The files in order, a few at a time, so that large ones do not fill the memory."""
     part, num_pixels = [], 0
     for file in files:
-        size = (0, 0)
+        size = 0
         with suppress(Exception), Image.open(file) as image:  # reading it says why it fails
-            size = image.size
-        if part and (len(part) == _AT_ONCE or num_pixels + math.prod(size) > _PIXELS_AT_ONCE):
+            size = image.width * image.height
+        if part and (len(part) == _AT_ONCE or num_pixels + size > _PIXELS_AT_ONCE):
             yield part
             part, num_pixels = [], 0
         part.append(file)
-        num_pixels += math.prod(size)
+        num_pixels += size
     if part:
         yield part
 
@@ -247,10 +237,7 @@ def _upright(file: Path | BinaryIO) -> Image.Image | str:
 
 
 def _square_around(picture: Image.Image, box: np.ndarray) -> Image.Image:
-    """The square around a face, moved and shrunk so that it lies in the picture.
-
-    Its corner has multiples of 8 as coordinates, as JPEG's blocks have.
-    """
+    """The square around a face, within the picture, with a corner where JPEG's blocks have one."""
     start, stop = np.reshape(box, (2, 2)) * picture.size
     side = min(SCENE * (stop - start).max(), *picture.size)
     corner = 8 * (np.clip((start + stop - side) / 2, 0, np.subtract(picture.size, side)) // 8)
@@ -273,8 +260,7 @@ def _warnings(picture: Image.Image, boxes: np.ndarray) -> list[str]:
 def expand(names: Sequence[str]) -> list[Path]:
     """The files that names stand for: files, pictures at any depth of folders, or patterns.
 
-    Raises:
-        FileNotFoundError: If a name means no file.
+    A name that means no file is a `FileNotFoundError`.
     """
     found = []
     for name in names:

@@ -33,9 +33,8 @@ def upload(panel, *files):
 
 @pytest.fixture
 def panel(tmp_path, detector, found):
-    return Panel(
-        {"one": detector, "other": detector}, [saved(tmp_path / "example.png", photograph(0))]
-    )
+    example = saved(tmp_path / "example.png", photograph(0))
+    return Panel({"one": detector, "other": detector}, [example])
 
 
 def test_uploads_are_judged_and_let_go(tmp_path, panel):

@@ -42,9 +42,8 @@ def test_what_full_is_tested_on_is_chosen_by_a_variable(monkeypatch):
     assert "leak" in readme.description
     for value, name in (("paper", "full"), ("report", "demo")):
         monkeypatch.setenv("EVAL", value)
-        with pytest.raises(
-            ValueError, match=f"report or readme, .* EVAL={value} with STUDY={name}"
-        ):
+        message = f"report or readme, .* EVAL={value} with STUDY={name}"
+        with pytest.raises(ValueError, match=message):
             config.get_study(name)
 
 
@@ -67,11 +66,8 @@ def test_mini_has_the_same_rows_with_and_without_a_gpu_and_the_full_networks_wit
     assert names == [network.name for network in mini.direct]
     shortened = [dataclasses.replace(network, epochs=1) for network in large.direct[:5]]
     assert shortened == [dataclasses.replace(network, epochs=1) for network in full.direct]
-    assert (large.fourier, large.probe, large.autoencoder) == (
-        full.fourier,
-        full.probe,
-        full.autoencoder,
-    )
+    others = attrgetter("fourier", "probe", "autoencoder")
+    assert others(large) == others(full)
     fetched = {network.weights for network in (*mini.direct, mini.probe, mini.fourier)}
     assert "imagenet" not in fetched  # without a GPU, no weights are fetched
 

@@ -49,12 +49,11 @@ def test_a_manifest_with_odd_names(place):
     study = config.get_study("faces")
     assert study.train_set == "SD_2.1_v_2_é" and study.test_sets == {study.train_set: "d"}
     assert f"trained on {study.train_set}" in study.description
-    expected = [
+    records = catalog.collect(study)
+    assert columns_of(records, "path", "label", "generator", "dataset", "group") == [
         ["a, é.jpg", "real", "real", "d", "g"],
         ["b c.png", "fake", study.train_set, "d", "g"],
     ]
-    records = catalog.collect(study)
-    assert columns_of(records, "path", "label", "generator", "dataset", "group") == expected
     assert all(file.is_file() for file in catalog.files(study, records))
 
 
@@ -79,10 +78,7 @@ def test_what_a_manifest_may_leave_open_or_write_otherwise(place):
         ({"label": ["real", "real"]}, "2 pictures are of one class: there is no fake"),
         ({"label": ["real", "1"]}, r"label must be one of .* Found: \['1'\]"),
         ({"path": ["a, é.jpg", "a, é.jpg"]}, "1 paths are in FACES twice, such as .'a, é.jpg'"),
-        (
-            {"path": ["a, é.jpg", "x/../../b.jpg"]},
-            "1 paths in .* lead out of its folder, such as ../b.jpg. Expected",
-        ),
+        ({"path": ["a, é.jpg", "x/../../b.jpg"]}, "lead out of its folder, such as ../b.jpg. Exp"),
         ({"path": ["/etc/a.jpg", "a, é.jpg"]}, "1 paths in .*, such as /etc/a.jpg"),
         ({"path": [r"C:\a.jpg", "a, é.jpg"]}, "1 paths in .*, such as C:/a.jpg"),
         ({"path": ["x.jpg", "y.jpg"]}, "None of the files in .*: x.jpg"),
@@ -121,10 +117,7 @@ def test_a_manifest_that_says_nothing(content, message, place):
 
 
 def test_no_folder(place, monkeypatch):
-    for faces, message in (
-        ("", "FACES is not set"),
-        ("/nowhere", "'/nowhere', which holds no pic"),
-    ):
+    for faces, message in (("", "FACES is not set"), ("/nowhere", "'/nowhere', which holds no")):
         monkeypatch.setenv("FACES", faces)
         with pytest.raises(FileNotFoundError, match=message):
             config.get_study("faces")
@@ -236,9 +229,8 @@ def test_from_files_to_pixels(many):
 def test_too_few_pictures(many):
     study = config.get_study("faces")
     records = catalog.assign_splits(catalog.collect(study), study.seed, (0.9, 0.05, 0.05))
-    with pytest.raises(
-        ValueError, match=r"Too few .* at least 4 of a class to train on x_y(.|\n)*test +2 +2"
-    ):
+    message = r"Too few .* at least 4 of a class to train on x_y(.|\n)*test +2 +2"
+    with pytest.raises(ValueError, match=message):
         catalog.save(study, records, pd.DataFrame({"path": []}))
     assert not study.data.joinpath("records").exists()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_odd_files import odd_file
+from made_pictures import saved
 from PIL import Image
 
 from src import predict as code
@@ -53,9 +54,8 @@ def test_verdicts(probabilities, band, expected):
 
 
 def test_files_of_every_kind_are_rows(tmp_path, detector, found):
-    bright = Image.fromarray(np.full((90, 120, 3), 250, "uint8"))
-    bright.save(tmp_path / "é bright.png")
-    Image.fromarray(np.full((90, 120), 5, "uint8")).save(tmp_path / "grey.jpg")
+    saved(tmp_path / "é bright.png", np.full((90, 120, 3), 250, "uint8"))
+    saved(tmp_path / "grey.jpg", np.full((90, 120), 5, "uint8"))
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.png").touch()
     files = code.expand([str(tmp_path)])
@@ -71,8 +71,8 @@ def test_files_of_every_kind_are_rows(tmp_path, detector, found):
 
 
 def test_open_files_are_judged_as_files_are(tmp_path, detector, found):
-    Image.fromarray(PICTURE).save(tmp_path / "x.png")
-    files = [io.BytesIO((tmp_path / "x.png").read_bytes()), io.BytesIO(b""), io.BytesIO(b"text")]
+    contents = saved(tmp_path / "x.png", PICTURE).read_bytes()
+    files = [io.BytesIO(each) for each in (contents, b"", b"text")]
     for file, name in zip(files, ("x.png", "empty.png", "text.png")):
         file.name = name
     table, pixels = judged(files, detector)
@@ -84,9 +84,8 @@ def test_open_files_are_judged_as_files_are(tmp_path, detector, found):
 
 
 def test_pictures_unlike_those_of_the_training_have_a_warning(tmp_path, detector, found):
-    for name, level in (("dark", 10), ("bright", 250)):
-        Image.fromarray(np.full((400, 400, 3), level, "uint8")).save(tmp_path / f"{name}.png")
-    files = [tmp_path / "dark.png", tmp_path / "bright.png"]
+    dark, bright = (np.full((400, 400, 3), level, "uint8") for level in (10, 250))
+    files = [saved(tmp_path / "dark.png", dark), saved(tmp_path / "bright.png", bright)]
     near = 192 * (100 / 255) ** 2  # the features of the detector are its 192 values
     detector = replace(detector, reference=detector.reference._replace(limit=near))
     table, _ = judged(files, detector)
@@ -94,14 +93,14 @@ def test_pictures_unlike_those_of_the_training_have_a_warning(tmp_path, detector
 
 
 def test_every_face_is_a_row_and_without_one_the_picture(tmp_path, detector, found):
-    Image.fromarray(PICTURE).save(tmp_path / "x.png")
+    file = saved(tmp_path / "x.png", PICTURE)
     found.append([0, 0, 0.1, 0.2, 0.9])
-    table, pixels = judged([tmp_path / "x.png"] * 20, detector)
+    table, pixels = judged([file] * 20, detector)
     assert table["face"].tolist() == [1, 2] * 20 and len(pixels) == 40
     assert table.loc[1, faces.BOX].tolist() == [0, 0, 0.1, 0.2]
     assert table["warnings"].str.startswith("2 faces").all()
     found.clear()
-    table, pixels = judged([tmp_path / "x.png"], detector)
+    table, pixels = judged([file], detector)
     assert table["face"].tolist() == [1] and table.loc[0, faces.BOX].tolist() == [0, 0, 1, 1]
     whole = np.asarray(Image.fromarray(PICTURE).resize((8, 8), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(pixels[0], whole)
@@ -123,9 +122,8 @@ def test_a_picture_is_turned_as_its_exif_says(tmp_path, detector, found):
     left_bright[:, :32] = 255
     tags = Image.Exif()
     tags[0x0112] = 6  # turn clockwise: what is left comes on top
-    Image.fromarray(left_bright).save(tmp_path / "x.jpg", exif=tags)
     found[0][:4] = 0.25, 0.25, 0.75, 0.75
-    _, pixels = judged([tmp_path / "x.jpg"], detector)
+    _, pixels = judged([saved(tmp_path / "x.jpg", left_bright, exif=tags)], detector)
     assert pixels[0, :3].mean() > 230 and pixels[0, 5:].mean() < 20
 
 
@@ -153,7 +151,7 @@ def test_names_mean_files_folders_and_patterns(tmp_path):
 
 def test_the_command(tmp_path, detector, found, monkeypatch, capsys):
     monkeypatch.setattr(code, "load", lambda name: detector)
-    Image.fromarray(PICTURE).save(tmp_path / "x.png")
+    file = saved(tmp_path / "x.png", PICTURE)
     assert code.main([str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 0
     printed = capsys.readouterr().out
     assert all(words in printed for words in ("x.png", "unsure", "About.", code.ETHICS))
@@ -163,13 +161,13 @@ def test_the_command(tmp_path, detector, found, monkeypatch, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["face"] for row in rows] == [1, None] and rows[0]["verdict"] == "unsure"
     assert len(list((tmp_path / "out").glob("x-*-face1.png"))) == 1
-    assert code.predict([tmp_path / "x.png"])["verdict"].tolist() == ["unsure"]
+    assert code.predict([file])["verdict"].tolist() == ["unsure"]
 
 
 @pytest.mark.parametrize("wrong", [["none.jpg"], [".", "--model", "nothing/x"]])
 def test_the_command_refuses(wrong, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(PICTURE).save("x.png")
+    saved(tmp_path / "x.png", PICTURE)
     with pytest.raises(SystemExit) as stopped:
         code.main(wrong)
     assert stopped.value.code == 2

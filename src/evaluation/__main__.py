@@ -40,8 +40,7 @@ def read(file: Path) -> pd.DataFrame:
     table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
     if missing := [name for name in _COLUMNS if name not in table]:
         raise ValueError(f"{file} lacks the columns {missing}; received {list(table)}.\n{_FORMAT}")
-    table = table.assign(**{name: value for name, value in _DEFAULTS.items() if name not in table})
-    table = table if "group" in table else table.assign(group=table["path"])
+    table = table.assign(**{**_DEFAULTS, "group": table["path"], **table})  # what it has, stays
     labels = table["label"].astype(str).str.removesuffix(".0")
     labels = labels.map({"real": 0, "fake": 1, "0": 0, "1": 1})
     table["score"] = pd.to_numeric(table["score"])

@@ -56,10 +56,11 @@ def file_traits(files: Sequence[str | Path | bytes]) -> pd.DataFrame:
 
 def _header_traits(file: str | Path | bytes) -> dict[str, float]:
     """The row of `file_traits` for one file."""
-    in_memory = isinstance(file, bytes)
+    is_file = not isinstance(file, bytes)
+    source = file if is_file else io.BytesIO(file)
     try:
-        num_bytes = len(file) if in_memory else os.path.getsize(file)
-        with Image.open(io.BytesIO(file) if in_memory else file) as image:
+        num_bytes = os.path.getsize(file) if is_file else len(file)
+        with Image.open(source) as image:
             width, height = image.size
             traits = {"width": width, "height": height, "aspect": width / height}
             traits["bytes_per_pixel"] = num_bytes / (width * height)
@@ -74,10 +75,8 @@ def _header_traits(file: str | Path | bytes) -> dict[str, float]:
                 traits["progressive"] = "progressive" in image.info
             return traits
     except Exception as error:  # damaged headers raise errors of many kinds
-        if in_memory:
-            reason = "not a picture in a known format"
-            raise UnreadableImage(f"<{len(file)} bytes>", reason) from error
-        raise UnreadableImage(file, reason_of(file, error)) from error
+        name = file if is_file else f"<{len(file)} bytes>"
+        raise UnreadableImage(name, reason_of(source, error)) from error
 
 
 @lru_cache(maxsize=1)
@@ -155,17 +154,14 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
 def trait_table(traits: pd.DataFrame, labels, groups, num_resamples: int) -> pd.DataFrame:
     """How well each trait alone, and all together, tell fake from real.
 
-    Args:
-        traits: `(N, T)`; a missing value counts as smaller than any other.
-        labels: `(N,)`, 1 for fake.
-        groups: `(N,)`; groups are resampled whole, and no fold of the joint model divides one.
+    In `traits` `(N, T)` a missing value counts as smaller than any other; `labels` `(N,)` are 1 for
+    fake; `groups` `(N,)` are resampled whole, and no fold of the joint model divides one.
 
-    Returns:
-        Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
-        itself. Above 0.5 fakes have the larger values, below 0.5 the smaller (a direction chosen
-        after the fact would lift every useless trait above 0.5). The last row, gradient boosting on
-        all traits scored out of fold, also finds traits that are large *and* small in one class.
-        The other rows are sorted by distance from 0.5.
+    Returns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait itself.
+    Above 0.5 fakes have the larger values, below 0.5 the smaller (a direction chosen after the fact
+    would lift every useless trait above 0.5). The last row, gradient boosting on all traits scored
+    out of fold, also finds traits that are large *and* small in one class. The other rows are
+    sorted by distance from 0.5.
     """
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}

@@ -19,12 +19,12 @@ _AT_ONCE = 64  # paths
 def of_folder(folder: Path) -> pd.DataFrame:
     """The pictures of a folder, as `folders.read` finds them, as one test set.
 
-    Returns:
-        `path` as texts, `label`, `generator` (of a photograph, its dataset), `group`, `test_set`,
-        and the `file` itself.
+    Returns the texts `path`, `label`, `generator` (of a photograph, its dataset), `group`,
+    `test_set` and `file`, its full path.
     """
-    table = folders.read((folder.resolve(),))
-    files = [folders.root((folder.resolve(),)) / path for path in table["path"]]
+    places = (folder.resolve(),)
+    table = folders.read(places)
+    files = [folders.root(places) / path for path in table["path"]]
     return _named(table.assign(file=files, test_set="all"))
 
 
@@ -37,7 +37,8 @@ def of_study(study: Study) -> pd.DataFrame:
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """Photographs get the name of their dataset."""
     named = table["generator"].mask(table["label"] == "real", table["dataset"])
-    return table.assign(generator=named)[_COLUMNS].reset_index(drop=True)
+    table = table.assign(generator=named, file=table["file"].astype(str))
+    return table[_COLUMNS].reset_index(drop=True)
 
 
 def score(detector: Path, pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -46,16 +47,13 @@ def score(detector: Path, pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     `predict` gets a list of texts and returns the probability of fake of each. If it raises an
     error, it gets the same paths one by one.
 
-    Returns:
-        The pictures with `detector` (the file's name) and `score`, NaN where it raised an error;
-        and these errors: `path`, `reason`.
-
-    Raises:
-        ValueError: If the file cannot be imported or has no such function; if this fails on all of
-            the first paths; if it returns other than one number in `[0, 1]` for each.
+    Returns the pictures with `detector` (the file's name) and `score`, NaN where it raised an
+    error; and these errors: `path`, `reason`. A `ValueError` if the file cannot be imported or has
+    no such function; if this fails on all of the first paths; if it returns other than one number
+    in `[0, 1]` for each.
     """
     predict, scores, reasons = _imported(detector), {}, {}
-    files = pictures["file"].astype(str).drop_duplicates().tolist()
+    files = pictures["file"].unique().tolist()
     starts = range(0, len(files), _AT_ONCE)
     for start in progress(starts, "Scoring", unit="batch"):
         paths = files[start : start + _AT_ONCE]
@@ -69,8 +67,8 @@ def score(detector: Path, pictures: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
         if len(reasons) == len(scores):
             what = f"{detector} fails on all of the first {len(scores)} pictures"
             raise ValueError(f"{what}. Of {paths[0]} it says: {reasons[paths[0]]}")
-    table = pictures.assign(detector=detector.stem, score=pictures["file"].astype(str).map(scores))
-    failures = table.assign(reason=table["file"].astype(str).map(reasons)).dropna(subset="reason")
+    table = pictures.assign(detector=detector.stem, score=pictures["file"].map(scores))
+    failures = table.assign(reason=table["file"].map(reasons)).dropna(subset="reason")
     return table.drop(columns="file"), failures[["path", "reason"]].drop_duplicates()
 
 

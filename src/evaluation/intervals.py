@@ -56,11 +56,9 @@ def compare(
 
     Both are scored on the same resamples, so what makes a resample easy or hard for both cancels.
     Interval and p-value are of the same t-test and agree: the interval excludes 0 where the p-value
-    is below 0.05. Thresholds are 0.5; arguments are as for `estimate`, of one training each.
-
-    Returns:
-        As `estimate`, `value` and interval being those of the difference, with `value_first`,
-        `value_second` and `p_value`.
+    is below 0.05. Thresholds are 0.5; arguments are as for `estimate`, of one training each. So is
+    what is returned, but `value` and interval are those of the difference, and there are
+    `value_first`, `value_second` and `p_value`.
     """
     options = (groups, 0.5, num_resamples, seed, names)
     first, second = (_drawn(labels, scores, *options) for scores in (first, second))
@@ -156,19 +154,17 @@ class _Drawn:
 
 def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Drawn:
     trainings = np.atleast_2d(np.asarray(scores, "float64"))
-    labels = check_arrays(labels, trainings[0])[0]
+    arrays = [check_arrays(labels, one) for one in trainings]
+    labels = arrays[0][0]
     index = group_index(groups, len(labels))
     num_real, num_groups = int((labels == 0).sum()), index.max() + 1
     left_out = {name for name, least in MIN_REALS.items() if num_real < least}
     if not np.intersect1d(index[labels == 0], index[labels == 1]).size:
         left_out.add("auc_within_group")
     names = [name for name in names if name not in left_out]
-    functions = [
-        weighted_metrics(labels, check_arrays(labels, one)[1], index, threshold, names)
-        for one in trainings
-    ]
-    arrays = (part.astype(np.int64).tobytes() for part in (labels, index))
-    drawn = _group_counts(*arrays, num_resamples, seed)
+    functions = [weighted_metrics(*each, index, threshold, names) for each in arrays]
+    drawn_from = (part.astype(np.int64).tobytes() for part in (labels, index))
+    drawn = _group_counts(*drawn_from, num_resamples, seed)
     chunk = max(1, _WEIGHTS_AT_ONCE // len(labels))
     chunks = (drawn[start : start + chunk].astype(float) for start in range(0, len(drawn), chunk))
     draws = [np.mean([function(each) for function in functions], axis=0) for each in chunks]
@@ -185,10 +181,8 @@ def _drawn(labels, scores, groups, threshold, num_resamples, seed, names) -> _Dr
 def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarray]:
     """Student's t on the logit of fractions, on the logarithm of the log loss.
 
-    Where no resample differs (all or nothing was seen, or each class has one score), the value may
-    be off by the bound of Clopper and Pearson (1934) for no event in as many independent draws as
-    there are groups (of the scarcer class), times the range of the metric. Two groups tell nothing:
-    their interval is that range.
+    Where no resample differs, the value may be off by the bound of Clopper and Pearson (1934) for
+    no event in as many independent draws as there are groups, times the range of the metric.
     """
     reach = stats.t.ppf(0.975, df) * error
     fraction, inside = np.array(names) != "log_loss", (value > 0) & (value < 1)
@@ -198,7 +192,7 @@ def _interval(names, value, error, df, num_groups) -> tuple[np.ndarray, np.ndarr
     step = reach / (middle * (1 - middle))
     low = np.where(fraction, special.expit(special.logit(middle) - step), value / factor)
     high = np.where(fraction, special.expit(special.logit(middle) + step), value * factor)
-    if num_groups < 3:  # too few for resamples to show a spread
+    if num_groups < 3:  # too few for resamples to show a spread: the whole range
         return np.zeros_like(value), most
     unseen = most * (1 - 0.025 ** (1 / num_groups))
     edge = (error < 1e-12) | (fraction & ~inside)

@@ -111,7 +111,7 @@ def linear_probe(
     rows, names, index = [], ("auc",), group_index(groups, len(labels))
     every = np.ones((1, index.max() + 1))  # each group once
     for k in ks:
-        scores = _out_of_fold(components[:, :k], np.column_stack(sets), groups)
+        scores = _out_of_fold(components[:, :k], np.column_stack(sets), index)
         ranks = rankdata(scores, axis=0).T / len(labels)
         row = estimate(labels, ranks[0], groups, num_resamples=_NUM_RESAMPLES, names=names).iloc[0]
         aucs = [weighted_metrics(*one, index, 0.5, names)(every) for one in zip(sets, ranks)]
@@ -122,19 +122,17 @@ def linear_probe(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _out_of_fold(values: np.ndarray, targets: np.ndarray, groups: Sequence) -> np.ndarray:
-    """Least-squares predictions of each column of `targets`, no fold dividing a group."""
-    codes = pd.factorize(np.asarray(groups))[0]
+def _out_of_fold(values: np.ndarray, targets: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Least-squares predictions of each column of `targets`; no fold divides a group of `index`."""
     model = make_pipeline(StandardScaler(), LinearRegression())
-    folds = GroupKFold(min(NUM_FOLDS, codes.max() + 1))
-    return cross_val_predict(model, values, targets, groups=codes, cv=folds)
+    folds = GroupKFold(min(NUM_FOLDS, index.max() + 1))
+    return cross_val_predict(model, values, targets, groups=index, cv=folds)
 
 
 def _shuffled(labels: np.ndarray, groups: Sequence, random: np.random.Generator) -> np.ndarray:
     """Labels shuffled within groups, and the groups' sets of labels among groups of one size."""
-    codes = pd.factorize(np.asarray(groups))[0]
-    sizes = np.bincount(codes)[codes]
-    result = np.empty_like(labels)
+    codes = group_index(groups, len(labels))
+    sizes, result = np.bincount(codes)[codes], np.empty_like(labels)
     for size in np.unique(sizes):
         rows = np.flatnonzero(sizes == size)
         rows = rows[np.argsort(codes[rows], kind="stable")]

@@ -60,8 +60,7 @@ def read_scores(study: Study, model_id: str | None = None) -> pd.DataFrame:
         )
     files = [scores_file(study, name) for name in wanted]
     frames = [_checked_scores(pd.read_parquet(file), str(file)) for file in files]
-    table = pd.concat(dict(zip(wanted, frames)), names=["model_id"])
-    return table.reset_index("model_id").reset_index(drop=True)
+    return pd.concat(frames, keys=wanted, names=["model_id"]).reset_index(0).reset_index(drop=True)
 
 
 def _scored(study: Study) -> list[str]:
@@ -143,12 +142,10 @@ def result_rows(
     (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake; test
     sets without fakes have only this metric, aligned fakes only the AUC.
 
-    Args:
-        study: Gives its name, `num_resamples` and the seed of the resamples.
-        scores: As written by `write_scores`, of one detector; a `ValueError` without test rows.
-        card: Its `approach, model, protocol, train_set, seed, threshold, slope, intercept`.
-        names: The metrics wanted, with their endings.
-        condition: What the pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
+    `scores` are of one detector, as written by `write_scores`; without test rows they are a
+    `ValueError`. The `card` has its `approach, model, protocol, train_set, seed, threshold, slope,
+    intercept`. `names` are the metrics wanted, with their endings. A `condition` is what the
+    pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
     """
     what = f"The scores of {card['model']!r}"
     tested = _checked_scores(scores, what)

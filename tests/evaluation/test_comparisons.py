@@ -4,28 +4,14 @@ import made_results
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import auc, compute
+from made_results import CARD, auc, compute
 from scipy import stats
 
-from src import config
-from src.evaluation import comparisons
 from src.evaluation.intervals import compare, rate
 from src.evaluation.metrics import calibrated
 from src.evaluation.results import RESULT_COLUMNS, result_rows, write_results, write_scores
 
 BOUNDS = ["ci_low", "ci_high"]
-
-
-@pytest.fixture
-def code():
-    return comparisons
-
-
-@pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "HOME", tmp_path)
-    test_sets = {"inpainting": "wiki", "insight": "wiki", "gan140k": "gan140k"}
-    return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
 
 
 def _write(study, **scores):
@@ -73,10 +59,10 @@ def test_differences_are_those_of_paired_tests_on_each_set(code, study):
     assert table["test_set"].tolist() == list(study.test_sets) * 2
     assert table["real_source"][2] == "gan140k"
     row = table.iloc[0]
-    tested = [made_results.tested(frame).set_index("path") for frame in (first, second)]
-    label, group = tested[0]["label"], tested[0]["group"]
-    scores = [tested[0]["score"], tested[1]["score"][label.index]]
-    oracle = compare(label, *scores, group, num_resamples=60).iloc[0]
+    lots = [made_results.tested(frame).set_index("path") for frame in (first, second)]
+    label, group = lots[0]["label"], lots[0]["group"]
+    scores = [lots[0]["score"], lots[1]["score"][label.index]]
+    oracle = compare(label, *scores, group, num_resamples=study.num_resamples).iloc[0]
     areas = [auc(label, score, group) for score in scores]
     names = ["auc_first", "auc_second", "difference"]
     assert row[names].tolist() == pytest.approx([*areas, areas[0] - areas[1]])
@@ -89,14 +75,11 @@ def test_differences_are_those_of_paired_tests_on_each_set(code, study):
 
 def test_a_difference_is_significant_only_in_the_whole_family(code, study, monkeypatch):
     _write(study, **{name: made_results.scores(seed=ord(name)) for name in "ABC"})
-    p_values = iter([0.03, 0.04, 0.008, 0.2, 0.049, 0.9, 0.05, 0.04])
     values = {"value": 0.1, "value_first": 0.8, "value_second": 0.7, "ci_low": 0.1, "ci_high": 0.3}
     values |= {"num_real": 1, "num_fake": 1, "num_groups": 1}
-
-    def fixed(*arrays, **options):
-        return pd.DataFrame([values | {"p_value": next(p_values)}])
-
-    monkeypatch.setattr(code, "compare", fixed)
+    p_values = 0.03, 0.04, 0.008, 0.2, 0.049, 0.9, 0.05, 0.04
+    tables = iter([pd.DataFrame([values | {"p_value": each}]) for each in p_values])
+    monkeypatch.setattr(code, "compare", lambda *_, **__: next(tables))
     table = code.differences(study, [("A", "B"), ("A", "C")])
     assert table["p_adjusted"].tolist() == pytest.approx([0.15, 0.16, 0.048, 0.4, 0.16, 0.9])
     assert table["significant"].tolist() == [False, False, True, False, False, False]
@@ -150,7 +133,7 @@ def test_protocol_differences_are_controlled_minus_report_on_the_same_files(code
 def test_reliability_agrees_with_a_loop_over_bins(code, study):
     scores = made_results.scores()
     scores.loc[scores.index[:4], "score"] = 0, 1, 0.5, 1
-    bins = code.reliability(scores, made_results.CARD)
+    bins = code.reliability(scores, CARD)
     tasks = list(study.test_sets.items())  # without the photographs that have no fakes
     assert list(map(tuple, bins[["test_set", "real_source"]].drop_duplicates().values)) == tasks
     lot = made_results.tested(scores, "insight")
@@ -162,15 +145,14 @@ def test_reliability_agrees_with_a_loop_over_bins(code, study):
             oracle = [value[inside].mean(), lot["label"][inside].mean(), inside.sum()]
             assert row[["mean_score", "share_fake", "num_images"]].tolist() == pytest.approx(oracle)
     for train_set in ("inpainting", "inpainting+gan140k"):
-        bins = code.reliability(scores, made_results.CARD | {"train_set": train_set})
+        bins = code.reliability(scores, CARD | {"train_set": train_set})
         home = bins.loc[bins["in_domain"], "test_set"].unique()
         assert home.tolist() == train_set.split("+")
 
 
 def test_calibration_errors_are_those_of_the_metrics(code, study):
     scores = made_results.scores(0.3)
-    errors = code.calibration_errors(code.reliability(scores, made_results.CARD))
-    errors = errors.set_index("test_set")
+    errors = code.calibration_errors(code.reliability(scores, CARD)).set_index("test_set")
     assert errors.index.tolist() == list(study.test_sets) and (errors["num_images"] == 240).all()
     for test_set, row in errors.iterrows():
         lot = made_results.tested(scores, test_set, study.test_sets[test_set])
@@ -181,7 +163,7 @@ def test_calibration_errors_are_those_of_the_metrics(code, study):
 
 def test_calibration_error_by_chance_is_that_of_labels_drawn_from_the_scores(code):
     scores = made_results.scores(0.3, num_groups=600)
-    row = code.calibration_errors(code.reliability(scores, made_results.CARD)).iloc[0]
+    row = code.calibration_errors(code.reliability(scores, CARD)).iloc[0]
     probability = calibrated(made_results.tested(scores)["score"], 0.5, 0.2)
     labels = np.random.default_rng(0).random((100, len(probability))) < probability
     drawn = np.mean([compute(label.astype(int), probability)["ece"] for label in labels])
@@ -216,7 +198,7 @@ def test_recall_by_generator_allows_so_many_false_positives_among_all_reals(code
 
 def test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card(code, study):
     scores = made_results.scores(0.3)
-    table = code.false_alarms(scores, made_results.CARD)
+    table = code.false_alarms(scores, CARD)
     tasks = [("inpainting", "wiki"), ("inpainting", "celeba"), ("gan140k", "gan140k")]
     lots = [scores.query("split == 'valid'"), *(made_results.tested(scores, *t) for t in tasks)]
     assert table["split"].tolist() == ["valid", "test", "test", "test"]
@@ -227,10 +209,9 @@ def test_false_alarms_count_each_photograph_once_at_the_threshold_of_the_card(co
         assert (row.value, row.ci_low, row.ci_high) == tuple(oracle.values())
         assert row.num_real == len(reals)
     # The training set's preparation counts, whichever comes first.
-    again = code.false_alarms(scores.iloc[::-1], made_results.CARD)
+    again = code.false_alarms(scores.iloc[::-1], CARD)
     keys = ["split", "real_source"]
-    tables = (each.sort_values(keys, ignore_index=True) for each in (table, again))
-    pd.testing.assert_frame_equal(*tables)
+    pd.testing.assert_frame_equal(*(each.set_index(keys).sort_index() for each in (table, again)))
 
 
 def _attributes(scores):
@@ -246,12 +227,12 @@ def _attributes(scores):
 def test_subgroups_are_the_rows_of_their_pictures(code, study):
     scores = made_results.scores()
     attributes, bounds = _attributes(scores), {"face_size": 0.4351}
-    rows, skipped = code.subgroups(study, scores, attributes, made_results.CARD, bounds)
+    rows, skipped = code.subgroups(study, scores, attributes, CARD, bounds)
     assert tuple(rows) == RESULT_COLUMNS
     name = scores["path"].str.split("/").str[1]
     female = scores[name.str.endswith("_0.jpg")]
     tested = made_results.tested(female, "insight")
-    oracle = result_rows(study, tested, made_results.CARD).set_index("metric")
+    oracle = result_rows(study, tested, CARD).set_index("metric")
     own = rows[rows["test_set"] == "insight"].set_index("metric")
     columns = ["value", *BOUNDS, "num_real", "num_fake"]
     for metric in ("auc", "fpr_at_threshold"):
@@ -273,13 +254,13 @@ def test_subgroups_are_the_rows_of_their_pictures(code, study):
     crops = crops.assign(path="wiki_crop/" + crops["path"], real_source="wiki_crop")
     cropped = attributes.reindex(crops["path"].str.removeprefix("wiki_crop/"))
     both = pd.concat([attributes, cropped.set_axis(crops["path"])])
-    found, _ = code.subgroups(study, pd.concat([scores, crops]), both, made_results.CARD, bounds)
+    found, _ = code.subgroups(study, pd.concat([scores, crops]), both, CARD, bounds)
     pd.testing.assert_frame_equal(found, rows)
     write_results(study, rows)
-    uncut, _ = code.subgroups(study, scores, attributes, made_results.CARD, {"face_size": np.nan})
+    uncut, _ = code.subgroups(study, scores, attributes, CARD, {"face_size": np.nan})
     assert not uncut["metric"].str.contains("face_size").any() and len(uncut) < len(rows)
-    study, card = replace(study, aligned={"insight": "wiki"}), made_results.CARD
-    fewer, _ = code.subgroups(study, scores, attributes, card, bounds)
+    study = replace(study, aligned={"insight": "wiki"})
+    fewer, _ = code.subgroups(study, scores, attributes, CARD, bounds)
     kept = rows[rows["test_set"] != "insight"].reset_index(drop=True)
     pd.testing.assert_frame_equal(fewer, kept)
 
@@ -289,15 +270,12 @@ def test_a_fake_has_attributes_of_its_own_or_those_of_its_photograph(code, study
     photographs = _attributes(scores).filter(like="wiki/", axis=0)[["gender"]]
     fakes = scores.loc[scores["label"] == 1, "path"].drop_duplicates()
     other = pd.DataFrame({"gender": "other"}, index=fakes[fakes.str.startswith("fake-insight/")])
-    _, skipped = code.subgroups(
-        study, scores, pd.concat([photographs, other]), made_results.CARD, {}
-    )
+    both = pd.concat([photographs, other])
+    _, skipped = code.subgroups(study, scores, both, CARD, {})
     skip = skipped.set_index(["test_set", "subgroup"])[["num_real", "num_fake"]]
     assert skip.loc[("insight", "gender:other")].tolist() == [0, 120]
     # A photograph of the same name in another group is another photograph.
     apart = scores["group"].where(scores["label"] == 0, "fake/" + scores["group"])
-    _, skipped = code.subgroups(
-        study, scores.assign(group=apart), photographs, made_results.CARD, {}
-    )
+    _, skipped = code.subgroups(study, scores.assign(group=apart), photographs, CARD, {})
     skip = skipped.set_index(["test_set", "subgroup"])["num_fake"]
     assert np.all(skip["insight", "gender:unknown"] == 120)

@@ -4,15 +4,10 @@ import pytest
 from made_results import auc
 from scipy import special, stats
 
-from src.evaluation import intervals, metrics
+from src.evaluation import metrics
 from src.evaluation.intervals import estimate
 
 BOUNDS = ["ci_low", "ci_high"]
-
-
-@pytest.fixture
-def code():
-    return intervals
 
 
 def _drawn(num_groups=40, auc=0.8, seed=0, num_trainings=1, spread=0.0):
@@ -267,10 +262,7 @@ def test_says_what_is_wrong_with_arrays_or_groups():
     for arrays, message in (
         ((labels, [scores, scores + 1], groups), r"scores \(N,\) in \[0, 1\]"),
         ((labels, scores, groups[1:]), "received 79, 0 missing"),
-        (
-            (labels, scores, np.zeros(80)),
-            "at least 2 groups with the same classes .*; received 1 groups",
-        ),
+        ((labels, scores, np.zeros(80)), "at least 2 groups .* classes .*; received 1 groups"),
         ((np.zeros(80), scores, groups), r"of \[0.0\]"),
     ):
         with pytest.raises(ValueError, match=message):

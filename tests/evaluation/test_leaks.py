@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from made_pictures import photograph, saved
 from PIL import Image
 from scipy.fft import dctn
 
@@ -12,19 +13,6 @@ from src.evaluation import leaks
 from src.pictures.decoding import UnreadableImage
 
 SPLIT = ["train"] * 80 + ["valid"] * 10 + ["test"] * 10
-
-
-def photograph(seed, width=120, height=150):
-    """A picture with large shapes and fine ones, `uint8`."""
-    random, size = np.random.default_rng(seed), (width, height)
-    small = [random.integers(0, 256, (n, n, 3), dtype=np.uint8) for n in (4, 24)]
-    layers = [Image.fromarray(part).resize(size, Image.Resampling.BICUBIC) for part in small]
-    return np.asarray(Image.blend(*layers, 0.4))
-
-
-def save(image, path, quality):
-    Image.fromarray(image).save(path, quality=quality)
-    return path
 
 
 def bits_apart(first, second):
@@ -43,14 +31,13 @@ def test_perceptual_hash_against_scipy():
 def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path, monkeypatch):
     originals, copies = [], []
     for seed in range(20):
-        originals.append(save(photograph(seed, 200 + seed, 260), tmp_path / f"{seed}.jpg", 95))
+        pixels = photograph(seed, 200 + seed, 260)
+        originals.append(saved(tmp_path / f"{seed}.jpg", pixels, quality=95))
         squashed = Image.open(originals[-1]).resize((128, 128), Image.Resampling.BICUBIC)
-        copies.append(save(np.asarray(squashed), tmp_path / f"{seed}_copy.jpg", 75))
-    hashes = leaks.perceptual_hashes(originals + copies)
-    exact = [
-        leaks.perceptual_hash(np.asarray(Image.open(file).convert("L")))
-        for file in originals + copies
-    ]
+        copies.append(saved(tmp_path / f"{seed}_copy.jpg", np.asarray(squashed), quality=75))
+    files = originals + copies
+    hashes = leaks.perceptual_hashes(files)
+    exact = [leaks.perceptual_hash(np.asarray(Image.open(file).convert("L"))) for file in files]
     assert max(map(bits_apart, hashes, exact)) <= 4  # reduced decoding costs little
     monkeypatch.setattr(leaks, "MAX_DISTANCE", 6)
     for place in range(20):
@@ -60,7 +47,7 @@ def test_hashes_survive_what_files_go_through_and_tell_pictures_apart(tmp_path, 
 
 def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
-    cut = save(photograph(0), tmp_path / "cut.jpg", 90)
+    cut = saved(tmp_path / "cut.jpg", photograph(0), quality=90)
     cut.write_bytes(cut.read_bytes()[:600])
     for name in ("bad.jpg", "cut.jpg", "missing.jpg"):
         for function in (leaks.perceptual_hashes, ties.thumbnails):
@@ -84,13 +71,9 @@ def test_near_duplicates_against_a_plain_loop(max_distance, monkeypatch):
 @pytest.fixture
 def records():
     """100 photographs, each real and fake, split by group: sound."""
-    names = [f"{i:03}" for i in range(100)]
-    common = {"group": names, "split": SPLIT, "person": ""}
-    parts = [
-        pd.DataFrame({"path": [f"{label}/{name}.jpg" for name in names], "label": label, **common})
-        for label in ("real", "fake")
-    ]
-    return pd.concat(parts, ignore_index=True)
+    columns = {"label": np.repeat(["real", "fake"], 100), "split": SPLIT * 2, "person": ""}
+    table = pd.DataFrame(columns | {"group": [f"{number:03}" for number in range(100)] * 2})
+    return table.assign(path=table["label"] + "/" + table["group"] + ".jpg")
 
 
 @pytest.fixture

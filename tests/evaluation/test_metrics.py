@@ -5,13 +5,7 @@ from made_results import compute
 from scipy import optimize, special
 from sklearn.calibration import _SigmoidCalibration
 
-from src.evaluation import metrics
 from src.evaluation.metrics import choose_threshold, fit_calibration
-
-
-@pytest.fixture
-def code():
-    return metrics
 
 
 def _scored(num_images=400, seed=0, decimals=None, shift=0.7):
@@ -126,10 +120,8 @@ def test_a_score_at_the_threshold_is_called_fake_and_none_called_is_precision_ze
     values = compute([0, 1], [0.1, 0.2], code=code)
     assert (values["precision"], values["f1"], values["recall_real"]) == (0, 0, 1)
     assert compute([0, 1], [0.8, 0.9], code=code)["precision_real"] == 0
-    # Confident mistakes cost a finite log loss.
-    assert compute([0, 1], [1.0, 0.0], code=code)["log_loss"] == pytest.approx(
-        -np.log(1e-7), rel=1e-6
-    )
+    mistaken = compute([0, 1], [1.0, 0.0], code=code)["log_loss"]
+    assert mistaken == pytest.approx(-np.log(1e-7), rel=1e-6)  # finite
 
 
 def test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle(code):
@@ -139,9 +131,8 @@ def test_threshold_has_the_best_balanced_accuracy_and_lies_in_the_middle(code):
         chosen = code.choose_threshold(labels, scores)
         called = (scores >= value for value in np.arange(0, 1.01, 0.005))
         best = max(sklearn.metrics.balanced_accuracy_score(labels, each) for each in called)
-        assert compute(labels, scores, chosen, code=code)["balanced_accuracy"] == pytest.approx(
-            best
-        )
+        found = compute(labels, scores, chosen, code=code)["balanced_accuracy"]
+        assert found == pytest.approx(best)
         assert np.abs(scores - chosen).min() > 0.0049
     # Two cuts are equally good; the wider gap wins.
     assert code.choose_threshold([0, 1, 0, 1], [0.1, 0.2, 0.6, 0.9]) == pytest.approx(0.75)
@@ -199,10 +190,6 @@ def test_says_what_is_wrong_with_labels_or_scores(labels, scores, message):
 
 
 def test_says_what_is_wrong_with_groups(code):
-    groups = np.arange(40)
-    for wrong, message in (
-        (groups[1:], "each of 40 images; received 39, 0 missing"),
-        (np.where(groups == groups[-1], None, groups), "received 40, 1 missing"),
-    ):
+    for groups, message in (([0, 1], "of 3 images; received 2, 0"), ([0, 1, None], "3, 1 missing")):
         with pytest.raises(ValueError, match=message):
-            code.group_index(wrong, 40)
+            code.group_index(groups, 3)
