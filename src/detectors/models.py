@@ -141,8 +141,8 @@ def _backbone(network: Network, image_size: int) -> keras.Model:
     image = layers.Input((image_size, image_size, 3), name="pixels")
     stack = {"vgg16": _vgg16, "densenet": _densenet}.get(network.backbone, pretrained.lite0)
     backbone = keras.Model(image, stack(image, network), name=network.backbone)
-    if network.weights in pretrained.FILES:
-        pretrained.load(network.weights, backbone)
+    if network.weights == LITE0:
+        pretrained.load(backbone)
     elif network.weights == "imagenet":
         backbone.set_weights(_fetch("VGG16" if network.backbone == "vgg16" else "DenseNet121"))
     if network.batch_norm_momentum is not None:

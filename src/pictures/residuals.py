@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import ops
+from scipy.fft import dct
 
 from .spectrum import GREY_WEIGHTS
 
@@ -78,9 +79,7 @@ class DctHistograms(_Layer):
 
 def patterns_of_dct() -> np.ndarray:
     """The patterns of the 8 × 8 DCT, `(8, 8, 8, 8)` `float32`: a pixel's place, frequencies."""
-    number = np.arange(BLOCK)
-    waves = np.cos(np.pi * np.outer(2 * number + 1, number) / (2 * BLOCK)) / 2
-    waves[:, 0] /= np.sqrt(2)
+    waves = dct(np.eye(BLOCK), norm="ortho")
     return np.einsum("yu,xv->yxuv", waves, waves).astype("float32")
 
 

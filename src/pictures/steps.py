@@ -109,9 +109,8 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
 
 # name: function of picture and number; type, smallest and largest number, where it takes one
 STEPS = {
-    "square": (
-        lambda image, _: _centre(image, min(image.size)),
-    ),  # cuts out the largest square, in the middle
+    # Cuts out the largest square, in the middle.
+    "square": (lambda image, _: _centre(image, min(image.size)),),
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     # The same from the nearest four pixels alone, as with Keras' `resize` in the study. How much it
@@ -119,12 +118,8 @@ STEPS = {
     "aliased": (_aliased, int, 1, 8192),
     "shorter": (_shorter, int, 1, 8192),  # resized: its shorter side has so many pixels
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, resampled only if it is smaller
-    "on_grid": (
-        partial(_centre, grid=8),
-        int,
-        1,
-        8192,
-    ),  # the same, from a corner of JPEG's grid of 8 × 8 on
+    # The same, from a corner of JPEG's grid of 8 × 8 on.
+    "on_grid": (partial(_centre, grid=8), int, 1, 8192),
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
