@@ -117,9 +117,8 @@ def test_what_is_left_out_is_found_only_if_it_is_alike():
     shares = shipped.left_out(table, views, shipped.beyond.out_of_fold(table, views)[0], len(table))
     value = shares.set_index(["left_out", "share"])["value"].unstack()
     np.testing.assert_allclose(value[["real", "unsure", "fake"]].sum(axis=1), 1)
-    assert (value.loc[["first", "twin"], "found at 5% false positives"] > 0.4).all() and value.loc[
-        "other", "found at 5% false positives"
-    ] < 0.1
+    found = value["found at 5% false positives"]
+    assert (found[["first", "twin"]] > 0.4).all() and found["other"] < 0.1
     # From photographs of `near` alone, what all of `far` share looks like a trace.
     assert value.loc["far", "fake"] > 0.5 and value.loc["near", "fake"] < 0.1
     wrong = f"{value['fake']['near']:.0%} to {value['fake']['far']:.0%}"

@@ -370,12 +370,6 @@ def test_keys_cover_what_layers_compute_and_not_their_names():
     assert "class Spectrum" in training._architecture(on_pictures)  # a layer not of Keras
 
 
-@pytest.fixture
-def any_policy():
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_mixed_precision_is_saved_in_single_precision(any_policy, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
