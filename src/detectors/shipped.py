@@ -182,10 +182,7 @@ def _reference(study, records, once, features, model) -> reference.Reference:
     pictures = scoring.prepare(study, records, "report", "probe", steps=STEPS)
     is_valid = beyond.folds(once["group"]) == 0
     label, row = once["label"].to_numpy(), once["row"].to_numpy()
-    shown = [
-        pictures.pixels[reference.some(row[is_valid & (label == LABELS.index(name))])]
-        for name in LABELS
-    ]
+    shown = [pictures.pixels[reference.some(row[is_valid & (label == one)])] for one in (0, 1)]
     train, valid = (features[reference.some(row[part])] for part in (~is_valid, is_valid))
     return reference.of_features(train, valid, shown, model, STEPS, f"{len(once)} pictures")
 

@@ -1,4 +1,4 @@
-"""What can be done to a picture before a network sees it: steps, protocols, degradations.
+"""What can be done to a picture before a network sees it: steps, protocols.
 
 A tuple of steps says what happened to a picture between its file and a network, in order:
 `("squash:512", "jpeg:75", "jpeg:75", "resize:224")`. `STEPS` lists them.
@@ -16,14 +16,6 @@ from PIL import Image
 
 from ..config import PROTOCOLS
 
-# The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness
-# and Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
-DEGRADATIONS = {
-    "chroma": tuple(f"chroma:{level}" for level in (0.4, 0.3, 0.2, 0.1, 0)),
-    "brightness": tuple(f"brightness:{level}" for level in (0.85, 0.725, 0.6, 0.475, 0.35)),
-    "blur": tuple(f"blur:{level}" for level in (7, 9, 13, 17, 21)),
-    "pixelate": tuple(f"pixelate:{level}" for level in (2, 3, 4, 5, 6)),
-}
 _BICUBIC = Image.Resampling.BICUBIC
 
 
@@ -208,7 +200,6 @@ def protocol_steps(
     classes are cut to a square first.
 
     Args:
-        protocol: `"report"` or `"controlled"`.
         num_jpeg: How often `controlled` saves as JPEG: a column of `catalog.tasks`.
         square_size: Side of the square fakes.
         squashed: Whether the fakes were squashed, whatever the aspect.
