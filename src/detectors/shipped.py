@@ -141,8 +141,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         row = {"left_out": name, "label": LABELS[left["label"].iloc[0]]}
         for share, events in shares.items():
             rows.append(row | {"share": share, **intervals.rate(events, left["group"])})
-    names = ["left_out", "label", "share", "value", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=["left_out", "label", "share", "value", "ci_low", "ci_high"])
 
 
 def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:

@@ -84,7 +84,7 @@ def patterns_of_dct() -> np.ndarray:
 
 
 def _at_every_place(patterns: np.ndarray) -> np.ndarray:
-    """Kernels `(15, 15, 1, 4096)` `float32` that, with strides of 8, make maps for each place."""
+    """Kernels of each pattern at each place of a block, for strides of 8: `(15, 15, 1, 4096)`."""
     kernels = np.zeros((2 * BLOCK - 1, 2 * BLOCK - 1, 1, BLOCK, BLOCK, BLOCK**2), "float32")
     for down, across in np.ndindex(BLOCK, BLOCK):
         here = kernels[down : down + BLOCK, across : across + BLOCK, 0, down, across]

@@ -102,8 +102,7 @@ def test_backbones_are_those_of_keras(monkeypatch, backbone, application, traina
     build_reference = getattr(keras.applications, application)
     reference = build_reference(weights=None, include_top=False, input_shape=(32, 32, 3))
     monkeypatch.setattr(keras.applications, application, lambda **_: reference)
-    network = replace(NETWORK, backbone=backbone, weights="imagenet")
-    model = build(network, 32)
+    model = build(replace(NETWORK, backbone=backbone, weights="imagenet"), 32)
     assert (num_trainable(model), model.count_params()) == (trainable, trainable + frozen)
     ours = model.get_layer("extractor").get_layer(backbone)
 
@@ -158,8 +157,7 @@ def test_spectrum_in_a_saved_model_equals_recorded_spectra(size, tmp_path):
     drawn = enumerate(pictures(size=size))  # noise, made smoother from one to the next
     images = np.stack([cv2.GaussianBlur(each, (0, 0), 0.3 + number) for number, each in drawn])
     recorded = np.stack([apply(image, ("spectrum", "resize:32")) for image in images])[..., None]
-    last = whole.operations[-2]
-    levels = predict(keras.Model(whole.input, last.output), images)
+    levels = predict(keras.Model(whole.input, whole.operations[-2].output), images)
     difference = np.abs(levels.astype(int) - recorded)
     assert difference.max() <= 1 and difference.mean() < 0.2  # Pillow rounds in between
     expected = predict(inner, recorded)
@@ -200,8 +198,7 @@ def test_imagenet_weights_that_cannot_be_fetched_stop_with_advice(monkeypatch):
 
 
 def test_vgg_is_normalised_when_asked():
-    plain = build(VGG, 32)
     normalised = build(replace(VGG, batch_norm_momentum=0.8), 32)
-    assert normalised.count_params() == plain.count_params() + 13 * 4 * 4
+    assert normalised.count_params() == build(VGG, 32).count_params() + 13 * 4 * 4
     layers = normalised.get_layer("extractor").get_layer("vgg16").layers
     assert {layer.momentum for layer in layers if hasattr(layer, "momentum")} == {0.8}
