@@ -32,15 +32,12 @@ def _recogniser():
     """dlib, and its models of five landmarks and of faces."""
     spec = importlib.util.find_spec(_WEIGHTS)
     if spec is None or importlib.util.find_spec("dlib") is None:
-        raise ModuleNotFoundError(
-            "The face recogniser is missing. Install it with `pip install -r "
-            "requirements-faces.txt`."
-        )
+        advice = "Install it with `pip install -r requirements-faces.txt`."
+        raise ModuleNotFoundError(f"The face recogniser is missing. {advice}")
     import dlib
 
-    points, network = (
-        str(Path(spec.submodule_search_locations[0], "models", name)) for name in _FILES
-    )
+    folder = Path(spec.submodule_search_locations[0], "models")
+    points, network = (str(folder / name) for name in _FILES)
     return dlib, dlib.shape_predictor(points), dlib.face_recognition_model_v1(network)
 
 

@@ -198,8 +198,7 @@ def ring_occlusion(model: keras.Model, spectra, labels, groups, num_rings=16) ->
     Args:
         model: Of `models.build`.
         spectra: Recorded `(N, S, S, 1)` `uint8`, zero frequency at `[S // 2, S // 2]`.
-        labels: `(N,)`, fake = 1.
-        groups: `(N,)`.
+        labels, groups: `(N,)`, fake = 1.
         num_rings: Of equal width up to 0.5 cycles per pixel; the corners beyond are one more.
 
     Returns:

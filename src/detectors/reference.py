@@ -85,8 +85,7 @@ def _make(study: Study, model: keras.Model, card: dict, steps: tuple[str, ...]) 
     """The reference, from the pictures that the detector was trained on and validated with."""
     study = replace(study, train_set=card["train_set"])
     how = {"protocol": card["protocol"], "approach": card["approach"]}
-    records = catalog.load(study)
-    pictures = scoring.prepare(study, records, **how, view=card["config"]["view"])
+    pictures = scoring.prepare(study, catalog.load(study), **how, view=card["config"]["view"])
     extractor, _ = models.parts(model)
     train, valid = (
         extractor.predict(pictures.pixels[some(pictures.rows(split))], verbose=0)

@@ -17,12 +17,17 @@ from ..evaluation.results import SCORE_COLUMNS, result_rows
 from ..files import progress, write_atomically
 from ..pictures.batches import Batches
 from ..pictures.decoding import read
-from ..pictures.steps import DEGRADATIONS, output_shape, run
+from ..pictures.steps import output_shape, run
 from . import training
 
 # Degradations, from mild to severe: three of the five levels of each of DeepFakeFace's four
-# families, and three families more.
-FAMILIES = {family: steps[::2] for family, steps in DEGRADATIONS.items()} | {
+# families (Song et al. 2023, "Robustness and Generalizability of Deepfake Detection: A Study with
+# Diffusion Models", arXiv:2309.02218), and three families more.
+FAMILIES = {
+    "chroma": ("chroma:0.4", "chroma:0.2", "chroma:0"),
+    "brightness": ("brightness:0.85", "brightness:0.6", "brightness:0.35"),
+    "blur": ("blur:7", "blur:13", "blur:21"),
+    "pixelate": ("pixelate:2", "pixelate:4", "pixelate:6"),
     "jpeg": ("jpeg:90", "jpeg:70", "jpeg:50", "jpeg:30"),
     "noise": ("noise:2", "noise:5", "noise:10", "noise:20"),
     "downscale": ("downscale:1.5", "downscale:2", "downscale:4"),

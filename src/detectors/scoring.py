@@ -43,9 +43,8 @@ class Pictures:
     def retrained(self, *, seed: int | None = None, train_set: str | None = None) -> "Pictures":
         """The same pictures for another training: with another seed, or another training set."""
         if seed is None:
-            return replace(
-                self, study=replace(self.study, train_set=train_set), variant=f"-{train_set}"
-            )
+            study = replace(self.study, train_set=train_set)
+            return replace(self, study=study, variant=f"-{train_set}")
         return replace(self, study=replace(self.study, seed=seed), variant=f"-seed{seed}")
 
     def model_id(self, name: str) -> str:

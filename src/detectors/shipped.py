@@ -87,9 +87,7 @@ def fit(study: Study) -> Path:
         dtype = np.float16 if name == "spectra" else np.float32
         # safetensors 0.8 writes arrays of another memory order as if they were in C's.
         arrays[name] = np.ascontiguousarray(known[name], dtype)
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"card": json.dumps(card)}
-    write_atomically(FILE, lambda path: save_file(arrays, path, metadata))
+    write_atomically(FILE, lambda path: save_file(arrays, path, {"card": json.dumps(card)}))
     write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
     text = _card(once, rows, new, card | {"headers": _headers(study, table)})
     return write_text(FILE.with_name("README.md"), text)
@@ -143,8 +141,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         row = {"left_out": name, "label": LABELS[left["label"].iloc[0]]}
         for share, events in shares.items():
             rows.append(row | {"share": share, **intervals.rate(events, left["group"])})
-    names = ["left_out", "label", "share", "value", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=["left_out", "label", "share", "value", "ci_low", "ci_high"])
 
 
 def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
@@ -164,9 +161,8 @@ def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
 def _headers(study: Study, table: pd.DataFrame) -> str:
     """The generators whose files one trait of the header tells from photographs, in a sentence."""
     table, found = table.reset_index(drop=True), []
-    traits = (
-        audit.file_traits(catalog.files(study, table)).fillna(-1).drop(columns="bytes_per_pixel")
-    )
+    traits = audit.file_traits(catalog.files(study, table)).drop(columns="bytes_per_pixel")
+    traits = traits.fillna(-1)
     for name, rows in table.groupby("test_set", sort=False):
         auc = traits.iloc[rows.index].apply(partial(roc_auc_score, rows["label"] == "fake"))
         trait = (auc - 0.5).abs().idxmax()
@@ -185,10 +181,7 @@ def _reference(study, records, once, features, model) -> reference.Reference:
     pictures = scoring.prepare(study, records, "report", "probe", steps=STEPS)
     is_valid = beyond.folds(once["group"]) == 0
     label, row = once["label"].to_numpy(), once["row"].to_numpy()
-    shown = [
-        pictures.pixels[reference.some(row[is_valid & (label == LABELS.index(name))])]
-        for name in LABELS
-    ]
+    shown = [pictures.pixels[reference.some(row[is_valid & (label == one)])] for one in (0, 1)]
     train, valid = (features[reference.some(row[part])] for part in (~is_valid, is_valid))
     return reference.of_features(train, valid, shown, model, STEPS, f"{len(once)} pictures")
 

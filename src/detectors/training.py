@@ -84,8 +84,7 @@ def train(
 
     Args:
         model: Not compiled, without dropout: its random state would not be resumed.
-        train_batches: Inputs and targets; their epoch is set here.
-        valid_batches: The same for validation.
+        train_batches, valid_batches: Inputs and targets; their epoch is set here.
         stem: Path of the files without their ending.
         settings: How to train, and what model and data were made from.
         full_model: Saved instead of `model`: the detector whose head is trained on features.

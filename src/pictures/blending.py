@@ -12,12 +12,9 @@ def self_blend(image: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
     and position. Their mask follows 81 landmarks; here it is an ellipse of about the box's size.
 
     Args:
-        image: `(height, width, 3)` `uint8`.
+        image: `(height, width, 3)` `uint8`; so is the result.
         box: Left, top, right and bottom of the face, fractions in `[0, 1]`.
         seed: Of all random choices.
-
-    Returns:
-        `uint8`, of the same shape.
     """
     random, own = np.random.default_rng(seed), image.astype(np.float32)
     parts = [own, _changed(own, random)]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import ops
+from scipy.fft import dct
 
 from .spectrum import GREY_WEIGHTS
 
@@ -78,17 +79,12 @@ class DctHistograms(_Layer):
 
 def patterns_of_dct() -> np.ndarray:
     """The patterns of the 8 × 8 DCT, `(8, 8, 8, 8)` `float32`: a pixel's place, frequencies."""
-    number = np.arange(BLOCK)
-    waves = np.cos(np.pi * np.outer(2 * number + 1, number) / (2 * BLOCK)) / 2
-    waves[:, 0] /= np.sqrt(2)
+    waves = dct(np.eye(BLOCK), norm="ortho")
     return np.einsum("yu,xv->yxuv", waves, waves).astype("float32")
 
 
 def _at_every_place(patterns: np.ndarray) -> np.ndarray:
-    """Kernels that put each pattern at each place of a block: `(15, 15, 1, 4096)` `float32`.
-
-    With strides of 8 each place then has maps of its own.
-    """
+    """Kernels of each pattern at each place of a block, for strides of 8: `(15, 15, 1, 4096)`."""
     kernels = np.zeros((2 * BLOCK - 1, 2 * BLOCK - 1, 1, BLOCK, BLOCK, BLOCK**2), "float32")
     for down, across in np.ndindex(BLOCK, BLOCK):
         here = kernels[down : down + BLOCK, across : across + BLOCK, 0, down, across]

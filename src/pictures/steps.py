@@ -1,4 +1,4 @@
-"""What can be done to a picture before a network sees it: steps, protocols, degradations.
+"""What can be done to a picture before a network sees it: steps, protocols.
 
 A tuple of steps says what happened to a picture between its file and a network, in order:
 `("squash:512", "jpeg:75", "jpeg:75", "resize:224")`. `STEPS` lists them.
@@ -16,14 +16,6 @@ from PIL import Image
 
 from ..config import PROTOCOLS
 
-# The five levels of DeepFakeFace's robustness test, mildest first (Song et al. 2023, "Robustness
-# and Generalizability of Deepfake Detection: A Study with Diffusion Models", arXiv:2309.02218).
-DEGRADATIONS = {
-    "chroma": tuple(f"chroma:{level}" for level in (0.4, 0.3, 0.2, 0.1, 0)),
-    "brightness": tuple(f"brightness:{level}" for level in (0.85, 0.725, 0.6, 0.475, 0.35)),
-    "blur": tuple(f"blur:{level}" for level in (7, 9, 13, 17, 21)),
-    "pixelate": tuple(f"pixelate:{level}" for level in (2, 3, 4, 5, 6)),
-}
 _BICUBIC = Image.Resampling.BICUBIC
 
 
@@ -109,9 +101,8 @@ def _from_float(pixels: np.ndarray) -> Image.Image:
 
 # name: function of picture and number; type, smallest and largest number, where it takes one
 STEPS = {
-    "square": (
-        lambda image, _: _centre(image, min(image.size)),
-    ),  # cuts out the largest square, in the middle
+    # Cuts out the largest square, in the middle.
+    "square": (lambda image, _: _centre(image, min(image.size)),),
     "squash": (_to_square(_BICUBIC), int, 1, 8192),  # whatever the aspect, as the fakes' makers did
     "resize": (_to_square(Image.Resampling.BILINEAR), int, 1, 8192),
     # The same from the nearest four pixels alone, as with Keras' `resize` in the study. How much it
@@ -119,12 +110,8 @@ STEPS = {
     "aliased": (_aliased, int, 1, 8192),
     "shorter": (_shorter, int, 1, 8192),  # resized: its shorter side has so many pixels
     "centre": (_centre, int, 1, 8192),  # cuts out the middle, resampled only if it is smaller
-    "on_grid": (
-        partial(_centre, grid=8),
-        int,
-        1,
-        8192,
-    ),  # the same, from a corner of JPEG's grid of 8 × 8 on
+    # The same, from a corner of JPEG's grid of 8 × 8 on.
+    "on_grid": (partial(_centre, grid=8), int, 1, 8192),
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
@@ -213,7 +200,6 @@ def protocol_steps(
     classes are cut to a square first.
 
     Args:
-        protocol: `"report"` or `"controlled"`.
         num_jpeg: How often `controlled` saves as JPEG: a column of `catalog.tasks`.
         square_size: Side of the square fakes.
         squashed: Whether the fakes were squashed, whatever the aspect.

@@ -59,7 +59,6 @@ def prepare(
         steps: One sequence of steps for all, or one for each file; all end in one shape.
         folder: Of all prepared arrays.
         boxes: `float`, `(num_images, 4)`: what the step `crop` cuts, as fractions in `[0, 1]`.
-        description: Of the progress bar.
 
     Raises:
         UnreadableImage: If a file is no whole picture; an `OSError` if it cannot be opened.

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import keras
 import pandas as pd
 import pytest
 
@@ -19,6 +20,13 @@ SMALL = dataclasses.replace(
 @pytest.fixture(scope="session", autouse=True)
 def no_graphs(eager):
     """All tests of this room are eager."""
+
+
+@pytest.fixture
+def any_policy():
+    """Afterwards networks compute in single precision again."""
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")

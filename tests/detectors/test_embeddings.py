@@ -11,21 +11,15 @@ from src.detectors import embeddings
 from src.evaluation.results import read_scores
 
 
-@pytest.fixture
-def boxes(few, records, monkeypatch):
-    found = same_boxes(records["path"], 0.2, 0.8)
-    monkeypatch.setattr(faces, "face_boxes", lambda *_, **__: found)
-    return found
-
-
-def test_a_linear_classifier_of_what_is_embedded_is_scored(few, records, boxes, monkeypatch):
+def test_a_linear_classifier_of_what_is_embedded_is_scored(few, records, monkeypatch):
     """Embedded is how much neighbouring pixels differ, and nothing else."""
 
-    monkeypatch.setattr(
-        embeddings,
-        "embed",
-        lambda image, box: np.abs(np.diff(image.astype(float), axis=0)).mean(axis=(0, 1)),
-    )
+    def embed(image, box):
+        return np.abs(np.diff(image.astype(float), axis=0)).mean(axis=(0, 1))
+
+    boxes = same_boxes(records["path"], 0.2, 0.8)
+    monkeypatch.setattr(faces, "face_boxes", lambda *_, **__: boxes)
+    monkeypatch.setattr(embeddings, "embed", embed)
     monkeypatch.setattr(embeddings.beyond, "PENALTIES", (1.0,))  # so few pictures
     rows = embeddings.score(few, records)
     assert set(rows["model"]) == {embeddings.NAME} and set(rows["test_set"]) == set(few.test_sets)

@@ -63,8 +63,7 @@ def test_a_detector_goes_to_the_hub_and_back_in_safe_mode(tmp_path, monkeypatch)
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda repo_id, **_: str(tmp_path / repo_id)
     )
-    network = get_study("tiny").fourier
-    model = models.with_spectrum(models.build(network, 32))
+    model = models.with_spectrum(models.build(get_study("tiny").fourier, 32))
     keras.saving.save_model(model, "hf://you/detector")
     loaded = keras.saving.load_model("hf://you/detector", compile=False, safe_mode=True)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 48, 3)).astype(np.uint8)

@@ -75,5 +75,3 @@ def test_another_answer_to_the_drawn_pictures_is_an_error(made):
     broken.set_weights([1.5 * weight for weight in made.model.get_weights()])
     with pytest.raises(RuntimeError, match="Self-test: .* pip install -r requirements.txt"):
         reference.load(made.study, "X", broken, STEPS)
-    with pytest.raises(RuntimeError, match="Self-test"):
-        reference.load(made.study, "X", made.model, ("squash:64", "blur:63", "resize:32"))

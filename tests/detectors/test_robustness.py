@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import made_pictures
@@ -28,15 +29,19 @@ def study(tmp_path, monkeypatch):
     return replace(config.get_study("tiny"), num_resamples=60, test_sets=test_sets)
 
 
-def test_conditions_run_from_mild_to_severe(code):
+def test_conditions_run_from_mild_to_severe_and_repeat(code):
     families = code.FAMILIES
     assert set(charts._DEGRADED) == set(families)
     assert "chroma brightness blur pixelate jpeg noise downscale".split() == list(families)
-    picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     picture = apply(picture, ("blur:5",))
-    for steps in families.values():
-        harm = [np.abs(apply(picture, (step,)).astype(float) - picture).mean() for step in steps]
-        assert harm == sorted(harm) and len(set(harm)) == len(steps) >= 3
+    for steps, pixels in product(families.values(), (picture, picture[..., 0])):
+        results = [apply(pixels, (step,)) for step in steps]
+        assert all(result.shape == pixels.shape for result in results)
+        assert np.array_equal(results, [apply(pixels, (step,)) for step in steps])
+        harm = [np.abs(result - 1.0 * pixels).mean() for result in results]
+        assert harm == sorted(harm) and len(steps) >= 3
+        assert len(set(harm)) == len(steps) or "chroma:0" in steps and pixels.ndim == 2
 
 
 class _Network:

@@ -125,13 +125,10 @@ def test_the_step_size_falls_to_zero_where_asked(tmp_path, monkeypatch, decay, l
     assert float(trained.optimizer.learning_rate) == pytest.approx(last, abs=1e-8)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(once, tmp_path):
-    _, model, history = once
-    again, same = run(tmp_path / "x", data="the same, trained again")
-    assert_equal_history(same, history)
-    assert_equal_weights(again, model)
-    _, other = run(tmp_path / "y", seed=4, epochs=1)
-    assert abs(other["loss"][0] - history["loss"][0]) > 1e-3
+def test_another_seed_gives_other_numbers(once, tmp_path):
+    """The same seed gives the same: `test_a_killed_run_resumes_as_if_it_had_not_been`."""
+    _, other = run(tmp_path / "x", seed=4, epochs=1)
+    assert abs(other["loss"][0] - once[2]["loss"][0]) > 1e-3
 
 
 def test_an_epoch_is_every_batch_once_in_order(tmp_path):
@@ -368,12 +365,6 @@ def test_keys_cover_what_layers_compute_and_not_their_names():
     assert len(keys) == 3 and training._architecture(build(NETWORK, 32)) in keys
     on_pictures = with_spectrum(build(replace(NETWORK, approach="fourier"), 32))
     assert "class Spectrum" in training._architecture(on_pictures)  # a layer not of Keras
-
-
-@pytest.fixture
-def any_policy():
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.filterwarnings("ignore")

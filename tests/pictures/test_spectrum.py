@@ -94,10 +94,9 @@ def test_radial_profile_averages_rings():
 
 
 def test_a_replica_stands_out_by_its_height_and_all_else_is_level():
-    flat = np.full((16, 16), 0.0)
     expected = []
     for places in ([], [(4, 4)], [(4, 4), (12, 12), (0, 0)], [(3, 4)]):
-        waves = flat.copy()
+        waves = np.zeros((16, 16))
         for row, column in places:  # of the centred spectrum
             phases = np.add.outer((row - 8) * np.arange(16), (column - 8) * np.arange(16))
             waves += 12 * np.cos(2 * np.pi * phases / 16)

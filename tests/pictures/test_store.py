@@ -162,9 +162,6 @@ def test_a_small_disk_is_told_before_and_while_writing(tmp_path, monkeypatch):
     assert_holds(prepare(files, STEPS, tmp_path / "out"), files)
 
 
-CROP = ("crop", "resize:8")
-
-
 @pytest.mark.parametrize(
     "steps, boxes, message",
     [
@@ -172,7 +169,7 @@ CROP = ("crop", "resize:8")
         (("resize:8", "crop"), [[0, 0, 1, 1]] * 2, "sizes differ"),
         ([("resize:8",), ("grey", "resize:8")], None, "which end in one shape"),
         ([("resize:8",)] * 3, None, "2 files, 3 plans"),
-        (CROP, [[0, 0, 1, 1]], "2 plans, 1 boxes"),
+        (("crop", "resize:8"), [[0, 0, 1, 1]], "2 plans, 1 boxes"),
     ],
 )
 def test_steps_and_boxes_must_fit_the_files(tmp_path, steps, boxes, message):
@@ -185,5 +182,6 @@ def test_steps_and_boxes_must_fit_the_files(tmp_path, steps, boxes, message):
 
 @pytest.mark.parametrize("boxes", [None, [[0, 0, 1, 1], [np.nan] * 4]])
 def test_a_crop_needs_a_box(tmp_path, boxes):
+    files = make_files(tmp_path / "in", 2)
     with pytest.raises(ValueError, match="needs a box"):
-        prepare(make_files(tmp_path / "in", 2), CROP, tmp_path / "out", boxes=boxes)
+        prepare(files, ("crop", "resize:8"), tmp_path / "out", boxes=boxes)
