@@ -30,11 +30,15 @@ with suppress(AttributeError, OSError, TypeError):  # other C libraries have no 
 
 
 def setup(name: str = "demo", after: Sequence[str] = ()):
-    """Prepares a notebook: makes what is missing, seeds, says what runs where. Returns the `Study`.
+    """Prepares a notebook: chooses the study, makes what is missing, seeds, says what runs where.
 
-    The environment variable `STUDY`, when set, wins over `name`; a wrong name is a `ValueError`.
-    `after` are numbers of the notebooks whose results this one reads, for example `["01"]`. Those
-    that have not been run are run first; if one stops, this is a `RuntimeError`.
+    Args:
+        name: The study's name. The environment variable `STUDY`, when set, wins.
+        after: Numbers of the notebooks whose results this one reads, for example `["01"]`. Those
+            that have not been run are run first; if one stops, this is a `RuntimeError`.
+
+    Returns:
+        The `Study`; a `ValueError` if there is none of that name.
     """
     # Jupyter's progress widget is not used: bars go to standard output.
     warnings.filterwarnings("ignore", message="IProgress not found")

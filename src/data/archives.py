@@ -30,8 +30,11 @@ class Delivery:
 def extract(archive: Path, folder: Path, *, digest=None, check=lambda: None) -> None:
     """Extract a `.zip` or `.tar` to `folder`, which appears, with a `MARKER`, when it is complete.
 
-    It takes the place of an older folder. `digest` is the archive's hash, `"algorithm:hex"`, if it
-    is known; `check` is called before each member and may raise to stop.
+    Args:
+        archive: The archive.
+        folder: Where its tree goes, in place of an older one.
+        digest: Hash of the archive, `"algorithm:hex"`, if known.
+        check: Called before each member; may raise to stop.
 
     Raises:
         DeliveryError: If the archive is damaged, too large or encrypted, or holds a link, a device,

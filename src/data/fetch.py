@@ -21,11 +21,13 @@ _NUM_WORKERS = 4  # archives handled at once
 def fetch_archives(files, archives: Path, raw: Path) -> list[Delivery]:
     """Fetch and extract several archives at once; one that fails says why, and the others go on.
 
-    `files` are `RemoteFile`s with distinct names; their trees go to `raw/<name>/`. What is already
-    there is reused at once. Of two calls, one waits for the other.
+    Args:
+        files: `RemoteFile`s with distinct names.
+        archives: Folder for the archives.
+        raw: Folder for the extracted trees, `raw/<name>/`. Of two calls, one waits for the other.
 
     Returns:
-        One `Delivery` a file, in the order of `files`.
+        One `Delivery` a file, in the order of `files`. What is already there is reused at once.
 
     Raises:
         DiskFull: Before anything is written, if the archives and their files do not fit the disk.

@@ -55,7 +55,9 @@ def match_backgrounds(swaps: np.ndarray, photographs: np.ndarray) -> tuple[np.nd
     Brightness and large shapes are filtered out and contrast is evened out: two portraits before
     white walls agree in their grey levels, but no two photographs agree in their details.
 
-    Both are from `thumbnails`: `(N, size, size)` and `(M, size, size)`, `uint8`, `M >= 1`.
+    Args:
+        swaps: `(N, size, size)`, `uint8`, from `thumbnails`.
+        photographs: `(M, size, size)`, `uint8`, `M >= 1`.
 
     Returns:
         Position of the best photograph, its distance and the second best's, each `(N,)`. A distance
@@ -126,9 +128,12 @@ def add_swap_boxes(records: pd.DataFrame, ties: pd.DataFrame) -> pd.DataFrame:
 
 
 def tie_quality(ties: pd.DataFrame, records: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
-    """How far the `ties` that `find_swap_ties` found in `records` can be trusted.
+    """How far the ties of `find_swap_ties` can be trusted.
 
-    `truth` is that of `sources.truth`: `path` and `background`; no rows where it is unknown.
+    Args:
+        ties: From `find_swap_ties`.
+        records: What the ties were looked for in.
+        truth: From `sources.truth`: `path` and `background`; no rows where it is unknown.
 
     Returns:
         The spread of `distance` and `margin`; `mutual`, the share of ties that go both ways (all

@@ -34,9 +34,12 @@ class FileChanged(Exception):
 def receive(file, url: str, path: Path, advance, wait) -> None:
     """Have the verified file at `path`; what is there already is checked and reused.
 
-    The `num_bytes` and the `digest` (`"algorithm:hex"`) of `file` are expected; `None` where
-    unknown. Until it is complete, it grows as `<path>.part`. `advance` is called with the number of
-    bytes of each chunk, `wait` with seconds to wait; it may raise to stop.
+    Args:
+        file: Its `num_bytes` and `digest` (`"algorithm:hex"`) are expected; `None` where unknown.
+        url: Where it comes from.
+        path: Where it goes; until then it grows as `<path>.part`.
+        advance: Called with the number of bytes of each chunk.
+        wait: Called with seconds to wait; may raise to stop.
 
     Raises:
         SourceFailed: If the source refuses, stays silent, or sends other bytes twice.

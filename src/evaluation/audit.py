@@ -154,14 +154,17 @@ def radial_profiles(study: Study, table: pd.DataFrame) -> np.ndarray:
 def trait_table(traits: pd.DataFrame, labels, groups, num_resamples: int) -> pd.DataFrame:
     """How well each trait alone, and all together, tell fake from real.
 
-    In `traits` `(N, T)` a missing value counts as smaller than any other; `labels` `(N,)` are 1 for
-    fake; `groups` `(N,)` are resampled whole, and no fold of the joint model divides one.
+    Args:
+        traits: `(N, T)`; a missing value counts as smaller than any other.
+        labels: `(N,)`, 1 for fake.
+        groups: `(N,)`; groups are resampled whole, and no fold of the joint model divides one.
 
-    Returns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait itself.
-    Above 0.5 fakes have the larger values, below 0.5 the smaller (a direction chosen after the fact
-    would lift every useless trait above 0.5). The last row, gradient boosting on all traits scored
-    out of fold, also finds traits that are large *and* small in one class. The other rows are
-    sorted by distance from 0.5.
+    Returns:
+        Columns `trait`, `auc`, `ci_low`, `ci_high`: the area under the ROC curve of the trait
+        itself. Above 0.5 fakes have the larger values, below 0.5 the smaller (a direction chosen
+        after the fact would lift every useless trait above 0.5). The last row, gradient boosting on
+        all traits scored out of fold, also finds traits that are large *and* small in one class.
+        The other rows are sorted by distance from 0.5.
     """
     labels = check_labels(labels, traits)
     scores = {name: rankdata(traits[name].fillna(-np.inf)) / len(traits) for name in traits}

@@ -60,13 +60,18 @@ def rank_agreement(values: pd.DataFrame) -> tuple[float, float]:
 def differences(study: Study, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     """Which differences in AUC between detectors are significant, on every test set.
 
-    All rows together are one family of tests. Choose the pairs before looking at test scores:
-    model ids, `(first, second)`. Where one detector has not scored some images (no face was found),
-    both are compared on those that they have in common; if there are none, this is a `ValueError`.
+    All rows together are one family of tests. Choose the pairs before looking at test scores.
 
-    Returns one row a pair and test set: `first, second, test_set, real_source`, the columns of
-    `intervals.compare`, its values as `auc_first, auc_second, difference`, `p_adjusted` (Holm) and
-    `significant` (the adjusted p-value is below 0.05).
+    Args:
+        study: Whose scores; gives the test sets, `num_resamples` and the seed.
+        pairs: Model ids, `(first, second)`. Where one detector has not scored some images (no face
+            was found), both are compared on those that they have in common; if there are none,
+            this is a `ValueError`.
+
+    Returns:
+        One row a pair and test set: `first, second, test_set, real_source`, the columns of
+        `intervals.compare`, its values as `auc_first, auc_second, difference`, `p_adjusted` (Holm)
+        and `significant` (the adjusted p-value is below 0.05).
     """
     pairs, rows = list(pairs), []
     scores = {name: read_scores(study, name) for pair in pairs for name in pair}
@@ -194,17 +199,20 @@ def subgroups(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """AUC and false alarms of one detector on subgroups of test images: men, small faces, ….
 
-    Of the study's aligned fakes, and of its `cropped_reals`, there are no subgroups.
+    Args:
+        study: Gives `num_resamples` and the seed; of its aligned fakes, and of `cropped_reals`,
+            there are no subgroups.
+        scores: Of the detector, like `card`.
+        attributes: Indexed by `path`, a column an attribute; NaN where it is not known. A fake that
+            the table lacks has the attributes of the photograph it was made from: the real one of
+            its group with its file name.
+        bounds: Column of numbers → where to cut it in two; NaN: nothing of it is known.
 
-    `attributes` are indexed by `path`, a column an attribute, NaN where it is not known. A fake
-    that the table lacks has those of the photograph it was made from: the real one of its group
-    with its file name. `bounds` say where to cut each column of numbers in two; NaN: nothing of it
-    is known.
-
-    Returns rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
-    `auc@face_size:<0.31`, …; and the subgroups skipped, `test_set, real_source, subgroup, num_real,
-    num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer than `MIN_IMAGES`
-    of a class, or fewer than three groups with it.
+    Returns:
+        Rows for `results.csv`, `auc@gender:female`, `fpr_at_threshold@gender:female`,
+        `auc@face_size:<0.31`, …; and the subgroups skipped, `test_set, real_source, subgroup,
+        num_real, num_fake`: those of unknown attribute (`gender:unknown`), and those with fewer
+        than `MIN_IMAGES` of a class, or fewer than three groups with it.
     """
     left_out = scores["test_set"].isin(study.aligned)
     left_out |= scores["real_source"].isin(study.cropped_reals)

@@ -98,9 +98,13 @@ def weighted_metrics(labels, scores, index, threshold, names) -> Callable:
     et al., 2017, "On calibration of modern neural networks"). Precision, recall and F1 are those of
     fake, `…_real` those of real; if nothing is called so, precision is 0.
 
-    `labels` and `scores` `(N,)` are from `check_arrays`, `index` from `group_index`, `names` some
-    of `METRICS`. Returns a function from `counts` `(R, num_groups)`, how often each group was
-    drawn, to values `(R, num_names)`.
+    Args:
+        labels: `(N,)`, with `scores` from `check_arrays`; `index` from `group_index`.
+        names: Some of `METRICS`.
+
+    Returns:
+        A function from `counts` `(R, num_groups)`, how often each group was drawn, to values `(R,
+        num_names)`.
     """
     fake, called, clipped = labels == 1, scores >= threshold, np.clip(scores, CLIP, 1 - CLIP)
     log_loss = -np.log(np.where(fake, clipped, 1 - clipped))

@@ -142,10 +142,12 @@ def result_rows(
     (`ece_calibrated`, …). `fpr_at_threshold` is the share of real photographs called fake; test
     sets without fakes have only this metric, aligned fakes only the AUC.
 
-    `scores` are of one detector, as written by `write_scores`; without test rows they are a
-    `ValueError`. The `card` has its `approach, model, protocol, train_set, seed, threshold, slope,
-    intercept`. `names` are the metrics wanted, with their endings. A `condition` is what the
-    pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
+    Args:
+        study: Gives its name, `num_resamples` and the seed of the resamples.
+        scores: As written by `write_scores`, of one detector; a `ValueError` without test rows.
+        card: Its `approach, model, protocol, train_set, seed, threshold, slope, intercept`.
+        names: The metrics wanted, with their endings.
+        condition: What the pictures have in common: `"jpeg:50"` gives `auc@jpeg:50`.
     """
     what = f"The scores of {card['model']!r}"
     tested = _checked_scores(scores, what)

@@ -102,9 +102,12 @@ def to_uint8(spectrum: np.ndarray) -> np.ndarray:
 
 
 def radial_profile(spectrum: np.ndarray) -> np.ndarray:
-    """Mean of a centred spectrum `(H, W)` by frequency (Durall et al., CVPR 2020).
+    """Mean of a centred spectrum by distance from the zero frequency (Durall et al., CVPR 2020).
 
-    A ring is one frequency: in a picture that is not square, rings are ellipses.
+    Distances are frequencies: a picture that is not square is averaged over ellipses.
+
+    Args:
+        spectrum: `(H, W)`, as `magnitude_spectrum` returns it.
 
     Returns:
         `(min(H, W) // 2 + 1,)` `float64`: from frequency 0 to half a cycle per pixel.
