@@ -1,5 +1,7 @@
 """Made-up scores and rows of `results.csv`, for the tests of comparisons, tables and pages."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from scipy import special
@@ -58,9 +60,32 @@ def for_every_table(study):
     parts += [made_rows(metric=[f"cam_in_region{end}" for end in ends])]
     parts += [made_rows(test_set="strength_1", real_source="trace")]
     parts += [made_rows(metric="fpr_at_threshold", num_fake=0, real_source="celeba")]
+    parts += [
+        on_every_set(study, model="Matrix_direct", train_set=name) for name in study.test_sets
+    ]
     changes = {"model": "VGG16_V3", "test_set": "inpainting", "difference": -0.1, "ci_low": -0.2}
     changes = pd.DataFrame([changes | {"ci_high": -0.01, "significant": False}])
     return pd.concat([*parts, *(part.assign(protocol="report") for part in parts)]), changes
+
+
+def histories(study, protocol="controlled", val_loss=(0.5, 0.4), **val_auc):
+    """Writes training histories of two epochs, by which a network represents those on pixels."""
+    study.models.mkdir(parents=True, exist_ok=True)
+    for model, values in val_auc.items():
+        history = pd.DataFrame({"epoch": [1, 2], "val_loss": val_loss, "val_auc": values})
+        history = history.assign(seconds=5.2, images_per_second=[30, 32])
+        history.to_csv(study.models / f"{model}-{protocol}.history.csv", index=False)
+
+
+def flat(text):
+    """A page without its line breaks."""
+    return " ".join(text.split())
+
+
+def answers(text):
+    """The five points of a page, each on one line."""
+    text = flat(text.split("five points\n")[1].split("AUC is the area")[0])
+    return re.split(r"(?:^| )\d\. (?=[A-Z`])", text)[1:]
 
 
 def cells_of(table):
