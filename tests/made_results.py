@@ -105,9 +105,8 @@ def scores(shift=1.0, seed=0, num_groups=90):
     number = np.repeat(np.arange(num_groups), 2)
     split = np.array(["valid", "test", "test"])[number % 3]
     names = [f"{group:03}_{copy}.jpg" for group in range(num_groups) for copy in (0, 1)]
-    lots = [("inpainting", "wiki", 0), ("inpainting", "wiki", 1)]
-    lots += [("insight", "wiki", 0), ("insight", "wiki", 1)]
-    lots += [("gan140k", "gan140k", 0), ("gan140k", "gan140k", 1), ("inpainting", "celeba", 0)]
+    tasks = [("inpainting", "wiki"), ("insight", "wiki"), ("gan140k", "gan140k")]
+    lots = [(*task, label) for task in tasks for label in (0, 1)] + [("inpainting", "celeba", 0)]
     tables = []
     for test_set, source, label in lots:
         folder = f"fake-{test_set}" if label else source

@@ -7,20 +7,11 @@ from dataclasses import replace
 from html import unescape
 from itertools import product
 
+import made_results as made
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import (
-    answers,
-    cells_of,
-    flat,
-    for_every_table,
-    histories,
-    made_results,
-    made_rows,
-    on_every_set,
-)
-from made_results import scores as made_scores
+from made_results import answers, cells_of, flat, histories, made_rows, on_every_set
 from PIL import Image
 
 from src import config
@@ -78,7 +69,7 @@ def _attributes(web, tag, name):
 
 
 def test_a_whole_page(study):
-    rows = pd.concat([_headline(), for_every_table(study)[0]])
+    rows = pd.concat([_headline(), made.for_every_table(study)[0]])
     write_results(study, rows.drop_duplicates([*RESULT_KEYS, "metric"]))
     histories(study, VGG16_V1=[0.99, 0.7], VGG16_V3=[0.99, 0.9])
     _draw(study, "03_curves")
@@ -188,11 +179,11 @@ def test_how_spectra_differ_is_a_paired_test_of_each_seed(study):
     for seed, shift in enumerate((-2.0, 2.5, 0.9)):
         variant = f"-seed{seed}" * (seed > 0)
         pair = [f"{name}-controlled{variant}" for name in ("Fourier_DenseNet", "VGG16_V3")]
-        write_scores(study, pair[0], made_scores(shift, seed=10 * seed + 1))
+        write_scores(study, pair[0], made.scores(shift, seed=10 * seed + 1))
         if seed == 0:
             said = "how it compares with `VGG16_V3` there is not known"
             assert said in _answers(study, _headline())[3]
-        write_scores(study, pair[1], made_scores(1.0, seed=10 * seed))
+        write_scores(study, pair[1], made.scores(1.0, seed=10 * seed))
         found.append(differences(study, [pair]).iloc[0])
     first, values = found[0], np.array([row.difference for row in found])
     assert [row.significant for row in found] == [True, True, False]
@@ -372,10 +363,11 @@ def test_a_leak_of_persons_is_unknown_where_none_are_named(study):
 
 
 def test_readme_table_shows_headline_rows_and_gaps(study):
-    others = [made_results((1,), value=0.0), made_results(real_source="celeba", value=0.0)]
-    variant = made_results().query("approach == 'direct' and protocol == 'controlled'")
+    rows = made.made_results()
+    others = [made.made_results((1,), value=0.0), rows.assign(real_source="celeba", value=0.0)]
+    variant = rows.query("approach == 'direct' and protocol == 'controlled'")
     variant = variant.assign(model="VGG16_V3_variant")
-    write_results(study, pd.concat([made_results(), *others, variant]))
+    write_results(study, pd.concat([rows, *others, variant]))
     header, rows = cells_of(readme_table(study))
     assert header == ["detector", *study.test_sets]
     names = ["boosting", "VGG16_V3", "VGG16_V3_variant", "Fourier_DenseNet"]

@@ -43,17 +43,9 @@ def test_metric_table_has_the_five_metrics_and_daggers():
 
 
 def test_significant_differences_have_a_star_and_are_counted():
-    rows = pd.DataFrame(
-        {
-            "first": "a-controlled",
-            "second": ["b-controlled", "c-controlled"],
-            "test_set": "insight",
-            "difference": [-0.2, 0.01],
-            "ci_low": [-0.3, -0.1],
-            "ci_high": [-0.1, 0.1],
-            "significant": [True, False],
-        }
-    )
+    columns = ["second", "difference", "ci_low", "ci_high", "significant"]
+    rows = [("b-controlled", -0.2, -0.3, -0.1, True), ("c-controlled", 0.01, -0.1, 0.1, False)]
+    rows = pd.DataFrame(rows, columns=columns).assign(first="a-controlled", test_set="insight")
     table = tables.difference_table(rows, "second", "test_set")
     assert table["insight"].tolist() == ["-0.20 [-0.30, -0.10] *", "+0.01 [-0.10, +0.10]"]
     (row,) = tables.significant(rows).to_dict("records")
@@ -64,18 +56,6 @@ def test_means_in_domain_and_elsewhere(study):
     rows = made_rows(test_set=["inpainting", "insight", "text2img"], value=[0.9, 0.6, 0.4])
     (row,) = tables.in_domain_and_elsewhere(study, rows).to_dict("records")
     assert row == pytest.approx({"in-domain": 0.9, "elsewhere, on average": 0.5})
-
-
-def test_means_of_the_matrix(study):
-    rows = made_rows(
-        model="Matrix_direct",
-        train_set=["inpainting", "inpainting", "text2img+insight+gan140k"],
-        test_set=["inpainting", "insight", "inpainting"],
-        value=[0.9, 0.6, 0.3],
-    )
-    found = tables.matrix_means(tables.matrix(study, rows))
-    assert found.loc[("Matrix_direct", "one generator")].tolist() == pytest.approx([0.9, 0.6])
-    assert found.loc[("Matrix_direct", "several"), "others"] == pytest.approx(0.3)
 
 
 def test_seeds_are_averaged(study):
@@ -102,10 +82,9 @@ def test_finds_the_reports_contradictions():
     reference = original.read_tables()
     found = reference.assign(sentence=original.contradictions(reference)).query("sentence != ''")
     wrong_f1 = found[found["sentence"].str.startswith("F1")]
-    assert set(zip(wrong_f1["model"], wrong_f1["test_set"])) == {
-        *(("DenseNet_V2", test_set) for test_set in ("gan140k", "insight")),
-        *(("VGG16_V3", test_set) for test_set in ("gan140k", "inpainting", "insight")),
-    }
+    sets = wrong_f1.groupby("model")["test_set"].agg(sorted).to_dict()
+    assert sets.pop("DenseNet_V2") == ["gan140k", "insight"]
+    assert sets == {"VGG16_V3": ["gan140k", "inpainting", "insight"]}
     others = found.drop(wrong_f1.index)
     assert set(others["model"]) == {"Autoencoder"}
     assert sorted(others["test_set"]) == ["gan140k", "insight", "text2img"]
@@ -264,6 +243,4 @@ def test_ranks_are_compared_of_means_over_seeds(study):
     said = f"not shown to agree: Kendall's W = {oracle.statistic / 8:.2f}"
     assert said in both and f"p = {oracle.pvalue:.2g} by" in both
     few = tables.rank_agreement_in_words(study, parts[0][:2], "controlled")
-    assert few.startswith(
-        "With 2 networks that learned in-domain and 1 test sets under controlled "
-    )
+    assert few.startswith("With 2 networks that learned in-domain and 1 test sets under")
