@@ -19,8 +19,7 @@ from src.data import catalog
 from src.evaluation.comparisons import differences
 from src.evaluation.metrics import choose_threshold
 from src.evaluation.results import ALL_SEEDS, RESULT_KEYS, write_results, write_scores
-from src.report import page
-from src.report.conclusions import conclusions
+from src.report import original, page
 from src.report.numbers import with_texts
 from src.report.readme import readme_table, update_readme
 
@@ -415,7 +414,7 @@ def test_the_reports_conclusions_are_judged_by_intervals(
     rows = [with_texts(on_every_set(study, value, model=name)) for name, value in values.items()]
     against = pd.DataFrame({"difference": differences}, index=["insight", "gan140k"])
     against = against.assign(ci_low=-0.1, ci_high=0.1, significant=against["difference"] != 0)
-    found = conclusions(study, pd.concat(rows), "VGG16_V3", against)
+    found = original.conclusions(study, pd.concat(rows), "VGG16_V3", against)
     assert [verdict for _, verdict, _ in found] == expected
     assert f"{direct[2]:.2f} [" in found[0][2] and f"{differences[0]:+.2f} [" in found[1][2]
-    assert conclusions(study, pd.concat(rows[:2]), "VGG16_V3", against) == []
+    assert original.conclusions(study, pd.concat(rows[:2]), "VGG16_V3", against) == []
