@@ -1,29 +1,27 @@
 """Made-up scores and rows of `results.csv`, for the tests of comparisons, tables and pages."""
 
 import re
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from src.config import PROTOCOLS
 from src.evaluation import metrics
 from src.evaluation.results import RESULT_COLUMNS
 
 
 def made_results(seeds=(0,), **changes):
     """A row for each detector, test set and metric, with values that tell them apart."""
-    detectors = [("direct", "VGG16_V3"), ("fourier", "Fourier_DenseNet"), ("metadata", "boosting")]
+    detectors = {"VGG16_V3": "direct", "Fourier_DenseNet": "fourier", "boosting": "metadata"}
     names = ["auc", "accuracy", "precision", "f1", "precision_real", "recall_real", "f1_real"]
-    keys = ["approach", "model", "protocol", "test_set", "seed", "metric", "value"]
-    rows = [
-        (approach, model, protocol, test_set, seed, name, value)
-        for place, (approach, model) in enumerate(detectors)
-        for protocol in ("report", "controlled")
-        for test_set in ("inpainting", "insight")
-        for seed in seeds
-        for name, value in zip(names, 0.5 + 0.01 * np.arange(7) + 0.1 * place + 0.02 * seed)
-    ]
-    rows = made_rows(**pd.DataFrame(rows, columns=keys), num_real=9, num_fake=8)
+    rows = product(detectors, PROTOCOLS, ("inpainting", "insight"), seeds, names)
+    rows = pd.DataFrame(rows, columns=["model", "protocol", "test_set", "seed", "metric"])
+    places = rows["model"].map([*detectors].index), rows["metric"].map(names.index)
+    value = 0.5 + 0.1 * places[0] + 0.01 * places[1] + 0.02 * rows["seed"]
+    approach = rows["model"].map(detectors)
+    rows = made_rows(**rows, approach=approach, value=value, num_real=9, num_fake=8)
     return rows.assign(**changes)
 
 

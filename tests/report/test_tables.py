@@ -91,14 +91,11 @@ def test_finds_the_reports_contradictions():
 
 
 def test_report_table_sets_the_class_real_beside_the_reports_numbers(study):
-    others = [
-        made_results(seeds=(1, 2), value=0.0),
-        made_results(real_source="celeba", value=0.0),
-        made_results(train_set="insight", value=0.0),
-        made_results(model="Matrix_direct", value=0.0),
-        made_results(metric=lambda rows: rows["metric"] + "@jpeg:50", value=0.0),
-    ]
-    table = original.beside_ours(study, pd.concat([made_results(), *others]))
+    rows = made_results()
+    changes = [{"seed": 1}, {"real_source": "celeba"}, {"train_set": "insight"}]
+    changes += [{"model": "Matrix_direct"}, {"metric": rows["metric"] + "@jpeg:50"}]
+    others = [rows.assign(value=0.0, **change) for change in changes]
+    table = original.beside_ours(study, pd.concat([rows, *others]))
     row = table.query("model == 'VGG16_V3' and test_set == 'inpainting'").iloc[0]
     assert row["precision_report"] == 96.14 and row["f1_report"] == 94.73
     ours = [row[f"{name}_ours"] for name in ("auc", "accuracy", "precision", "recall", "f1")]
@@ -146,8 +143,8 @@ def test_headline_rows_by_a_plain_loop(study):
     rows = made_rows(**{name: generator.choice(values, 900) for name, values in choices.items()})
     rows = rows.drop_duplicates([*choices], ignore_index=True)
     rows["num_seeds"] = np.where(rows["seed"] == ALL_SEEDS, 3, 1)
-    records, kept, places = rows.to_dict("records"), [], [*choices]
-    places.remove("seed")
+    records, kept = rows.to_dict("records"), []
+    places = [name for name in choices if name != "seed"]
     means = {tuple(row[key] for key in places) for row in records if row["seed"] == ALL_SEEDS}
     for place, row in enumerate(records):
         has_mean = tuple(row[key] for key in places) in means
@@ -167,13 +164,9 @@ def test_headline_rows_by_a_plain_loop(study):
 
 def test_networks_that_did_not_learn_by_a_plain_loop():
     generator = np.random.default_rng(0)
-    keys = dict(
-        approach=["direct", "metadata"],
-        model=["A", "B"],
-        protocol=["report", "controlled"],
-        train_set=["insight", "inpainting+insight", "text2img"],
-        seed=[0, 1],
-    )
+    keys = {"approach": ["direct", "metadata"], "model": ["A", "B"], "seed": [0, 1]}
+    keys |= {"protocol": ["report", "controlled"]}
+    keys |= {"train_set": ["insight", "inpainting+insight", "text2img"]}
     sets = ["inpainting", "insight"]
     index = pd.MultiIndex.from_product([*keys.values(), sets], names=[*keys, "test_set"])
     rows = index.to_frame(index=False)
