@@ -99,20 +99,18 @@ def conclusions(study: Study, auc: pd.DataFrame, best: str | None, against) -> l
     near, far = (study.train_set, "text2img"), ("insight", "gan140k")
     models = best, study.fourier.name, study.autoencoder.classifier.name
     found = {(row.model, row.test_set): row for row in auc.itertuples()}
-    names = (*near, *far)
-    if against.empty or not {*product(models, names)} <= set(found):
+    if against.empty or not {*product(models, near + far)} <= set(found):
         return []
-    parts = [{name: found[model, name] for name in names} for model in models]
+    parts = [{name: found[model, name] for name in near + far} for model in models]
     texts = [", ".join(f"{row.text} on {name}" for name, row in part.items()) for part in parts]
-    direct, fourier, _ = parts
+    direct, home = parts[0], [part[study.train_set] for part in parts]
     strong = all(direct[name].verdict == "better than chance" for name in near)
     falls = min(direct[name].ci_low for name in near) > max(direct[name].ci_high for name in far)
     rises = max(direct[name].ci_low for name in far) > min(direct[name].ci_high for name in near)
     at_chance = all(direct[name].verdict != "better than chance" for name in far)
     pairs = against.loc[[*far]]
     signs = np.sign(pairs["difference"]) * pairs["significant"]
-    at_home = fourier[study.train_set].verdict == "better than chance"
-    home = [part[study.train_set] for part in parts]
+    at_home = home[1].verdict == "better than chance"
     weak = home[2].ci_high < min(row.ci_low for row in home[:2])
     rivals = home[2].ci_low > min(row.ci_high for row in home[:2])
     shown = pairs[["difference", "ci_low", "ci_high"]].itertuples()

@@ -30,6 +30,7 @@ def test_4_the_first_training_never_stands_for_three(study):
     parts += [part.assign(protocol="report") for part in parts]
     write_results(study, pd.concat(parts))
     text = page.summary(study, read_results(study)) + readme_table(study)
+    assert answers(text)[1].endswith(": better than chance, mean of 3 trainings.")
     assert "0.97" not in text and "reaches 0.84 [0.61, 0.93]" in text
     assert text.count("| 0.84 [0.61, 0.93] ") == 8 and text.count("| 0.84 → 0.84 ") == 4
 
@@ -50,6 +51,8 @@ def test_6_a_codec_in_common_is_named_whoever_speaks(study):
         found = [answers(page.summary(each, on_every_set(each)))[2] for each in (study, real)]
         assert "networks of the same kind as the one that made the inpaint" in found[0]
         assert "text2img comes from the decoder of inpainting, so that part of what" in found[1]
+    without = on_every_set(study).query("test_set != 'text2img'")
+    assert "same kind" not in answers(page.summary(study, without))[2]
 
 
 @pytest.mark.usefixtures("chosen")
