@@ -350,7 +350,7 @@ def test_a_leak_of_persons_is_unknown_where_none_are_named(study):
 
 def test_readme_table_shows_headline_rows_and_gaps(study):
     rows = made.made_results()
-    others = [made.made_results((1,), value=0.0), rows.assign(real_source="celeba", value=0.0)]
+    others = [rows.assign(seed=1, value=0.0), rows.assign(real_source="celeba", value=0.0)]
     variant = rows.query("approach == 'direct' and protocol == 'controlled'")
     variant = variant.assign(model="VGG16_V3_variant")
     write_results(study, pd.concat([rows, *others, variant]))
