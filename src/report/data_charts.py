@@ -1,8 +1,4 @@
-"""Figures of the data: pictures, files, spectra, components, and what networks look at.
-
-As in `charts`, each function returns a closed `Figure` and reads no files, and `panels` gives each
-panel's data by its key.
-"""
+"""Figures of the data, as `charts` has them of results: pictures, files, spectra, components."""
 
 from itertools import cycle
 
