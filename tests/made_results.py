@@ -1,28 +1,26 @@
 """Made-up scores and rows of `results.csv`, for the tests of comparisons, tables and pages."""
 
+import re
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from src.config import PROTOCOLS
 from src.evaluation import metrics
 from src.evaluation.results import RESULT_COLUMNS
 
 
-def made_results(seeds=(0,), **changes):
+def made_results(**changes):
     """A row for each detector, test set and metric, with values that tell them apart."""
-    detectors = [("direct", "VGG16_V3"), ("fourier", "Fourier_DenseNet"), ("metadata", "boosting")]
+    detectors = {"VGG16_V3": "direct", "Fourier_DenseNet": "fourier", "boosting": "metadata"}
     names = ["auc", "accuracy", "precision", "f1", "precision_real", "recall_real", "f1_real"]
-    keys = ["approach", "model", "protocol", "test_set", "seed", "metric", "value"]
-    rows = [
-        (approach, model, protocol, test_set, seed, name, value)
-        for place, (approach, model) in enumerate(detectors)
-        for protocol in ("report", "controlled")
-        for test_set in ("inpainting", "insight")
-        for seed in seeds
-        for name, value in zip(names, 0.5 + 0.01 * np.arange(7) + 0.1 * place + 0.02 * seed)
-    ]
-    rows = made_rows(**pd.DataFrame(rows, columns=keys), num_real=9, num_fake=8)
-    return rows.assign(**changes)
+    rows = product(detectors, PROTOCOLS, ("inpainting", "insight"), names)
+    rows = pd.DataFrame(rows, columns=["model", "protocol", "test_set", "metric"])
+    rows["value"] = 0.1 * rows["model"].map([*detectors].index) + 0.5
+    rows["value"] += 0.01 * rows["metric"].map(names.index)
+    return made_rows(**rows, approach=rows["model"].map(detectors)).assign(**changes)
 
 
 DEFAULTS = {"study": "tiny", "approach": "direct", "model": "VGG16_V3", "protocol": "controlled"}
@@ -58,9 +56,31 @@ def for_every_table(study):
     parts += [made_rows(metric=[f"cam_in_region{end}" for end in ends])]
     parts += [made_rows(test_set="strength_1", real_source="trace")]
     parts += [made_rows(metric="fpr_at_threshold", num_fake=0, real_source="celeba")]
+    for name in study.test_sets:
+        parts += [on_every_set(study, model="Matrix_direct", train_set=name)]
     changes = {"model": "VGG16_V3", "test_set": "inpainting", "difference": -0.1, "ci_low": -0.2}
     changes = pd.DataFrame([changes | {"ci_high": -0.01, "significant": False}])
     return pd.concat([*parts, *(part.assign(protocol="report") for part in parts)]), changes
+
+
+def histories(study, protocol="controlled", val_loss=(0.5, 0.4), **val_auc):
+    """Writes training histories of two epochs, by which a network represents those on pixels."""
+    study.models.mkdir(parents=True, exist_ok=True)
+    for model, values in val_auc.items():
+        history = pd.DataFrame({"epoch": [1, 2], "val_loss": val_loss, "val_auc": values})
+        history = history.assign(seconds=5.2, images_per_second=[30, 32])
+        history.to_csv(study.models / f"{model}-{protocol}.history.csv", index=False)
+
+
+def flat(text):
+    """A page without its line breaks."""
+    return " ".join(text.split())
+
+
+def answers(text):
+    """The five points of a page, each on one line."""
+    text = flat(text.split("five points\n")[1].split("AUC is the area")[0])
+    return re.split(r"(?:^| )\d\. (?=[A-Z`])", text)[1:]
 
 
 def cells_of(table):
@@ -80,9 +100,8 @@ def scores(shift=1.0, seed=0, num_groups=90):
     number = np.repeat(np.arange(num_groups), 2)
     split = np.array(["valid", "test", "test"])[number % 3]
     names = [f"{group:03}_{copy}.jpg" for group in range(num_groups) for copy in (0, 1)]
-    lots = [("inpainting", "wiki", 0), ("inpainting", "wiki", 1)]
-    lots += [("insight", "wiki", 0), ("insight", "wiki", 1)]
-    lots += [("gan140k", "gan140k", 0), ("gan140k", "gan140k", 1), ("inpainting", "celeba", 0)]
+    tasks = [("inpainting", "wiki"), ("insight", "wiki"), ("gan140k", "gan140k")]
+    lots = [(*task, label) for task in tasks for label in (0, 1)] + [("inpainting", "celeba", 0)]
     tables = []
     for test_set, source, label in lots:
         folder = f"fake-{test_set}" if label else source

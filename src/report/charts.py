@@ -229,10 +229,11 @@ def false_alarm_bars(detectors: dict, *, title) -> Figure:
         series[name] = percent.loc[name].droplevel(0).reindex(counts.index)
     height = len(counts) * (0.28 * len(detectors) + 0.35)
     figure, [[axis]] = new_axes([""], 7.6, height, 1.3, title)
-    drawn = style.draw_intervals(axis, series, style.detector_colors(detectors), bars_from=0)
+    style.draw_intervals(axis, series, style.detector_colors(detectors), bars_from=0)
     half = 0.36 / len(detectors)
-    for name, at in drawn.items():
-        for valid in detectors[name].query("split == 'valid'")["value"]:
+    for table, bars in zip(detectors.values(), axis.containers):
+        at = np.array([bar.get_center()[1] for bar in bars])
+        for valid in table.query("split == 'valid'")["value"]:
             x, look = np.full(len(at), 100 * valid), {"label": "on validation", **style.OUTLINED}
             axis.vlines(x, at - half, at + half, linestyle=":", **look)
     labels = [f"{name}\n({style.span(pair)} pictures)" for name, *pair in counts.itertuples()]

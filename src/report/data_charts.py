@@ -1,10 +1,5 @@
-"""Figures of the data: pictures, files, spectra, components, and what networks look at.
+"""Figures of the data, as `charts` has them of results: pictures, files, spectra, components."""
 
-As in `charts`, each function returns a closed `Figure` and reads no files, and `panels` gives each
-panel's data by its key.
-"""
-
-from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -20,7 +15,7 @@ from .style import FAKE, GREY, REAL, draw_band, legend_below, new_axes, show_pic
 
 
 @styled
-def image_grid(images: Sequence, titles=(), *, num_columns, row_titles=(), title="") -> Figure:
+def image_grid(images: list, titles=(), *, num_columns, row_titles=(), title="") -> Figure:
     """Pictures in rows, as they are: square pixels, no smoothing.
 
     Each is `(H, W, 3)` or `(H, W)`, `uint8` or float in `[0, 1]`; sizes may differ. `titles` stand
@@ -58,14 +53,12 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
 
 
 @styled
-def heat_overlays(pictures: np.ndarray, heats: Mapping, boxes: np.ndarray, *, title) -> Figure:
+def heat_overlays(pictures: np.ndarray, heats: dict, boxes: np.ndarray, *, title) -> Figure:
     """Pictures in a row; below, for each kind of heat, the same pictures in grey under their heat.
 
-    Args:
-        pictures: `(N, H, W, 3)`, `uint8`.
-        heats: Name → `(N, H, W)`, drawn relative to the highest magnitude in the same picture;
-            with negative values the colours have two sides. A name may be a tuple.
-        boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
+    `pictures` are `(N, H, W, 3)`, `uint8`; `heats`, by name, `(N, H, W)`, drawn relative to the
+    highest magnitude in the same picture, in colours of two sides where some are negative; `boxes`
+    `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
     size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
     figure, axes = new_axes([""] * len(pictures), *size, title, rows=["picture", *heats])
@@ -98,7 +91,7 @@ def heat_overlays(pictures: np.ndarray, heats: Mapping, boxes: np.ndarray, *, ti
 
 
 @styled
-def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figure:
+def mean_spectra(means: dict[tuple[str, str], np.ndarray], *, title) -> Figure:
     """Mean spectrum of reals, of fakes, and their difference on one scale; a row a protocol.
 
     `means` gives `(S, S)`, grey levels from 0 to 255, by protocol and label.
@@ -123,7 +116,7 @@ def mean_spectra(means: Mapping[tuple[str, str], np.ndarray], *, title) -> Figur
 
 
 @styled
-def radial_profiles(profiles: Mapping[str, tuple], *, title) -> Figure:
+def radial_profiles(profiles: dict[str, tuple], *, title) -> Figure:
     """Mean radial profile of every source with its 95 % interval, and each fake minus its reals.
 
     `profiles` gives, by generator, the dataset of its reals, their profiles and those of the fakes,
@@ -173,7 +166,7 @@ def error_histograms(table: pd.DataFrame, *, title) -> Figure:
 
 
 @styled
-def shortcut(rows: Mapping[str | tuple, tuple], *, title) -> Figure:
+def shortcut(rows: dict[str | tuple, tuple], *, title) -> Figure:
     """Sizes, compression, and the AUC of a classifier on the files' headers; a row a protocol.
 
     `rows` gives, by name, `width`, `height`, `luminance_table` of the training task's files, their
@@ -258,7 +251,7 @@ def probe_curves(panels: dict, *, title) -> Figure:
 
 
 @styled
-def scatter_2d(panels: Mapping[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
+def scatter_2d(panels: dict[str, np.ndarray], names, *, shares=(), twins=()) -> Figure:
     """Two components `(N, 2)` of each picture in a panel, coloured by class or generator.
 
     `names` are `(N,)`, `"real"`, `"fake"` or generators. The components of the first panel explain

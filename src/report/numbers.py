@@ -1,7 +1,5 @@
 """The tables of numbers on the summary page, in Markdown."""
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from ..config import Study
@@ -76,7 +74,7 @@ def _marked(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(text=[MARKS[row.verdict].format(row.text) for row in rows.itertuples()])
 
 
-def _bold(rows: pd.DataFrame, bold: Iterable[bool]) -> pd.DataFrame:
+def _bold(rows: pd.DataFrame, bold: pd.Series) -> pd.DataFrame:
     texts = [f"**{text}**" if yes else text for text, yes in zip(rows["text"], bold)]
     return rows.assign(text=texts)
 

@@ -18,7 +18,6 @@ from ..evaluation.metrics import choose_threshold
 from ..evaluation.results import SCORE_COLUMNS, model_id, read_results, read_scores, scores_file
 from ..files import TEMPLATES, read_json, write_text
 from . import original, tables
-from .conclusions import conclusions
 from .numbers import MARKS, number_tables, with_texts
 from .web import escape, to_html, to_markdown
 
@@ -54,8 +53,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
     auc = with_texts(tables.headline(study, results).query("metric == 'auc'"))
     names = [f"Autoencoder-{protocol}" for protocol in PROTOCOLS]
     names += (auc["model"] + "-" + auc["protocol"]).unique().tolist()
-    files = {name: study.models / f"{name}.json" for name in names}
-    cards = {name: card for name, file in files.items() if (card := read_json(file))}
+    cards = {name: card for name in names if (card := read_json(study.models / f"{name}.json"))}
     records = sizes = None
     scores = pd.DataFrame(columns=["model_id", *SCORE_COLUMNS])
     with suppress(FileNotFoundError):
@@ -96,7 +94,7 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         found_again=_thresholds_found_again(study, scores, cards),
         other_seeds=other_seeds.groupby("model")["seed"].unique().to_dict(),
         cards=_cards(study, cards),
-        conclusions=conclusions(study, controlled, best, against),
+        conclusions=original.conclusions(study, controlled, best, against),
         report_rows=_report(study, results, auc),
         contradictory=(original.contradictions(original.read_tables()) != "").tolist(),
         figures=_figures(study),

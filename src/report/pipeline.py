@@ -1,7 +1,5 @@
 """The drawing at the top of the README: the way of a picture, and what there is to see."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -20,7 +18,7 @@ _WIDTH, _HEIGHT = 0.88, 0.66  # of a box; one station is one unit
 
 
 @style.styled
-def pipeline(faces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def pipeline(faces: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """The stations of a picture as boxes, above faces and, larger, one eye of each.
 
     `faces` are by name a picture `(H, W, 3)` and its eye `(h, w, 3)`, `uint8`.

@@ -1,7 +1,6 @@
 """What all figures share: colours, sizes, `save_figure`, and the plots that `charts` builds on."""
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import TextWrapper
 
@@ -31,13 +30,13 @@ _SHARES = ListedColormap(plt.get_cmap("BrBG")(np.linspace(0.12, 0.88, 257)))  # 
 OUTLINED = {"color": "black", "path_effects": [withStroke(linewidth=3.6, foreground="white")]}
 
 
-def colors(names: Sequence[str]) -> dict[str, str]:
+def colors(names) -> dict[str, str]:
     """A colour for each name; labels and known generators have their own, others unused ones."""
     others = [name for name in dict.fromkeys(names) if name not in _KNOWN_COLORS]
     return _KNOWN_COLORS | _paired(others, _SPARE_COLORS)
 
 
-def detector_colors(names: Sequence) -> dict:
+def detector_colors(names) -> dict:
     """A colour for each detector, the same in every figure of the same detectors."""
     return _paired(sorted(set(names)), _DETECTOR_COLORS)
 
@@ -81,7 +80,7 @@ def wrapped(name: str, width: int) -> str:
     return "\n".join(map(wrapper.fill, name.split("\n")))
 
 
-def span(counts: Sequence[int]) -> str:
+def span(counts: list[int]) -> str:
     """`"30"`, or `"20 to 30"`."""
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
@@ -172,25 +171,19 @@ def draw_matrix(
 
 
 def draw_intervals(
-    axis, series: Mapping, palette: Mapping, *, value="value", bars_from=None, places=None
-) -> dict:
+    axis, series: dict, palette: dict, *, value="value", bars_from=None, places=None
+) -> None:
     """Values with intervals: a row for each label of the index, in it a dot or bar for each series.
 
-    Args:
-        series: Name → table with `value` and, where known, `ci_low` and `ci_high`; all have the
-            same index. NaN draws nothing.
-        palette: Name → colour, or a colour for each row.
-        bars_from: Where bars start; without it dots are drawn.
-        places: Height of each row, from the top down; by default 0, 1, 2, …
-
-    Returns:
-        Name → heights of its dots or bars.
+    `series` are tables of the same index with `value` and, where known, `ci_low` and `ci_high`; NaN
+    draws nothing. Bars start from `bars_from`; without it dots are drawn. `places` are the heights
+    of the rows, from the top down; by default 0, 1, 2, …
     """
     labels = next(iter(series.values())).index
     places = np.arange(len(labels)) if places is None else places
-    step, heights = 0.8 / len(series), {}
+    step = 0.8 / len(series)
     for number, (name, table) in enumerate(series.items()):
-        at = heights[name] = places + (number - (len(series) - 1) / 2) * step
+        at = places + (number - (len(series) - 1) / 2) * step
         shown = {"color": palette[name], "label": words(name)}
         if bars_from is None:
             axis.scatter(table[value], at, s=45, marker=MARKERS[number % 8], zorder=3, **shown)
@@ -205,7 +198,6 @@ def draw_intervals(
     axis.set_ylim(places[-1] + 0.6, -0.6)
     axis.tick_params(axis="y", length=0)
     axis.grid(False, axis="y")
-    return heights
 
 
 def draw_band(axis, x, values, low, high, *, color: str, **look) -> None:

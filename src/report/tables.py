@@ -224,8 +224,7 @@ def seeds(study: Study, results: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["seed"] != ALL_SEEDS]
     groups = rows.groupby(["protocol", "model", "train_set", "test_set"], sort=False)["value"]
     table = groups.agg(["mean", "std", "size"]).query("size > 1").reset_index()
-    numbers = zip(table["mean"], table["std"], table["size"])
-    texts = [f"{mean:.2f} ± {std:.2f} ({size})" for mean, std, size in numbers]
+    texts = [f"{row.mean:.2f} ± {row.std:.2f} ({row.size})" for row in table.itertuples()]
     return table.assign(text=texts)
 
 

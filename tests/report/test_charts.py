@@ -1,27 +1,17 @@
+import made_charts as made
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn.metrics
-from made_charts import (
-    MATRIX,
-    alarms,
-    auc_rows,
-    bins,
-    both_protocols,
-    history,
-    rings,
-    scored,
-    texts,
-    words,
-)
+from made_charts import MATRIX, texts, words
 
 from src.report import charts
 
 
 def test_training_curves_mark_the_epoch_of_least_validation_loss():
-    losses = history(5).assign(val_loss=[0.9, 0.5, 0.2, 0.4, 0.6])
-    both = {"A": losses, "B": history(2, ["loss"])}
-    figure = charts.training_curves(both, reference={"A": history(5)}, mean_face=0.7)
+    losses = made.history(5).assign(val_loss=[0.9, 0.5, 0.2, 0.4, 0.6])
+    both = {"A": losses, "B": made.history(2, ["loss"])}
+    figure = charts.training_curves(both, reference={"A": made.history(5)}, mean_face=0.7)
     lines = figure.axes[0].lines
     assert [line.get_linestyle() for line in lines] == ["--", "-", "None", ":", "-"]
     assert set(lines[4].get_ydata()) == {0.7}
@@ -30,7 +20,7 @@ def test_training_curves_mark_the_epoch_of_least_validation_loss():
 
 
 def test_roc_curves_state_the_area_and_the_numbers_of_images():
-    labels, scores = scored()
+    labels, scores = made.scored()
     curves = {"insight": (labels, scores), "text2img": (labels[1:], scores[1:])}
     figure = charts.roc_curves({"A": curves})
     area = sklearn.metrics.roc_auc_score(labels, scores)
@@ -58,7 +48,7 @@ def test_the_curve_of_one_class_alone_is_drawn():
 
 
 def test_auc_dumbbells_join_the_protocols_and_set_baselines_apart():
-    first, second = charts.auc_dumbbells(both_protocols(), title="").axes
+    first, second = charts.auc_dumbbells(made.both_protocols(), title="").axes
     titles = [axis.get_title() for axis in (first, second)]
     assert titles[0] == "inpainting (trained on)\n30 real + 28 fake\nin 20 groups"
     assert titles[1].startswith("insight\n") and words(first.get_yticklabels()) == ["X", "V"]
@@ -79,7 +69,7 @@ def test_heat_map_writes_each_value_in_its_cell():
 
 
 def test_ring_curve_is_a_stair_over_frequency():
-    [axis] = charts.ring_curve(rings(), title="Rings").axes
+    [axis] = charts.ring_curve(made.rings(), title="Rings").axes
     band, line = (patch.get_data() for patch in axis.patches if hasattr(patch, "get_data"))
     assert line.values.tolist() == [0.1, 0, 0] and line.edges.tolist() == [0, 0.25, 0.5, 0.7]
     assert band.values.tolist() == [0.2, 0.02, 0] and band.baseline.tolist() == [0.05, -0.02, 0]
@@ -87,8 +77,8 @@ def test_ring_curve_is_a_stair_over_frequency():
 
 
 def test_reliability_diagrams_place_each_bin_of_calibrated_scores():
-    other = bins().query("test_set == 'insight'").assign(real_source="celeba", mean_score=0)
-    tested = {"A": bins(), "B": pd.concat([bins(), other])}
+    other = made.bins().query("test_set == 'insight'").assign(real_source="celeba", mean_score=0)
+    tested = {"A": made.bins(), "B": pd.concat([made.bins(), other])}
     test_sets = {"inpainting": "wiki", "insight": "wiki"}
     axes = charts.reliability_diagrams(tested, test_sets, title="").axes
     titles = [axis.get_title() for axis in axes]
@@ -100,8 +90,8 @@ def test_reliability_diagrams_place_each_bin_of_calibrated_scores():
 
 
 def test_false_alarm_bars_are_percent_and_name_every_source():
-    fewer = alarms().assign(num_real=alarms()["num_real"] - 1)[:2]
-    figure = charts.false_alarm_bars({"A": alarms(), "B": fewer}, title="")
+    fewer = made.alarms().assign(num_real=made.alarms()["num_real"] - 1)[:2]
+    figure = charts.false_alarm_bars({"A": made.alarms(), "B": fewer}, title="")
     bars = [[bar.get_width() for bar in container] for container in figure.axes[0].containers]
     np.testing.assert_allclose(bars, [[20, 60], [20, np.nan]])
     names = ["wiki\n(39 to 40 pictures)", "celeba\n(30 pictures)"]
@@ -110,16 +100,16 @@ def test_false_alarm_bars_are_percent_and_name_every_source():
 
 def test_subgroup_dots_name_subgroups_and_count_their_images():
     values = {"gender:female": 0.7, "size:<0.3": 0.9, "gender:male": 0.6, "face_box:>=0.36": 0.5}
-    [axis] = charts.subgroup_dots(auc_rows(values), title="").axes
+    [axis] = charts.subgroup_dots(made.auc_rows(values), title="").axes
     names = ["all", "face box ≥ 0.36", "gender: female", "gender: male", "size < 0.3"]
-    assert words(axis.get_yticklabels()) == names and words(axis.texts) == ["30 real + 20 fake"] * 5
+    assert words(axis.get_yticklabels()) == names and words(axis.texts) == ["30 real + 28 fake"] * 5
     dots = [item for item in axis.collections if item.get_label() in ("A", "B")]
     areas = [item.get_offsets()[:, 0].tolist() for item in dots]
     assert areas == [[0.8, 0.5, 0.7, 0.6, 0.9], [0.5] * 5]
 
 
 def test_robustness_curves_start_from_clean_pictures():
-    rows = auc_rows({"jpeg:90": 0.75, "jpeg:50": 0.6, "noise:2": 0.7})
+    rows = made.auc_rows({"jpeg:90": 0.75, "jpeg:50": 0.6, "noise:2": 0.7})
     first, second = charts.robustness_curves(rows, title="").axes
     assert [first.get_title(), second.get_title()] == ["JPEG quality", "noise (σ, grey levels)"]
     assert words(first.get_xticklabels()) == ["clean", "90", "50"]

@@ -5,16 +5,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import cells_of, for_every_table, made_results, made_rows, on_every_set
+from made_results import cells_of, flat, for_every_table, made_results, made_rows, on_every_set
 
 from src import config
 from src.evaluation.results import ALL_SEEDS
 from src.report import page, tables
 from src.report.numbers import number_tables
-
-
-def _flat(text):
-    return " ".join(text.split())
 
 
 def _table(text, heading):
@@ -37,17 +33,15 @@ def test_intervals_are_counted_by_protocol_and_place_without_what_did_not_learn(
         ["report", "what they were trained on", "1", "0", "0"],
     ]
     said = "8 of the 13 intervals of detectors that see pictures exclude 0.5; of as many"
-    assert f"{said} detectors that guess about 1 would." in _flat(text)
+    assert f"{said} detectors that guess about 1 would." in flat(text)
 
 
 def test_detectors_above_the_header_are_those_with_their_interval_above_its_auc(study):
     names = {"above": 0.9, "no more": 0.84, "below": 0.7}
     rows = [on_every_set(study, value, model=name) for name, value in names.items()]
     rows += [on_every_set(study, model="Metadata", approach="metadata")]
-    rows = pd.concat(rows).assign(protocol="report")
-    assert "1 of 3 detectors that see pictures have an interval above its AUC" in _flat(
-        page.summary(study, rows)
-    )
+    text = page.summary(study, pd.concat(rows).assign(protocol="report"))
+    assert "1 of 3 detectors that see pictures have an interval above its AUC" in flat(text)
 
 
 def test_the_largest_numbers_of_pictures_and_all_seeds_are_told(study):
@@ -57,7 +51,7 @@ def test_the_largest_numbers_of_pictures_and_all_seeds_are_told(study):
     rows += [made_rows(model="Matrix_direct", seed=3)]
     text = page.summary(study, pd.concat(rows))
     assert _table(text, "tested on these:")[1] == [["inpainting", "9", "8", "wiki", "7"]]
-    assert "Others: `B` 1, 2; the headline rows" in _flat(text)
+    assert "Others: `B` 1, 2; the headline rows" in flat(text)
     assert "No other was run" in page.summary(study, rows[0])
 
 
@@ -66,7 +60,7 @@ def test_the_original_tables_stand_beside_ours_with_their_contradictions(study):
     row = next(row for row in _table(text, "as the report computed them")[1] if "/ 51.0" in row[2])
     assert row[:4] == ["VGG16_V3 †", "inpainting", "95.8 / 51.0", "96.1 / 54.0"]
     assert row[-1] == "⚠ F1 94.73: precision and recall give 95.84"
-    assert " 8 of the report's 18 rows contradict their own precision and recall." in _flat(text)
+    assert " 8 of the report's 18 rows contradict their own precision and recall." in flat(text)
 
 
 def test_strengths_and_what_the_control_takes_away_are_those_of_the_rows(study):
@@ -93,48 +87,43 @@ def test_what_a_leak_is_worth_counts_intervals_without_zero(study, values, count
     rows = [on_every_set(study, 0.6, model="Matrix_by_group", **of_means)]
     rows += [on_every_set(study, values, model="Matrix_by_picture", **of_means)]
     rows += [on_every_set(study, 0.9, model="Matrix_by_picture", protocol="report")]  # one training
-    words = tables.leak_in_words(tables.leak_worth(study, pd.concat(rows)))
+    found = tables.leak_worth(study, pd.concat(rows))
+    words = tables.leak_in_words(found)
+    reach = np.hypot(0.05, 0.05)
+    bounds = tables.signed(values[0] - 0.6, values[0] - 0.6 - reach, values[0] - 0.6 + reach)
+    assert f"by {bounds} on inpainting, " in words and tables.leak_in_words(found[:0]) == ""
     assert words.endswith(f"(mean of 3 trainings each): {count} of 4 intervals exclude 0.")
 
 
-def test_the_readmes_findings_are_the_committed_rows():
+def test_the_readmes_findings_are_the_committed_rows(committed):
     readme = (config.ROOT / "README.md").read_text("utf-8")
     findings = readme.split("<!-- findings -->")[1].split("<!-- end -->")[0].strip().splitlines()
-    name, protocols = "EfficientNet_Lite0", ["report", "controlled"]
-    asked = [(*[("demo", "Metadata", protocol, ["inpainting"]) for protocol in protocols],)]
-    for study in ("demo", "faces"):
-        asked.append([(study, name, "controlled", [*config.STUDIES[study].test_sets])])
-        most = {"demo": "text2img", "faces": "sd21_text2img"}[study]
-        asked[-1].append((study, "Pixel_statistics_own", "controlled", [most]))
-    for sentence, parts in zip(findings, asked, strict=True):
-        expected = []
-        for study, model, protocol, test_sets in parts:
-            rows = pd.read_csv(config.ROOT / "figures" / study / "results.csv")
-            rows = tables.headline(config.STUDIES[study], rows).query("metric == 'auc'")
-            rows = rows.set_index(["model", "protocol", "test_set"]).loc[model, protocol]
-            rows = rows.loc[test_sets]
-            expected += [tuple(row) for row in rows[["value", "ci_low", "ci_high"]].to_numpy()]
-        found = re.findall(r"(\d\.\d+) \[(\d\.\d+), (\d\.\d+)\]", sentence)
-        np.testing.assert_allclose(np.array(found, float), expected, atol=0.005001)
+    asked = [[("demo", "Metadata", protocol, "inpainting") for protocol in config.PROTOCOLS]]
+    for name, most in (("demo", "text2img"), ("faces", "sd21_text2img")):
+        own = name, "Pixel_statistics_own", "controlled", most
+        sets = config.STUDIES[name].test_sets
+        asked.append([*((name, "EfficientNet_Lite0", "controlled", each) for each in sets), own])
+    for sentence, keys in zip(findings, asked, strict=True):
+        rows = [committed[key] for key in keys]
+        found = re.findall(r"\d\.\d+ \[\d\.\d+, \d\.\d+\]", sentence)
+        assert found == [tables.interval(row.value, row.ci_low, row.ci_high) for row in rows]
 
 
-def test_the_committed_conclusions_say_what_the_committed_rows_say():
-    folder = config.ROOT / "figures" / "demo"
-    text = (folder / "summary.md").read_text(encoding="utf-8")
-    text = _flat(text.split("## The report's three conclusions")[1].split("\n## ")[0])
-    rows = pd.read_csv(folder / "results.csv").query("metric == 'auc' and protocol == 'controlled'")
-    study = config.get_study("demo")
-    rows = rows[rows["real_source"] == rows["test_set"].map(study.test_sets)]
-    rows = rows[rows["train_set"] == study.train_set].set_index(["model", "seed", "test_set"])
-    names = re.findall(r"\*\*\. `(\w+)`:", text)
+def test_the_committed_conclusions_say_what_the_committed_rows_say(committed):
+    text = (config.ROOT / "figures/demo/summary.md").read_text("utf-8")
+    text = flat(text.split("## The report's three conclusions")[1].split("\n## ")[0])
+    study, names = config.get_study("demo"), re.findall(r"\*\*\. `(\w+)`:", text)
     assert len(names) == 3
     for model, said in zip(names, text.split("**. `")[1:]):
         for test_set in study.test_sets:
-            row = rows.loc[model, ALL_SEEDS, test_set]
-            expected = f"{row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}] on {test_set}"
+            row = committed["demo", model, "controlled", test_set]
+            expected = tables.interval(row.value, row.ci_low, row.ci_high) + f" on {test_set}"
             assert expected in said.split("; from")[0]
+    rows = pd.read_csv(config.ROOT / "figures/demo/results.csv").query("seed == 0")
+    rows = rows.query("metric == 'auc' and protocol == 'controlled' and train_set == 'inpainting'")
+    rows = rows.set_index(["model", "test_set", "real_source"])["value"]
     differences = re.findall(r"([+-]\d\.\d\d) \[[^]]*\] on (\w+)", text)
     assert [test_set for _, test_set in differences] == ["insight", "gan140k"]
     for value, test_set in differences:
-        first, second = (rows.loc[names[n], study.seed, test_set].value for n in (1, 0))
+        first, second = (rows[names[n], test_set, study.test_sets[test_set]] for n in (1, 0))
         assert abs(float(value) - (first - second)) < 0.02  # a pair leaves out unshared pictures

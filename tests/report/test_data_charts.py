@@ -51,23 +51,16 @@ def test_heat_overlays_show_where_and_which_region_was_altered():
 
 def test_scatter_draws_every_point_and_counts_them():
     points, names = np.random.default_rng(0).normal(size=(50, 3)), np.array(["real", "fake"] * 25)
-    flat = data_charts.scatter_2d(
-        {"all": points[:, :2], "again": points[:, 1:]},
-        names,
-        shares=[0.5, 0.25],
-        twins=np.repeat(range(25), 2),
-    )
+    panels, twins = {"all": points[:, :2], "again": points[:, 1:]}, np.repeat(range(25), 2)
+    flat = data_charts.scatter_2d(panels, names, shares=[0.5, 0.25], twins=twins)
     assert flat.axes[0].lines[0].get_xydata().tolist() == points[:2, :2].tolist()
     assert len(flat.axes[0].lines) == len(flat.axes[1].lines) == 25
     pairs = data_charts.scatter_pairs(points, names, shares=[0.5, 0.25, 0.125])
     for figure, num_panels in ((flat, 2), (pairs, 3)):
         assert figure.axes[0].get_ylabel() == "component 2 (25 % of the variance)"
         assert len(figure.axes) == num_panels
-        assert set(words(figure.legends[0].get_texts())) == {
-            "real (25)",
-            "fake (25)",
-            "large: mean",
-        }
+        shown = set(words(figure.legends[0].get_texts()))
+        assert shown == {"real (25)", "fake (25)", "large: mean"}
     assert pairs.axes[2].get_ylabel() == "component 3 (12 % of the variance)"
     assert flat.axes[1].get_ylabel() == "component 2"
     *drawn, real, fake, _ = [piece.get_offsets() for piece in flat.axes[0].collections]
