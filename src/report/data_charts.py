@@ -56,9 +56,11 @@ def reconstructions(originals, reconstructed, titles, *, title) -> Figure:
 def heat_overlays(pictures: np.ndarray, heats: dict, boxes: np.ndarray, *, title) -> Figure:
     """Pictures in a row; below, for each kind of heat, the same pictures in grey under their heat.
 
-    `pictures` are `(N, H, W, 3)`, `uint8`; `heats`, by name, `(N, H, W)`, drawn relative to the
-    highest magnitude in the same picture, in colours of two sides where some are negative; `boxes`
-    `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
+    Args:
+        pictures: `(N, H, W, 3)`, `uint8`.
+        heats: Name → `(N, H, W)`, drawn relative to the highest magnitude in the same picture;
+            with negative values the colours have two sides. A name may be a tuple.
+        boxes: `(N, 4)`, the altered region: left, top, right, bottom as fractions; NaN draws none.
     """
     size = (1.75 + 1.5 / len(pictures), 1.75, 0.7)
     figure, axes = new_axes([""] * len(pictures), *size, title, rows=["picture", *heats])

@@ -175,9 +175,12 @@ def draw_intervals(
 ) -> None:
     """Values with intervals: a row for each label of the index, in it a dot or bar for each series.
 
-    `series` are tables of the same index with `value` and, where known, `ci_low` and `ci_high`; NaN
-    draws nothing. Bars start from `bars_from`; without it dots are drawn. `places` are the heights
-    of the rows, from the top down; by default 0, 1, 2, …
+    Args:
+        series: Name → table with `value` and, where known, `ci_low` and `ci_high`; all have the
+            same index. NaN draws nothing.
+        palette: Name → colour, or a colour for each row.
+        bars_from: Where bars start; without it dots are drawn.
+        places: Height of each row, from the top down; by default 0, 1, 2, …
     """
     labels = next(iter(series.values())).index
     places = np.arange(len(labels)) if places is None else places
