@@ -182,11 +182,7 @@ def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> tuple
 
 
 def _recast(scene: Scene, content: bytes, side: int, who, kept: str, margin: float) -> tuple:
-    """A file as a generator takes it (square, JPEG), and what it puts there.
-
-    The face of `who` with the `kept` traits of the person shown, its rows and columns, the scene
-    with it, the altered box.
-    """
+    """A square JPEG of the file, the face of `who` with `kept` traits, its place, scene and box."""
     image, box = decode(jpeg(resize(decode(content), side))).copy(), people.face_box(scene, margin)
     left, top, right, bottom = np.clip(np.round(box * side), 0, side).astype(int)
     window = slice(top, bottom), slice(left, right)
