@@ -23,19 +23,26 @@ def bump(x: np.ndarray, width: float, y=0.0, height=1.0) -> np.ndarray:
     return np.exp(-((x / width) ** 2 + (y / height) ** 2))
 
 
+def where(condition: np.ndarray) -> tuple[slice, slice]:
+    """The smallest window that holds all true values."""
+    x, y, wide, high = cv2.boundingRect(np.uint8(condition))
+    return slice(y, y + high), slice(x, x + wide)
+
+
 def part(p: SimpleNamespace, condition: np.ndarray) -> SimpleNamespace:
     """The window of all arrays over pixels that holds all true values."""
-    x, y, wide, high = cv2.boundingRect(np.uint8(condition))
-    window, size = (slice(y, y + high), slice(x, x + wide)), condition.shape
+    window, size = where(condition), condition.shape
     cut = {k: v[window] for k, v in vars(p).items() if np.shape(v)[:2] == size}
     return SimpleNamespace(**vars(p) | cut)
 
 
 def over(image: np.ndarray, coverage: np.ndarray, paint: np.ndarray, shade=None) -> None:
     """Paints over `image` in place; `shade` darkens the paint at each pixel."""
+    window = where(coverage > 0)
+    paint = paint if paint.ndim == 1 else paint[window]
     if shade is not None:
-        paint = paint * shade[..., None]
-    image += coverage[..., None] * (paint - image)
+        paint = paint * shade[window][..., None]
+    image[window] += coverage[window][..., None] * (paint - image[window])
 
 
 def cloud_cover(rng: Generator, rows: int, columns: int, size: tuple[int, int]) -> np.ndarray:
