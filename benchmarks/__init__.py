@@ -85,9 +85,10 @@ def record(
     A goal, `at_least` or `at_most`, is for the median of the ratios, or of the values if there are
     no ratios.
     """
-    row = dict(zip(("min", "median", "max"), np.quantile(values, [0, 0.5, 1])))
-    names = "ratio_min", "ratio_median", "ratio_max"
-    row |= dict(zip(names, np.quantile(ratios, [0, 0.5, 1]) if len(ratios) else [np.nan] * 3))
+    spans = "min", "median", "max"
+    ratio_spans = "ratio_min", "ratio_median", "ratio_max"
+    row = dict(zip(spans, np.quantile(values, [0, 0.5, 1])))
+    row |= dict(zip(ratio_spans, np.quantile(ratios, [0, 0.5, 1]) if len(ratios) else [np.nan] * 3))
     judged, goal, reached = row["ratio_median" if len(ratios) else "median"], "", ""
     if at_least is not None:
         goal, reached = f"≥ {at_least:,g}", judged >= at_least
@@ -100,12 +101,10 @@ def record(
     if not row["quick"]:
         table = pd.DataFrame([row]).round(4)
         table.to_csv(RESULTS, mode="a", header=not RESULTS.exists(), index=False)
-    verdict = {True: f"goal {goal}: reached", False: f"goal {goal}: NOT REACHED"}.get(reached, "")
-    spans = [
-        "/".join(f"{row[key]:,.4g}" for key in keys) for keys in (("min", "median", "max"), names)
-    ]
-    ratio = f"ours is {spans[1]} times it" if len(ratios) else ""
-    print(f"{claim:32} {name:34} {spans[0]:>26} {unit:10} {ratio:36} {verdict}", flush=True)
+    verdict = goal and f"goal {goal}: {'reached' if reached else 'NOT REACHED'}"
+    rate, ratio = ("/".join(f"{row[key]:,.4g}" for key in keys) for keys in (spans, ratio_spans))
+    ratio = f"ours is {ratio} times it" if len(ratios) else ""
+    print(f"{claim:32} {name:34} {rate:>26} {unit:10} {ratio:36} {verdict}", flush=True)
 
 
 @cache

@@ -3,7 +3,6 @@
 python -m benchmarks [--quick | --table]: about a quarter of an hour on two idle cores.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -13,17 +12,7 @@ import pandas as pd
 from benchmarks import RESULTS, put
 from src.config import ROOT
 
-NAMES = (
-    "spectrum",
-    "pixel_store",
-    "pca",
-    "training",
-    "bootstrap",
-    "scoring",
-    "growth",
-    "costs",
-    "allocator",
-)
+NAMES = "spectrum pixel_store pca training bootstrap scoring growth costs allocator".split()
 
 
 def number(value: float) -> str:
@@ -36,16 +25,13 @@ def table(rows: pd.DataFrame) -> str:
     lines = ["| work | compared with | its min / median / max | our speed divided by its | goal |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for row in rows.itertuples():
-        values = dict.fromkeys((row.min, row.median, row.max))
-        rate = " / ".join(map(number, values))
-        ratios = row.ratio_min, row.ratio_median, row.ratio_max
-        ratio = "" if pd.isna(row.ratio_median) else " / ".join(map(number, ratios))
+        rate = " / ".join(map(number, dict.fromkeys((row.min, row.median, row.max))))
+        ratio = " / ".join(map(number, (row.ratio_min, row.ratio_median, row.ratio_max)))
+        if row.candidate.startswith("ours") or pd.isna(row.ratio_median):
+            ratio = ""
         goal, unit = (text if isinstance(text, str) else "" for text in (row.goal, row.unit))
-        goal += {"True": "", "False": ", **not reached**"}.get(str(row.reached), "")
-        ours = row.candidate.startswith("ours")
-        lines.append(
-            f"| {row.claim} | {row.candidate} | {rate} {unit} | {'' if ours else ratio} | {goal} |"
-        )
+        goal += ", **not reached**" if str(row.reached) == "False" else ""
+        lines.append(f"| {row.claim} | {row.candidate} | {rate} {unit} | {ratio} | {goal} |")
     machines = rows[["machine", "cores"]].drop_duplicates().itertuples(index=False)
     lines += ["", "Measured on " + "; ".join(f"{name}, {cores} cores" for name, cores in machines)]
     return "\n".join(lines) + f", load {rows['load'].min()} to {rows['load'].max()}."
@@ -55,7 +41,7 @@ def main() -> int:
     start, failed = time.time(), []
     for name in NAMES if "--table" not in sys.argv else ():
         command, begun = [sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], time.time()
-        if subprocess.run(command, cwd=ROOT, env=os.environ, check=False).returncode:
+        if subprocess.run(command, cwd=ROOT, check=False).returncode:
             failed.append(name)
         print(f"benchmarks.{name}: {time.time() - begun:.0f} s\n", flush=True)
     print(f"All: {(time.time() - start) / 60:.1f} min. Failed: {', '.join(failed) or 'none'}.")

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import pandas as pd
+from keras import layers
 
 from benchmarks import RESULTS, is_quick, put, timed
 from src import shards
@@ -82,12 +83,10 @@ def shards_a_second() -> float:
 
 def multiplications(model: keras.Model) -> int:
     """Of one picture's way through the convolutions and dense layers of a network."""
-    total = 0
+    total, kinds = 0, (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
     for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
-            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:3]))
-        elif isinstance(layer, keras.layers.Dense):
-            total += int(np.prod(layer.kernel.shape))
+        if isinstance(layer, kinds):  # a dense layer has one place
+            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:-1]))
     return total
 
 

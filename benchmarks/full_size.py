@@ -9,7 +9,6 @@ from ImageNet's. Pictures are eight simulated portraits, repeated. Peak memory i
 process, TensorFlow included. Needs 11 GB; about eight minutes on two CPU cores.
 """
 
-import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -18,7 +17,7 @@ from multiprocessing import get_context
 import keras
 import numpy as np
 
-from benchmarks import timed
+from benchmarks import peak, timed
 from simulator.cameras import clean
 from simulator.people import draw_identity, draw_scene, face_box, generator_for
 from simulator.portraits import render
@@ -87,10 +86,9 @@ def measure(name: str) -> str:
     if not np.isfinite(losses).all():
         raise FloatingPointError(f"{name}: losses {losses}")
     num_trained = sum(int(np.prod(weight.shape)) for weight in trained.trainable_weights)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     shape = "x".join(map(str, inputs.shape[1:]))
     seconds = f"{building:7.1f}  {first:7.1f}  {min(later):7.1f}  {batch_size / min(later):10.1f}"
-    sizes = f"{peak:7.1f}  {model.count_params():10,}, {num_trained:,} trained"
+    sizes = f"{peak():7.1f}  {model.count_params():10,}, {num_trained:,} trained"
     return f"{name:22}  {shape:11}  {batch_size:5}  {seconds}  {sizes}"
 
 

@@ -23,8 +23,8 @@ from benchmarks import draw_files, is_quick, record, timed
 WORK = ("preparing", "spectra", "ties", "scoring")
 
 
-def do(work: str, files: list[Path], folder: Path) -> None:
-    """One kind of work on all files."""
+def do(work: str, files: list[Path], folder: Path) -> float | None:
+    """One kind of work on all files; returns the seconds of the part that counts, if not of all."""
     from src.data import ties
     from src.pictures.store import prepare
 
@@ -34,33 +34,29 @@ def do(work: str, files: list[Path], folder: Path) -> None:
         records = pd.DataFrame((sources * len(files))[: len(files)], columns=names)
         ties.find_swap_ties(records.assign(path=[str(file) for file in files]), folder)
     elif work == "scoring":
-        score(folder, len(files))
+        return score(folder, len(files))
     else:
         steps = ("spectrum", "resize:64") if work == "spectra" else ("resize:64",)
         prepare(files, steps, folder / f"{work} {len(files)} {os.getpid()}")  # new: it imports
 
 
-def score(folder: Path, num_pictures: int) -> None:
-    """A small network on a store of noise."""
+def score(folder: Path, num_pictures: int) -> float:
+    """A small network on a store of noise; returns the seconds."""
     import keras
 
     from src.detectors.scoring import _SHARD, _predict
 
     store = folder / "noise.npy"
     image = keras.Input((64, 64, 3), dtype="uint8")
-    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(
-        keras.layers.Rescaling(1 / 255)(image)
-    )
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(x)
     x = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(x))
     model, rows = keras.Model(image, x), np.arange(num_pictures)
     _predict(model, str(store), rows[:64])  # traces
     begin = time.perf_counter()
     for part in np.split(rows, range(_SHARD, num_pictures, _SHARD)):
         _predict(model, str(store), part)
-    SECONDS["scoring"] = time.perf_counter() - begin
-
-
-SECONDS = {}  # where a part of the work is what counts
+    return time.perf_counter() - begin
 
 
 def measure(work: str, files: list[Path], folder: Path) -> tuple[float, float]:
@@ -75,10 +71,10 @@ def measure(work: str, files: list[Path], folder: Path) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    _, seconds, _ = timed(do, work, files, folder)
+    counted, seconds, _ = timed(do, work, files, folder)
     ended.set()
     watcher.join()
-    return SECONDS.get(work, seconds), most[0]
+    return counted or seconds, most[0]
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ is then withheld. Then 30,000 swaps are compared with 30,000 photographs, as thu
 the time does not depend on the content. So are the hashes.
 """
 
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from benchmarks import timed
+from benchmarks import peak, timed
 from src.data.ties import GRID, find_swap_ties, match_backgrounds
 from src.evaluation.leaks import near_duplicates
 from src.pictures.decoding import read
@@ -72,8 +71,7 @@ def main() -> None:
 
     random, shape = np.random.default_rng(0), (2, num_thumbnails, GRID, GRID)
     seconds = timed(match_backgrounds, *random.integers(0, 256, shape, dtype=np.uint8))[1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak:.2f} GiB")
+    print(f"{seconds:7.2f} s  {num_thumbnails} thumbnails against as many; {peak():.2f} GiB")
     hashes, others = random.integers(0, 2**64, (2, num_thumbnails), dtype=np.uint64)
     seconds = timed(near_duplicates, hashes, others)[1]
     print(f"{seconds:7.2f} s  near-duplicates of {num_thumbnails} hashes")

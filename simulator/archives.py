@@ -25,9 +25,8 @@ from tqdm import tqdm
 
 from simulator import drawing
 
-DATASETS = "wiki inpainting text2img insight wiki_crop gan140k celeba trace".split()
-ARCHIVES = {name: f"{name}.{'tar' if name == 'wiki_crop' else 'zip'}" for name in DATASETS}
-NUM_OTHERS = 10**6  # photographs of `trace` are numbered from here on
+_NAMES = "wiki inpainting text2img insight wiki_crop gan140k celeba trace".split()
+ARCHIVES = {name: f"{name}.{'tar' if name == 'wiki_crop' else 'zip'}" for name in _NAMES}
 
 
 def wiki_mat(rows: list[dict]) -> bytes:
@@ -67,7 +66,6 @@ def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tup
     num_photographs, num_gan, num_celeba, num_trace = counts.values()
     files, facts, total = {}, [], sum(counts.values()) + num_photographs
     look = {"unit": "picture", "file": sys.stdout, "leave": False, "dynamic_ncols": True}
-    bar = tqdm(desc="Drawing simulated pictures", total=total, **look)
 
     def draw(make: Callable, *jobs: Iterable) -> list:
         run, rows = Parallel(num_workers, return_as="generator"), []
@@ -78,7 +76,7 @@ def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tup
             bar.update()
         return rows
 
-    with bar:
+    with tqdm(desc="Drawing simulated pictures", total=total, **look) as bar:
         portraits = drawing.plan(seed, num_photographs, side)
         contents, rows = zip(*draw(drawing.make_photograph, portraits))
         files["wiki_crop/wiki_crop/wiki.mat"] = wiki_mat(rows)
@@ -88,7 +86,7 @@ def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tup
 
         traced = drawing.plan(seed, num_trace, side)
         for portrait in traced:  # persons and scenes of their own
-            portrait.index, portrait.damage = portrait.index + NUM_OTHERS, ""
+            portrait.index, portrait.damage = portrait.index + 10**6, ""
         draw(drawing.make_trace, traced)
 
         parts = np.searchsorted((5 / 7, 6 / 7), (np.arange(num_gan) + 0.5) / num_gan)
@@ -103,9 +101,9 @@ def _draw(counts: dict[str, int], side: int, seed: int, num_workers: int) -> tup
         points = table.columns.drop("Male")
         positions = np.arange(num_celeba) / num_celeba
         table["partition"] = np.searchsorted((0.8, 0.9), positions, "right")
-        kinds = {"eval_partition": ["partition"], "attr_celeba": ["Male"]}
-        for kind, columns in (kinds | {"landmarks_align_celeba": points}).items():
-            files[f"celeba/list_{kind}.csv"] = table[columns].to_csv().encode()
+        tables = {"eval_partition": ["partition"], "attr_celeba": ["Male"]}
+        for name, columns in (tables | {"landmarks_align_celeba": points}).items():
+            files[f"celeba/list_{name}.csv"] = table[columns].to_csv().encode()
     return files, facts
 
 
@@ -151,7 +149,6 @@ def make_archives(
         raise ValueError(f"square_size must be 64 or more, in steps of 16; received {square_size}.")
     if min(*counts.values(), num_workers) < 1:
         raise ValueError(f"Counts must be at least 1; received {counts} and {num_workers=}.")
-    folder = Path(folder)
     code = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
     recipe = {**counts, "square_size": square_size, "seed": seed}
     recipe["code"] = hashlib.sha256(code).hexdigest()
@@ -183,7 +180,7 @@ def truth(folder: Path) -> pd.DataFrame:
     `left_eye_x` ... `mouth_right_y` and the altered box `altered_left` ... (NaN for reals);
     `background` (photograph that a fake was made in); `damage` (`"truncated"`, `"empty"`, ...).
     """
-    file = Path(folder) / "truth.parquet"
+    file = folder / "truth.parquet"
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; make_archives writes it.")
     return pd.read_parquet(file)

@@ -92,6 +92,6 @@ def decode(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
-def resize(image: np.ndarray, width: int, height: int, how=Image.Resampling.BICUBIC) -> np.ndarray:
-    """The picture at another size."""
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
+def resize(image: np.ndarray, side: int, how=Image.Resampling.BICUBIC) -> np.ndarray:
+    """The picture as a square."""
+    return np.asarray(Image.fromarray(image).resize((side, side), how))

@@ -15,8 +15,10 @@ from simulator.generators import DETAIL, GAN, INPAINTING, TEXT2IMG, imagine, inp
 from simulator.people import Scene, draw_scene, draw_somebody, face_box, generator_for
 from simulator.portraits import render
 
-POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")  # left as seen, as in MTCNN
+_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")  # left as seen: MTCNN's
+AXES = [f"{point}_{axis}" for point in _POINTS for axis in "xy"]
 _CELEBA_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+_NOWHERE = (np.nan,) * 4  # box of what was altered in a photograph
 STRENGTHS = (0, 0.25, 0.5, 1, 2)  # of the trace, in the archive `trace`
 _ORIENTATIONS = {0: 1, 1: 6, 2: 3, -1: 8}  # EXIF: how to turn the stored picture upright
 _DAMAGES = ("truncated", "empty", "not an image")
@@ -75,15 +77,13 @@ def _shoot(seed: int, scene: Scene, kind: str, count: int, rng: Generator) -> tu
     return photograph(render(scene, scene.stored_size), camera, rng), camera
 
 
-def fact_of(
-    path: str, generator: str, gender: str, scene: Scene, altered=(np.nan,) * 4, **more
-) -> dict:
+def fact_of(path: str, generator: str, gender: str, scene, altered=_NOWHERE, **more) -> dict:
     """One row of the truth."""
     label = "real" if generator == "real" else "fake"
     row = {"path": path, "label": label, "generator": generator, "gender": gender}
-    sides, points = ("left", "top", "right", "bottom"), np.clip(people.landmarks(scene), 0, 1)
+    sides = ("left", "top", "right", "bottom")
     row |= dict(zip(sides, face_box(scene).tolist()))
-    row |= dict(zip((f"{name}_{axis}" for name in POINTS for axis in "xy"), points.ravel()))
+    row |= dict(zip(AXES, people.landmarks(scene).ravel()))
     row |= {f"altered_{side}": float(edge) for side, edge in zip(sides, altered)}
     return row | {"background": "", "damage": ""} | more
 
@@ -153,7 +153,7 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         who = draw_somebody(rng, (18, 75))
         scene = draw_scene(rng, who, side, side, "ffhq")
         image, _ = _shoot(seed, scene, "ffhq", 60, rng)
-        generator, altered, source = "real", (np.nan,) * 4, "real_vs_fake/resized"
+        generator, altered, source = "real", _NOWHERE, "real_vs_fake/resized"
         if label == "fake":  # its training photographs were of such cameras
             generator, altered, source = "gan140k", (0, 0, 1, 1), "fake"
             codec = network(seed, rng.choice(GAN))
@@ -163,7 +163,7 @@ def make_gan(seed: int, side: int, index: int, split: str) -> tuple[dict, list, 
         row |= {"label": int(label == "real"), "label_str": label}
         rows.append(row | {"path": f"{split}/{label}/{name}.jpg"})
         path = f"gan140k/real_vs_fake/real-vs-fake/{split}/{label}/{name}.jpg"
-        files[path] = jpeg(resize(image, side // 2, side // 2, Image.Resampling.LANCZOS))
+        files[path] = jpeg(resize(image, side // 2, Image.Resampling.LANCZOS))
         facts.append(fact_of(path, generator, who.gender, scene, altered))
     return files, facts, rows
 
@@ -176,7 +176,7 @@ def make_trace(portrait: SimpleNamespace) -> tuple[dict, list, None]:
     _, _, (content, _) = make_photograph(portrait)
     side, rng = portrait.side, generator_for(portrait.seed, "trace", portrait.index)
     scene, codec = scene_of(portrait)[0], network(portrait.seed, rng.choice(INPAINTING))
-    image = decode(jpeg(resize(decode(content), side, side))).astype(np.float32)
+    image = decode(jpeg(resize(decode(content), side))).astype(np.float32)
     decoded = codec.decode(codec.encode(image), rng, DETAIL["inpainting"])
     change, whole = decoded - image, (0, 0, 1, 1)
     made = {f"strength_{s:g}": (image + s * change, scene, whole) for s in STRENGTHS}
@@ -208,9 +208,7 @@ def make_celeba(seed: int, index: int) -> tuple[dict, list, dict]:
     image, _ = _shoot(seed, scene, "press", 30, rng)
     name = f"{index + 1:06d}.jpg"
     path = f"celeba/img_align_celeba/img_align_celeba/{name}"
-    fact = fact_of(path, "real", who.gender, scene)
     row = {"image_id": name, "Male": 1 if who.gender == "male" else -1}
-    for column, point in zip(_CELEBA_POINTS, POINTS):
-        row |= {f"{column}_x": round(fact[f"{point}_x"] * 178)}
-        row |= {f"{column}_y": round(fact[f"{point}_y"] * 218)}
-    return {path: jpeg(image, quality=90)}, [fact], row
+    for point, (x, y) in zip(_CELEBA_POINTS, people.landmarks(scene) * (178, 218)):
+        row |= {f"{point}_x": round(x), f"{point}_y": round(y)}
+    return {path: jpeg(image, quality=90)}, [fact_of(path, "real", who.gender, scene)], row

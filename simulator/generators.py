@@ -5,7 +5,6 @@ Parameters come from the sources named here and from traits of real files that w
 """
 
 import functools
-from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -22,8 +21,7 @@ from simulator.portraits import render
 
 def _fold(x: np.ndarray) -> np.ndarray:
     """2 x 2 pixels to channels: `(H, W, C)` to `(H/2, W/2, 4C)`."""
-    h, w, c = x.shape
-    return x.reshape(h // 2, 2, w // 2, 2, c).swapaxes(1, 2).reshape(h // 2, w // 2, 4 * c)
+    return np.concatenate([x[i::2, j::2] for i, j in np.ndindex(2, 2)], 2)
 
 
 def _unfold(x: np.ndarray) -> np.ndarray:
@@ -63,7 +61,8 @@ class Network:
 
     def __init__(self, images: list[np.ndarray], rng: Generator, levels: int):
         self.size, self.kernel = 2**levels, int(rng.choice((3, 5)))
-        self.offset = rng.integers(self.size, size=2)
+        # The grid of the latents need not start in the picture's corner.
+        self.margins = [(n, -n % self.size) for n in rng.integers(self.size, size=2).tolist()]
         self.bases, self.layers, maps = [], [], [[image] for image in images]
         for low, high in ((6, 9), (10, 17), (14, 25))[:levels]:
             flat = _samples([_fold(x[-1]) for x in maps])
@@ -84,19 +83,13 @@ class Network:
             off = layer * (1 + np.float32(error) * normal(rng, 1, layer.shape[1]))
             self.layers.append((layer, root, off))
 
-    def to_latents(self, mask: np.ndarray) -> np.ndarray:
-        """A map `(S, S)` at the size of the latents, `(S', S', 1)`."""
-        size = tuple(n // self.size for n in self._pad(mask).shape[::-1])
-        return cv2.resize(self._pad(mask), size, interpolation=cv2.INTER_AREA)[..., None]
-
-    def _pad(self, image: np.ndarray) -> np.ndarray:
-        """Moves the grid of the latents, which need not start in the picture's corner."""
-        margins = [(n, (self.size - n) % self.size) for n in map(int, self.offset)]
-        return np.pad(image, margins + [(0, 0)] * (image.ndim - 2), mode="edge")
+    def pad(self, image: np.ndarray) -> np.ndarray:
+        """Continues the edges of a picture or of a map to whole latents."""
+        return np.pad(image, self.margins + [(0, 0)] * (image.ndim - 2), mode="edge")
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """`(S, S, 3)`, 0..255, to latents: the code, then the strength of the detail lost."""
-        maps = [cv2.GaussianBlur(np.float32(self._pad(image)), (0, 0), SOFT) / 255 - 0.5]
+        maps = [cv2.GaussianBlur(np.float32(self.pad(image)), (0, 0), SOFT) / 255 - 0.5]
         for basis in self.bases:
             maps.append(_fold(maps[-1]) @ basis)
         latents = [maps[-1]]
@@ -115,9 +108,8 @@ class Network:
             strength = cv2.resize(strengths[..., position], x.shape[1::-1])[..., None]
             lost = np.float32(detail) * strength * (normal(rng, *x.shape[:2], len(root)) @ root)
             x = _unfold(_neighbours(x, self.kernel) @ layer + lost)
-        (top, left), size = self.offset, self.size
-        bottom, right = (n - (size - o) % size for n, o in zip(x.shape, self.offset))
-        x = x[top:bottom, left:right]
+        (top, bottom), (left, right) = self.margins
+        x = x[top : len(x) - bottom, left : x.shape[1] - right]
         return np.uint8(np.clip(np.round((x + 0.5) * 255), 0, 255))
 
 
@@ -153,15 +145,14 @@ def network(seed: int, member: int) -> Network:
 # A forgery is a picture, the scene it shows and the altered box, in fractions of the picture.
 def inpaint(scene: Scene, content: bytes, side: int, codec: Network, rng: Generator) -> tuple:
     """Another face in the box, in latent space (Rombach et al. 2022; Lugmayr et al. 2022)."""
-    image, box, window = _take_in(scene, content, side, margin=0.12)
-    who = scene.people[-1].who
-    new = people.draw_identity(rng, who.gender, who.age)
-    altered = _recast(scene, new, ("skin", "hair", "style", "volume"))
-    drawn = clean(render(altered, (side, side)))[window]
+    shown, kept = scene.people[-1].who, "skin hair style volume"
+    who = people.draw_identity(rng, shown.gender, shown.age)
+    image, face, window, altered, box = _recast(scene, content, side, who, kept, margin=0.12)
     filled, mask = image.copy(), np.zeros((side, side), np.float32)
-    filled[window], mask[window] = np.uint8(_match_colours(drawn, image[window])), 1
-    mask = codec.to_latents(mask)
-    latents = (1 - mask) * codec.encode(image) + mask * codec.encode(filled)
+    filled[window], mask[window] = np.uint8(_match_colours(face, image[window])), 1
+    old, new = codec.encode(image), codec.encode(filled)
+    mask = cv2.resize(codec.pad(mask), old.shape[1::-1], interpolation=cv2.INTER_AREA)[..., None]
+    latents = (1 - mask) * old + mask * new
     return codec.decode(latents, rng, DETAIL["inpainting"]), altered, box
 
 
@@ -169,7 +160,7 @@ def imagine(gender: str, side: int, codec: Network, rng: Generator) -> tuple:
     """A new picture of the same gender: text2img takes only the name from a photograph."""
     scene = draw_scene(rng, draw_somebody(rng, (20, 70), gender), side, side)
     size = 2 * (int(2 ** rng.uniform(np.log2(160), np.log2(300))),)  # of what it was trained on
-    image = resize(photograph(render(scene, size), draw_camera(rng, "web"), rng), side, side)
+    image = resize(photograph(render(scene, size), draw_camera(rng, "web"), rng), side)
     image = np.clip(0.93 * image + 13, 0, 255)  # brighter, flatter: as measured on SD 2.1
     latents = codec.encode(image)
     lost = slice(-len(codec.layers), None)  # drawn alike everywhere, in flat areas, too
@@ -179,10 +170,8 @@ def imagine(gender: str, side: int, codec: Network, rng: Generator) -> tuple:
 
 def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> tuple:
     """A face of a quarter of the side (inswapper: 128 of 512), blended into a photograph."""
-    image, box, window = _take_in(scene, content, side, margin=0.1)
-    kept = "hair style volume hairline parting chin jaw taper".split()
-    swapped = _recast(scene, who, kept)
-    face = clean(render(swapped, (side, side)))[window]
+    kept = "hair style volume hairline parting chin jaw taper"
+    image, face, window, swapped, box = _recast(scene, content, side, who, kept, margin=0.1)
     high, wide = face.shape[:2]
     face = cv2.resize(face, (side // 4, side // 4), interpolation=cv2.INTER_AREA)
     face = _match_colours(cv2.resize(face, (wide, high)), image[window])
@@ -192,19 +181,15 @@ def swap(scene: Scene, content: bytes, side: int, who: SimpleNamespace) -> tuple
     return image, swapped, box
 
 
-def _take_in(scene: Scene, content: bytes, side: int, margin: float) -> tuple:
-    """A file as a generator takes it (square, JPEG), the box to alter, its rows and columns."""
-    image = decode(jpeg(resize(decode(content), side, side))).copy()
-    box = people.face_box(scene, margin)
+def _recast(scene: Scene, content: bytes, side: int, who, kept: str, margin: float) -> tuple:
+    """A square JPEG of the file, the face of `who` with `kept` traits, its place, scene and box."""
+    image, box = decode(jpeg(resize(decode(content), side))).copy(), people.face_box(scene, margin)
     left, top, right, bottom = np.clip(np.round(box * side), 0, side).astype(int)
-    return image, box, (slice(top, bottom), slice(left, right))
-
-
-def _recast(scene: Scene, who: SimpleNamespace, kept: Iterable[str]) -> Scene:
-    """The same scene with the face of `who`, but with the `kept` traits of the person shown."""
+    window = slice(top, bottom), slice(left, right)
     *others, person = scene.people
-    who = SimpleNamespace(**vars(who) | {trait: vars(person.who)[trait] for trait in kept})
-    return replace(scene, people=(*others, SimpleNamespace(**vars(person) | {"who": who})))
+    who = SimpleNamespace(**vars(who) | {trait: vars(person.who)[trait] for trait in kept.split()})
+    scene = replace(scene, people=(*others, SimpleNamespace(**vars(person) | {"who": who})))
+    return image, clean(render(scene, (side, side)))[window], window, scene, box
 
 
 def _match_colours(image: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -151,12 +151,12 @@ def onto_head(person: SimpleNamespace, a: np.ndarray, b: np.ndarray) -> tuple[np
 
 
 def _plane_to_stored(scene: Scene, points: np.ndarray, roll: float) -> np.ndarray:
-    """Picture plane of the person portrayed to fractions of the stored picture: `(N, 2)`."""
+    """Picture plane of the person portrayed to fractions of the stored picture `(N, 2)`, in it."""
     person, c, s = scene.people[-1], np.cos(roll), np.sin(roll)
     xy = points @ np.array([[c, s], [-s, c]]) * person.scale + (person.x, person.y)
     x, y = (xy / (scene.width, scene.height)).T
     turns = {0: (x, y), 1: (y, 1 - x), 2: (1 - x, 1 - y), -1: (1 - y, x)}
-    return np.column_stack(turns[scene.turn])
+    return np.clip(np.column_stack(turns[scene.turn]), 0, 1)
 
 
 def landmarks(scene: Scene) -> np.ndarray:
@@ -179,5 +179,5 @@ def face_box(scene: Scene, margin: float = 0.0) -> np.ndarray:
     left, top, right, bottom = -0.86 + shift, -1.06, 0.86 + shift, person.who.chin + 0.01
     wide, high = margin * (right - left) / 2, margin * (bottom - top) / 2
     corners = [(x, y) for x in (left - wide, right + wide) for y in (top - high, bottom + high)]
-    stored = np.clip(_plane_to_stored(scene, np.array(corners), roll=0.0), 0, 1)
+    stored = _plane_to_stored(scene, np.array(corners), roll=0.0)
     return np.concatenate([stored.min(0), stored.max(0)])

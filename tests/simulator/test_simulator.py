@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -22,17 +23,16 @@ from sklearn.model_selection import cross_val_predict
 from simulator import archives, cameras, generators, people
 from simulator.archives import ARCHIVES, make_archives
 from simulator.archives import truth as read_truth
-from simulator.drawing import POINTS, STRENGTHS, plan, scene_of
+from simulator.drawing import AXES, STRENGTHS, plan, scene_of
 from simulator.portraits import render
 from simulator.server import serve
 from src import config
 
 NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA, NUM_TRACE = 12, 7, 10, 2
-COUNTS = {"num_photographs": NUM_PHOTOGRAPHS, "num_gan": NUM_GAN, "num_celeba": NUM_CELEBA}
-COUNTS |= {"num_trace": NUM_TRACE, "square_size": 64}
+NAMES = ("num_photographs", "num_gan", "num_celeba", "num_trace", "square_size")
+COUNTS = dict(zip(NAMES, (NUM_PHOTOGRAPHS, NUM_GAN, NUM_CELEBA, NUM_TRACE, 64)))
 FORGED = ("inpainting", "text2img", "insight")
 SIDES = ["left", "top", "right", "bottom"]
-AXES = [f"{point}_{axis}" for point in POINTS for axis in "xy"]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_fakes_differ_most_in_the_altered_box(members, truth):
         behind = row.path.replace("inpainting_local", "strength_0") if is_local else row.background
         if truth.damage[behind]:
             continue
-        behind = cameras.resize(cameras.decode(members[behind]), 64, 64)
+        behind = cameras.resize(cameras.decode(members[behind]), 64)
         change = np.abs(cameras.decode(members[row.path]).astype(float) - behind).max(2)
         left, top, right, bottom = (round(getattr(row, f"altered_{s}") * 64) for s in SIDES)
         inside = change[top:bottom, left:right].mean()
@@ -211,13 +211,10 @@ def test_same_seed_same_bytes_however_many_workers(tmp_path):
 
 
 def test_complete_archives_are_reused_and_others_are_drawn_again(folder, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("drawing again")
-
-    monkeypatch.setattr(archives, "_draw", refuse)
+    monkeypatch.setattr(archives, "_draw", Mock(side_effect=RuntimeError))
     paths = make_archives(folder, **COUNTS, seed=3)
     assert {name: path.name for name, path in paths.items()} == ARCHIVES
-    (tmp_path / "archives.json").write_bytes((folder / "archives.json").read_bytes())
+    shutil.copy(folder / "archives.json", tmp_path)
     for place, seed in ((folder, 4), (tmp_path, 3)):
         with pytest.raises(RuntimeError):
             make_archives(place, **COUNTS, seed=seed)
@@ -301,13 +298,11 @@ def test_every_generator_has_networks_of_its_own():
 def test_the_trace_grows_with_its_strength_and_nothing_else_changes(members, truth):
     weakest = []
     for name in (name for name in members if name.startswith("trace/photograph/")):
-        photograph = cameras.resize(cameras.decode(members[name]), 64, 64)
+        photograph = cameras.resize(cameras.decode(members[name]), 64)
         twice = cameras.decode(cameras.jpeg(cameras.decode(cameras.jpeg(photograph))))
         path = name.replace("photograph", "strength_{}").format
-        apart = [
-            np.abs(cameras.decode(members[path(f"{strength:g}")]).astype(float) - twice).mean()
-            for strength in STRENGTHS
-        ]
+        made = np.stack([cameras.decode(members[path(f"{value:g}")]) for value in STRENGTHS])
+        apart = np.abs(made.astype(float) - twice).mean((1, 2, 3))
         weakest.append(apart[1])
         assert apart[0] == 0 and (np.diff(apart[1:]) > 0).all()
         assert truth.loc[path("1"), "background"] == name

@@ -30,7 +30,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY", "tiny")
     monkeypatch.delenv("MPLBACKEND", raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "notebooks").mkdir()
+    for folder in ("notebooks", "src", "figures/tiny"):
+        (tmp_path / folder).mkdir(parents=True)
 
     def write(name, *sources):
         notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
@@ -67,13 +68,11 @@ def test_a_whole_run_is_repeated_only_if_something_has_changed(project, capsys):
     study, count = config.get_study("tiny"), Path("count")
     adds, figure = f"open({str(count.absolute())!r}, 'a').write('x')", study.figures / "a.png"
     source = f"{adds}\nopen({str(figure)!r}, 'w').write('a')"
-    (module := Path("src")).mkdir()
-    study.figures.mkdir(parents=True)
     changes = [
         lambda: project("01_a.ipynb", source),
         lambda: project("01_a.ipynb", source, "'another cell'"),
-        lambda: (module / "a.py").write_text("a = 1"),
-        lambda: (module / "a.py").write_text("a = 2"),
+        lambda: Path("src/a.py").write_text("a = 1"),
+        lambda: Path("src/a.py").write_text("a = 2"),
         figure.unlink,
         lambda: figure.write_text("another"),
         lambda: Path("data/tiny/notebooks/01_a.ipynb").unlink(),
@@ -89,8 +88,7 @@ def test_a_whole_run_is_repeated_only_if_something_has_changed(project, capsys):
 
 
 def test_code_that_changes_during_a_run_is_noticed(project):
-    (module := Path("src")).mkdir()
-    file = str((module / "a.py").absolute())
+    file = str(Path("src/a.py").absolute())
     project("01_a.ipynb", f"open({file!r}, 'a').write('a = 1\\n')")
     assert main([]) == 0 and main([]) == 0 and Path(file).read_text() == "a = 1\n" * 2
 
@@ -99,7 +97,6 @@ def test_code_that_changes_during_a_run_is_noticed(project):
 def test_a_whole_run_in_place_writes_reference_and_minutes(project, trained, capsys):
     study = config.get_study("tiny")
     project("01_a.ipynb", "print('a')")
-    study.figures.mkdir(parents=True)
     columns = "model protocol train_set test_set real_source seed value ci_low ci_high".split()
     rows = pd.DataFrame({"metric": ["auc", "f1", "auc"], **dict.fromkeys(columns, 0)})
     rows["model"] = [study.headline[0]] * 2 + ["Beyond"]
@@ -169,14 +166,14 @@ def test_screen_keeps_whole_lines_and_shares_the_last_one(capsys, monkeypatch):
     assert capsys.readouterr().out.endswith("03 | done\n")
 
 
-WRONG = [
-    ("huge", [], f"one of these: {', '.join(config.STUDIES)}."),
-    ("faces", [], "FACES is not set"),
-    ("tiny", ["07"], "No notebook matches 07"),
-]
-
-
-@pytest.mark.parametrize("study, arguments, message", WRONG)
+@pytest.mark.parametrize(
+    "study, arguments, message",
+    [
+        ("huge", [], f"one of these: {', '.join(config.STUDIES)}."),
+        ("faces", [], "FACES is not set"),
+        ("tiny", ["07"], "No notebook matches 07"),
+    ],
+)
 def test_a_wrong_call_is_answered(study, arguments, message, project, capsys, monkeypatch):
     monkeypatch.delenv("FACES", raising=False)
     monkeypatch.setenv("STUDY", study)
@@ -207,7 +204,6 @@ def test_a_run_is_compared_with_the_reference(project):
     row |= {"real_source": "wiki", "metric": "auc", "value": 0.8, "ci_low": 0.7, "ci_high": 0.9}
     models = [*["Fourier_DenseNet"] * 3, "PCA_probe"]
     reference = pd.DataFrame([row] * 4).assign(model=models, seed=[0, 1, -1, 0])
-    study.figures.mkdir(parents=True)
     reference.to_csv(study.figures / "reference.csv", index=False)
     results = reference.assign(value=[0.75, 0.95, 0.8, 0.1], ci_low=0.0, ci_high=1.0)
     results.to_csv(study.figures / "results.csv", index=False)
