@@ -107,7 +107,7 @@ class Study:
     fourier: Network  # on magnitude spectra
     autoencoder: Autoencoder
     matrix: tuple[Network, ...]  # that `make extended` trains on every generator in turn
-    # The detectors, one an approach, that are trained with more seeds under `controlled`.
+    # One detector an approach represents it, and is trained with more seeds under `controlled`.
     headline: tuple[str, ...] = ("VGG16_V3", "Fourier_DenseNet", "Autoencoder_classifier")
     extra_seeds: tuple[int, ...] = (1, 2)
     foreign_reals: dict[str, str] = field(default_factory=dict)  # further comparisons, as test_sets

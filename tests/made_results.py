@@ -63,15 +63,6 @@ def for_every_table(study):
     return pd.concat([*parts, *(part.assign(protocol="report") for part in parts)]), changes
 
 
-def histories(study, protocol="controlled", val_loss=(0.5, 0.4), **val_auc):
-    """Writes training histories of two epochs, by which a network represents those on pixels."""
-    study.models.mkdir(parents=True, exist_ok=True)
-    for model, values in val_auc.items():
-        history = pd.DataFrame({"epoch": [1, 2], "val_loss": val_loss, "val_auc": values})
-        history = history.assign(seconds=5.2, images_per_second=[30, 32])
-        history.to_csv(study.models / f"{model}-{protocol}.history.csv", index=False)
-
-
 def flat(text):
     """A page without its line breaks."""
     return " ".join(text.split())

@@ -64,7 +64,8 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
         scores = read_scores(study).query("model_id in @names")
     controlled = auc[auc["protocol"] == "controlled"]
     pixels = controlled[controlled["model"].isin([network.name for network in study.direct])]
-    best = chosen_by_validation(study, pixels)
+    named = [name for name in study.headline if name in set(pixels["model"])]
+    best = named[0] if named else None
     pairs = _paired_differences(study, study.fourier.name, best)
     against = pairs[pairs["seed"] == study.seed]
     # Where a network that did not learn in-domain stands elsewhere says nothing.
@@ -107,28 +108,6 @@ def summary(study: Study, results: pd.DataFrame, changes: pd.DataFrame | None = 
 def _having(rows: list, **values) -> list:
     """The rows with these values."""
     return [row for row in rows if all(getattr(row, key) == values[key] for key in values)]
-
-
-def _history(study: Study, name: str) -> tuple[pd.DataFrame, pd.Series] | None:
-    """The training history of a network, if there is one, and its row of the epoch kept."""
-    path = study.models / f"{name}.history.csv"
-    if not path.is_file():
-        return None
-    history = pd.read_csv(path)
-    return history, history.loc[history["val_loss"].idxmin()]
-
-
-def chosen_by_validation(study: Study, auc: pd.DataFrame) -> str | None:
-    """The detector with the highest validation AUC at the epoch kept; test results play no part.
-
-    Of those in `auc`, rows of `results.csv` under one protocol; `None` if there is none, or if a
-    training history is missing.
-    """
-    at_home = auc[auc["test_set"] == study.train_set].itertuples()
-    found = {row.model: _history(study, f"{row.model}-{row.protocol}") for row in at_home}
-    if None in found.values():
-        return None
-    return max(found, key=lambda model: found[model][1]["val_auc"], default=None)
 
 
 def _paired_differences(study: Study, first: str, second: str | None) -> pd.DataFrame:
@@ -213,9 +192,10 @@ def _cards(study: Study, cards: dict[str, dict]) -> str:
     for name, card in cards.items():
         row = {"weights before training": card.get("starts_from", "not recorded")}
         row |= card | {"model": escape(name)}
-        if found := _history(study, name):
-            history, kept = found
-            row["epoch kept"] = f"{kept['epoch']:.0f} of {len(history)}"
+        if (path := study.models / f"{name}.history.csv").is_file():
+            history = pd.read_csv(path)
+            kept = history["epoch"][history["val_loss"].idxmin()]
+            row["epoch kept"] = f"{kept} of {len(history)}"
             row["training"] = f"{history['seconds'].sum():,.0f} s"
             row["images/s"] = f"{history['images_per_second'].median():,.0f}"
         rows.append(row)
