@@ -70,7 +70,7 @@ def _auc(study: Study, labels, scores, groups) -> pd.DataFrame:
     )
 
 
-def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 4, 8, 14)) -> pd.DataFrame:
+def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 5, 14)) -> pd.DataFrame:
     """Does it help to learn from more generators? Measured with simulated decoders only.
 
     The fakes are photographs, decoded by the first `numbers` decoders of inpainting; every training

@@ -71,18 +71,17 @@ def build_kept(network: Network, image_size: int) -> keras.Model:
     return model
 
 
-def delivered_too(
+def half_delivered(
     study: Study, records: pd.DataFrame, protocol: str, network: Network
 ) -> scoring.Pictures:
-    """The pictures under a protocol; training pictures come a second time, after `delivery`."""
+    """The pictures under a protocol; half of those trained on, drawn by path, after `delivery`."""
     last = scoring.last_steps(study, network.approach, network.view)
-    study_of = study, records, protocol
-    plain = catalog.task_steps(*study_of, last)
-    varied = catalog.task_steps(
-        *study_of, lambda path: (*beyond.delivery(path, study.detail_size), *last)
-    )
-    learnt = (varied["split"] == "train") & varied["task"].isin(study.train_sets)
-    return scoring.prepared(study, protocol, pd.concat([plain, varied[learnt]]))
+    ways = last, lambda path: (*beyond.delivery(path, study.detail_size), *last)
+    plain, varied = (catalog.task_steps(study, records, protocol, way) for way in ways)
+    learnt = (plain["split"] == "train") & plain["task"].isin(study.train_sets)
+    drawn = plain["path"].map(catalog.unit_interval) < 0.5
+    steps = plain["steps"].mask(learnt & drawn, varied["steps"])
+    return scoring.prepared(study, protocol, plain.assign(steps=steps))
 
 
 def neighbours(image):
@@ -139,7 +138,7 @@ def train_variants(
 ) -> pd.DataFrame:
     """Trains variants of two of the study's networks with all of its seeds, for its `test_sets`.
 
-    Of the last of `study.direct`: `Beyond_delivered` learns each picture also after
+    Of the last of `study.direct`: `Beyond_delivered` learns half of the pictures after
     `beyond.delivery`, `Beyond_kept` only what `build_kept` leaves free, `Beyond_two_branches` sees
     the spectrum, too. Of its first DenseNet, on random crops (view `"crops"`): `Beyond_crops` sees
     pixels, `Beyond_crops_neighbours` the differences of `neighbours`, `Beyond_crops_spectrum`
@@ -157,9 +156,8 @@ def train_variants(
     for name, network in plain_networks(study).items():
         if name == CROPS:
             network = replace(network, view="crops")
-        if name == DELIVERED:  # twice the pictures an epoch
-            network = replace(network, epochs=-(-network.epochs // 2))
-            pictures = delivered_too(study, records, protocol, network)
+        if name == DELIVERED:
+            pictures = half_delivered(study, records, protocol, network)
         else:
             way = study, records, protocol, network.approach
             pictures = scoring.prepare(*way, view=network.view)
