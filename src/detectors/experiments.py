@@ -1,6 +1,7 @@
 """Three experiments of notebook 7 with the views and specialists of `beyond`."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -119,8 +120,9 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     plans = [steps.split() for steps in real["steps"]]
     # A picture is blended at its size under the protocol, before it is saved as JPEG and cut.
     sizes = [[step for step in plan if step.startswith("squ")] for plan in plans]
-    root, names = catalog.root(study), [" ".join(plan) for plan in sizes]
+    root, names = catalog.root(study), [""] * len(real)
     boxes = faces.detect(root, real["path"], names, study.data / "boxes.parquet")[BOX].to_numpy()
+    boxes = _in_square(boxes, real[["width", "height"]].to_numpy(), ["square" in s for s in sizes])
     made, found = [], np.isfinite(boxes).all(axis=1)
     for number in progress(np.flatnonzero(found), "Blending", unit="image"):
         path = real["path"].iloc[number]
@@ -141,3 +143,16 @@ def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
     card = {"approach": "fusion", "model": "all views", "protocol": "controlled"}
     card |= {"train_set": "self-blended photographs", "seed": study.seed}
     return results.result_rows(study, beyond.scored(table, score), card, ["auc"])
+
+
+def _in_square(boxes: np.ndarray, sizes: np.ndarray, is_cut: Sequence[bool]) -> np.ndarray:
+    """Boxes as fractions of a picture, or of the largest square in its middle where it is cut.
+
+    Example:
+    >>> _in_square(np.array([[0.25, 0, 0.75, 1]]), np.array([[200, 100]]), [True]).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+    """
+    side = sizes.min(axis=1, keepdims=True)
+    corner, places = (sizes - side) / 2, boxes.reshape(-1, 2, 2) * sizes[:, None]
+    inside = ((places - corner[:, None]) / side[:, None]).reshape(-1, 4)
+    return np.where(np.reshape(is_cut, (-1, 1)), inside, boxes)
