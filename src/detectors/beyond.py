@@ -98,8 +98,8 @@ def fit_linear(x, labels, valid_x, valid_labels) -> tuple[np.ndarray, float]:
     middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     x, best = (x - middle) / scale, np.inf
     for strength in PENALTIES:
-        model = LogisticRegression(C=strength, max_iter=300, class_weight="balanced")
-        kernel = model.fit(x, labels).coef_[0] / scale
+        options = {"tol": 1e-3, "max_iter": 300, "class_weight": "balanced"}
+        kernel = LogisticRegression(C=strength, **options).fit(x, labels).coef_[0] / scale
         logits = (valid_x @ kernel)[:, None]
         platt = LogisticRegression(C=np.inf, class_weight="balanced").fit(logits, valid_labels)
         weights = len(valid_labels) / (2 * np.bincount(valid_labels)[valid_labels])
