@@ -74,10 +74,18 @@ def build_kept(network: Network, image_size: int) -> keras.Model:
 def half_delivered(
     study: Study, records: pd.DataFrame, protocol: str, network: Network
 ) -> scoring.Pictures:
-    """The pictures under a protocol; half of those trained on, drawn by path, after `delivery`."""
+    """The pictures under a protocol; half of those trained on, drawn by path, were delivered.
+
+    Delivered pictures are blurred before `beyond.delivery`, as in Wang et al., CVPR 2020.
+    """
     last = scoring.last_steps(study, network.approach, network.view)
-    ways = last, lambda path: (*beyond.delivery(path, study.detail_size), *last)
-    plain, varied = (catalog.task_steps(study, records, protocol, way) for way in ways)
+
+    def delivered(path: str) -> tuple[str, ...]:
+        blur = 1 + 2 * int(9 * catalog.unit_interval(f"blur of {path}"))  # kernels of 1 to 17
+        return f"blur:{blur}", *beyond.delivery(path, study.detail_size), *last
+
+    of = study, records, protocol
+    plain, varied = catalog.task_steps(*of, last), catalog.task_steps(*of, delivered)
     learnt = (plain["split"] == "train") & plain["task"].isin(study.train_sets)
     drawn = plain["path"].map(catalog.unit_interval) < 0.5
     steps = plain["steps"].mask(learnt & drawn, varied["steps"])
@@ -138,11 +146,11 @@ def train_variants(
 ) -> pd.DataFrame:
     """Trains variants of two of the study's networks with all of its seeds, for its `test_sets`.
 
-    Of the last of `study.direct`: `Beyond_delivered` learns half of the pictures after
-    `beyond.delivery`, `Beyond_kept` only what `build_kept` leaves free, `Beyond_two_branches` sees
-    the spectrum, too. Of its first DenseNet, on random crops (view `"crops"`): `Beyond_crops` sees
-    pixels, `Beyond_crops_neighbours` the differences of `neighbours`, `Beyond_crops_spectrum`
-    spectra. Writes scores and rows of `results.csv`; returns the means over the seeds, as
+    Of the last of `study.direct`: `Beyond_delivered` learns from `half_delivered`, `Beyond_kept`
+    only what `build_kept` leaves free, `Beyond_two_branches` sees the spectrum, too. Of its first
+    DenseNet, on random crops (view `"crops"`): `Beyond_crops` sees pixels,
+    `Beyond_crops_neighbours` the differences of `neighbours`, `Beyond_crops_spectrum` spectra.
+    Writes scores and rows of `results.csv`; returns the means over the seeds, as
     `results.write_seed_means`.
     """
     builders = {
