@@ -71,7 +71,9 @@ def _auc(study: Study, labels, scores, groups) -> pd.DataFrame:
     )
 
 
-def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 5, 14)) -> pd.DataFrame:
+def variety(
+    study: Study, records: pd.DataFrame, numbers=(1, 2, 5, 14)
+) -> tuple[pd.DataFrame, pd.Series]:
     """Does it help to learn from more generators? Measured with simulated decoders only.
 
     The fakes are photographs, decoded by the first `numbers` decoders of inpainting; every training
@@ -79,7 +81,7 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 5, 14)) -> pd.Da
 
     Returns:
         A row for each number: `number`, and `value`, `ci_low`, `ci_high` of the AUC of the probe on
-        the residual.
+        the residual. And the same three of the paired difference, last number minus first.
     """
     real = catalog.photographs(records, study.test_sets[study.train_set])
     real = real.sort_values("path").head(NUM_DECODED)
@@ -94,7 +96,8 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 5, 14)) -> pd.Da
         batches = Batches(np.stack(made), batch_size=32, shuffle=False)
         return network.predict(batches.feed(), verbose=0)
 
-    reals, rows = features(images), []
+    reals, rows, scores = features(images), [], []
+    labels, groups = np.repeat([0, 1], test.sum()), np.tile(real["group"].to_numpy()[test], 2)
     unseen = features(sources.decodings(study, images[test], sources.UNSEEN_DECODERS))
     for number in progress(numbers, "Learning from more decoders", unit="training"):
         fakes = np.zeros_like(reals)
@@ -102,11 +105,11 @@ def variety(study: Study, records: pd.DataFrame, numbers=(1, 2, 5, 14)) -> pd.Da
         x, y = np.concatenate([reals, fakes]), np.repeat([0, 1], len(reals))
         learn, check = (np.tile(part, 2) for part in (~test & ~valid, valid))
         kernel, bias = beyond.fit_linear(x[learn], y[learn], x[check], y[check])
-        score = expit(np.concatenate([reals[test], unseen]) @ kernel + bias)
-        groups = np.tile(real["group"].to_numpy()[test], 2)
-        table = _auc(study, np.repeat([0, 1], test.sum()), score, groups)
-        rows.append(table.assign(number=number))
-    return pd.concat(rows, ignore_index=True)
+        scores.append(expit(np.concatenate([reals[test], unseen]) @ kernel + bias))
+        rows.append(_auc(study, labels, scores[-1], groups).assign(number=number))
+    pair = scores[-1], scores[0]
+    gain = intervals.compare(labels, *pair, groups, num_resamples=study.num_resamples)
+    return pd.concat(rows, ignore_index=True), gain.iloc[0][["value", "ci_low", "ci_high"]]
 
 
 def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
