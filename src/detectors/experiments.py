@@ -56,8 +56,8 @@ def confounded(study: Study, records: pd.DataFrame) -> pd.DataFrame:
             learn = ~(test | valid)
             kernel, bias = beyond.fit_linear(x[learn], y[learn], x[valid], y[valid])
             for tested, version in tests.items():
-                own = seen[version, every][fold == number]
-                scores[tested][fold == number] = expit(own @ kernel + bias)
+                left = fold == number
+                scores[tested][left] = expit(seen[version, every][left] @ kernel + bias)
         for tested, score in scores.items():
             table = _auc(study, labels, score, groups)
             rows.append(table.assign(trained=trained, tested=tested))

@@ -185,7 +185,7 @@ def ring_curve(rings: pd.DataFrame, *, title) -> Figure:
     axis.stairs(rings["drop"], edges, baseline=None, color=FAKE, lw=2, label="one ring replaced")
     axis.use_sticky_edges = False
     axis.set(xlim=(0, edges[-1]), xlabel="cycles per pixel")
-    axis.set_ylim(top=1.25 * rings["ci_high"].max())  # the legend stands above the bands
+    axis.set_ylim(top=1.25 * max(rings["ci_high"].max(), 0.01))  # the legend is above the bands
     axis.legend(ncols=3, loc="upper center")
     axis.set_ylabel(f"drop in AUC (from {(rings['auc'] + rings['drop']).iloc[0]:.2f})")
     return figure
