@@ -2,7 +2,7 @@
 # make reproduce STUDY=faces FACES=folder    the same on your pictures; TRAIN=generator or a+b
 # make reproduce STUDY=full                  the report's configuration; EVAL=report or readme
 # make extended             after reproduce: every generator trained on in turn
-# make beyond               after reproduce: other detectors and trainings (notebook 7): an hour or so
+# make beyond               after reproduce: other detectors and trainings (notebook 7)
 # make lab                  the notebooks in JupyterLab
 # make app                  after reproduce: a page to try pictures on, for this computer only
 # make test                 the tests; make coverage: with the share of lines they ran
