@@ -1,8 +1,9 @@
 """Beyond the study: linear detectors of single traces, in pictures at their own resolution.
 
 Features come in `VIEWS`, none of which is trained here. A specialist is a calibrated logistic
-regression, in one view, that tells the fakes of one family of generators from all photographs.
-Logits are averaged over views; families are then combined as classes beside "real".
+regression that tells the fakes of one family of generators from all photographs: in one view, or
+in all of them together. One more family is made of the photographs themselves (`MADE`). Families
+are then combined as classes beside "real".
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from ..config import Study
-from ..data import catalog
-from ..evaluation import intervals, results
+from ..data import catalog, faces
+from ..data.readers import BOX
+from ..evaluation import audit, intervals, results
 from ..files import progress
 from ..pictures.residuals import DctHistograms, HighPass
 from . import models, scoring
 
 VIEWS = ("embedding", "residual", "histograms")
+ALL_VIEWS = "all views"
+MADE = "self-blended"  # the family of photographs that `blending.self_blend` changed
 NUM_FOLDS = 5
 PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's `C`: validation chooses one
 
@@ -66,14 +70,45 @@ def see(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The features of every picture of every generator, at its own resolution or `delivered`.
 
-    Returns the rows of `catalog.tasks`, of all splits, and features `(num_pictures, F)` `float32`
-    on disk. Column `row` is the place in the features.
+    Returns the rows of `catalog.tasks`, of all splits, then those of self-blended photographs, of
+    the generator and the test set `MADE`; and features `(num_pictures, F)` `float32` on disk.
+    Column `row` is the place in the features.
     """
     study = replace(catalog.every_generator(study, records), unseen_reals=study.unseen_reals)
     cut = middle(study)
     steps = (lambda path: (*delivery(path, study.detail_size), *cut)) if delivered else cut
-    pictures = scoring.prepare(study, records, protocol, "probe", steps=steps)
+    table = catalog.task_steps(study, records, protocol, steps)
+    made, boxes = self_blended(study, table, catalog.task_steps(study, records, protocol)["steps"])
+    both = pd.concat([table, made], ignore_index=True)
+    corners = pd.DataFrame(np.nan, both.index, BOX)
+    corners[len(table) :] = boxes
+    pictures = scoring.prepared(study, protocol, both, corners)
     return pictures.table, pictures.features(build_extractor(study))
+
+
+def self_blended(
+    study: Study, table: pd.DataFrame, before: pd.Series
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Photographs with the step `self_blend`, and their face boxes `(N, 4)`; those without none.
+
+    It comes before the first JPEG of the steps. Where they have none, the result is saved in the
+    quality of the file. `before` are the steps that the face is looked for after, one per row.
+    """
+    chosen = (table["label"] == "real") & ~table["real_source"].isin(study.unseen_reals)
+    real = table[chosen].drop_duplicates(["path", "steps"])
+    root, cache = catalog.root(study), study.data / "boxes.parquet"
+    boxes = faces.detect(root, real["path"], before[real.index], cache)[BOX].to_numpy()
+    has_face = np.isfinite(boxes).all(axis=1)
+    real, boxes = real[has_face], boxes[has_face]
+    quality = audit.file_traits(catalog.files(study, real))["quality"].fillna(100)
+    steps = []
+    for plan, own in zip(real["steps"].str.split(), quality):
+        saved = [number for number, step in enumerate(plan) if step.startswith("jpeg")]
+        blend = ["self_blend"] if saved else ["self_blend", f"jpeg:{own:.0f}"]
+        first = saved[0] if saved else 0
+        steps.append(" ".join([*plan[:first], *blend, *plan[first:]]))
+    kind = {"label": "fake", "generator": MADE, "test_set": MADE, "task": MADE}
+    return real.assign(steps=steps, **kind), boxes
 
 
 def in_views(features: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,21 +127,29 @@ def fit_linear(x, labels, valid_x, valid_labels) -> tuple[np.ndarray, float]:
     """Kernel `(F,)` and bias of a calibrated logistic regression; they give the logit of fake.
 
     Features are standardised, classes weigh the same. The validation rows choose the penalty, and
-    fit slope and intercept of the calibration (Platt, "Probabilistic outputs for support vector
-    machines", 1999).
+    fit the calibration.
     """
     middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     x, best = (x - middle) / scale, np.inf
     for strength in PENALTIES:
         options = {"tol": 1e-3, "max_iter": 300, "class_weight": "balanced"}
         kernel = LogisticRegression(C=strength, **options).fit(x, labels).coef_[0] / scale
-        logits = (valid_x @ kernel)[:, None]
-        platt = LogisticRegression(C=np.inf, class_weight="balanced").fit(logits, valid_labels)
-        weights = len(valid_labels) / (2 * np.bincount(valid_labels)[valid_labels])
-        loss = log_loss(valid_labels, platt.predict_proba(logits), sample_weight=weights)
+        [slope], bias, loss = _calibrate((valid_x @ kernel)[:, None], valid_labels)
         if loss < best:
-            best, found = loss, (kernel * platt.coef_[0, 0], platt.intercept_[0])
+            best, found = loss, (kernel * slope, bias)
     return found
+
+
+def _calibrate(logits: np.ndarray, labels: np.ndarray, strength=np.inf) -> tuple:
+    """Weights of logits `(N, V)`, the intercept, and the loss of their sum as a logit.
+
+    After Platt, "Probabilistic outputs for support vector machines", 1999. A finite `strength`
+    keeps the weights small where several logits together tell all.
+    """
+    platt = LogisticRegression(C=strength, class_weight="balanced").fit(logits, labels)
+    weights = len(labels) / (2 * np.bincount(labels)[labels])
+    loss = log_loss(labels, platt.predict_proba(logits), sample_weight=weights)
+    return platt.coef_[0], platt.intercept_[0], loss
 
 
 def folds(groups: pd.Series) -> np.ndarray:
@@ -119,12 +162,14 @@ def out_of_fold(
 ) -> tuple[pd.DataFrame, dict]:
     """Logits for every row of `table`, of specialists that were trained on other groups.
 
-    Each fold is scored by detectors that were fitted on three others and calibrated on the fourth.
-    Rows whose `real_source` is in `unseen` are only scored.
+    Each fold is scored by detectors that were fitted on three others and calibrated on the fourth,
+    where the views of a family are weighed, too. Rows whose `real_source` is in `unseen` are only
+    scored.
 
     Returns:
-        Logits by (view, family), a row for each of `table`; the family `"any"`, where there are
-        several, is one detector for all. And by the same keys kernel and bias, averaged over folds.
+        Logits by (view, family), a row for each of `table`. The view `ALL_VIEWS` is of all
+        together; the family `"any"`, where there are several, is one detector for all. And by
+        family, without `"any"`: kernel and bias in all views, averaged over folds.
     """
     table = table.reset_index(drop=True)
     once = table.drop_duplicates("row").set_index("row").sort_index()
@@ -133,49 +178,51 @@ def out_of_fold(
     learnt = ~once["real_source"].isin(unseen).to_numpy()
     families = fakes[learnt & (labels == 1)].unique()
     names = [*families, "any"] if len(families) > 1 else families
-    logits = {(view, name): np.empty(len(once)) for view in views for name in names}
-    jobs = [(view, name, number) for view, name in logits for number in range(NUM_FOLDS)]
-    heads = {key: (0, 0) for key in logits}
+    logits = {(view, name): np.empty(len(once)) for name in names for view in (*views, ALL_VIEWS)}
+    jobs = [(name, number) for name in names for number in range(NUM_FOLDS)]
+    heads = {name: (0, 0) for name in families}
 
-    def fit(view: str, name: str, number: int) -> tuple[np.ndarray, float]:
+    def fit(name: str, number: int) -> list[tuple[np.ndarray, float]]:
         chosen = learnt & ((labels == 0) | (fakes == name).to_numpy() | (name == "any"))
         valid = chosen & (fold == (number + 1) % NUM_FOLDS)
-        train, x = chosen & ~valid & (fold != number), views[view]
-        return fit_linear(x[train], labels[train], x[valid], labels[valid])
+        train, y = chosen & ~valid & (fold != number), labels[valid]
+        heads = [fit_linear(x[train], labels[train], x[valid], y) for x in views.values()]
+        seen = [x[valid] @ kernel + bias for x, (kernel, bias) in zip(views.values(), heads)]
+        weights, bias, _ = _calibrate(np.stack(seen, axis=1), y, strength=1)
+        kernels, biases = zip(*heads)
+        kernel = np.concatenate([weight * part for weight, part in zip(weights, kernels)])
+        return [*heads, (kernel, bias + weights @ biases)]
 
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(fit, *zip(*jobs))
-        for job, (kernel, bias) in zip(progress(jobs, "Specialists", unit="fit"), found):
-            view, name, number = job
-            logits[view, name][fold == number] = views[view][fold == number] @ kernel + bias
-            before = heads[view, name]
-            heads[view, name] = before[0] + kernel / NUM_FOLDS, before[1] + bias / NUM_FOLDS
+        for (name, number), each in zip(progress(jobs, "Specialists", unit="fit"), found):
+            tested = fold == number
+            parts = [x[tested] for x in views.values()]
+            for view, x, (kernel, bias) in zip(
+                (*views, ALL_VIEWS), [*parts, np.concatenate(parts, axis=1)], each
+            ):
+                logits[view, name][tested] = x @ kernel + bias
+            if name != "any":
+                kernel, bias = heads[name]
+                heads[name] = kernel + each[-1][0] / NUM_FOLDS, bias + each[-1][1] / NUM_FOLDS
     return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True), heads
 
 
-def combine(logits: pd.DataFrame, views: Sequence[str] = VIEWS, without: str = "") -> np.ndarray:
-    """Scores in [0, 1]: logits averaged over views, then one minus the probability of no trace.
+def combine(logits: pd.DataFrame, without: Sequence[str] = (), view: str = ALL_VIEWS) -> np.ndarray:
+    """Scores in [0, 1]: one minus the probability of no trace, of the specialists in a view.
 
-    Each logit weighs a family's trace against none, as in multinomial regression. The family
-    `without` is left out, and so is `"any"`.
+    Each logit weighs a family's trace against none, as in multinomial regression. The families
+    `without` are left out, and so is `"any"`.
     """
-    mean = sum(logits[view] for view in views) / len(views)
-    asked = mean.drop(columns=[name for name in ("any", without) if name in mean])
+    asked = logits[view].drop(columns=["any", *without], errors="ignore")
     return expit(logsumexp(asked, axis=1))
 
 
-def joined(heads: dict) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names of the families, and their kernels `(T, F)` and biases `(T,)` in all views together."""
-    families = [name for view, name in heads if view == VIEWS[0] and name != "any"]
-    kernels = [np.concatenate([heads[view, name][0] for view in VIEWS]) for name in families]
-    biases = [np.mean([heads[view, name][1] for view in VIEWS]) for name in families]
-    return families, np.array(kernels, "float32") / len(VIEWS), np.array(biases, "float32")
-
-
 def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
-    """Features of all views to scores `(N, 1)`, by specialists of `joined`, as in `combine`.
+    """Features of all views to scores `(N, 1)`, as in `combine`.
 
-    The layer `"families"` has a logit for each family.
+    `kernels` `(T, F)` and `biases` `(T,)` are of the specialists; the layer `"families"` has their
+    logits.
     """
     features = layers.Input((kernels.shape[1],), name="features")
     dense = layers.Dense(len(kernels), name="families", dtype="float32")
@@ -185,33 +232,33 @@ def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
 
 
 def scored(table: pd.DataFrame, score: np.ndarray) -> pd.DataFrame:
-    """The scores of `table` in the form of a detector's; every row counts as a test."""
+    """The scores of `table` in the form of a detector's: all count as tests, but those `MADE`."""
     labels = (table["label"] == "fake").astype("int8")
-    return table.assign(label=labels, score=score, split="test")
+    table = table.assign(label=labels, score=score, split="test")
+    return table[table["test_set"] != MADE]
 
 
 def compare(study: Study, table: pd.DataFrame, logits: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """AUC of single views and of all, by what was trained on: rows as of `results.csv`.
 
     `train_set` is `"all"` (all specialists), `"all but <family>"` (on the test sets of that
-    family), `"any"` (one detector for all), or the family of one specialist.
+    family), `"any"` (one detector for all), or the family of one specialist. `"generators"` and
+    `"generators but <family>"` are without the specialist that learnt photographs alone.
     """
-    families = [name for name in logits[VIEWS[0]] if name != "any"]
-    of_family = table["test_set"].map(family)
-    ways, rows = {view: (view,) for view in VIEWS} | {"all views": VIEWS}, []
-    for model, views in ways.items():
-        mean = sum(logits[view] for view in views) / len(views)
-        asked = {"all": (combine(logits, views), of_family.notna())}
-        for name in families:
-            asked[f"all but {name}"] = combine(logits, views, name), of_family == name
-        asked |= {name: (expit(mean[name]), of_family.notna()) for name in mean}
-        approach = "fusion" if len(views) > 1 else "probe"
-        card = {"approach": approach, "model": model, "protocol": protocol, "seed": study.seed}
+    of_family, rows = table["test_set"].map(family), []
+    for view in logits.columns.unique(0):
+        asked = {name: (expit(logits[view, name]), of_family) for name in logits[view]}
+        for group, without in {"all": [], "generators": [MADE]}.items():
+            asked[group] = combine(logits, without, view), of_family
+            for name in logits[view].columns.drop(["any", MADE], errors="ignore"):
+                score = combine(logits, [*without, name], view)
+                asked[f"{group} but {name}"] = score, of_family.where(of_family == name)
+        approach = "fusion" if view == ALL_VIEWS else "probe"
+        card = {"approach": approach, "model": view, "protocol": protocol, "seed": study.seed}
         for train_set, (score, where) in asked.items():
-            tested = scored(table, np.asarray(score))[where]
-            rows.append(
-                results.result_rows(study, tested, card | {"train_set": train_set}, ["auc"])
-            )
+            tested = scored(table, np.asarray(score)).loc[where.notna()]
+            card["train_set"] = train_set
+            rows.append(results.result_rows(study, tested, card, ["auc"]))
     return pd.concat(rows, ignore_index=True)
 
 

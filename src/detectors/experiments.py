@@ -1,7 +1,5 @@
-"""Three experiments of notebook 7 with the views and specialists of `beyond`."""
+"""Two experiments of notebook 7 with the views and specialists of `beyond`."""
 
-import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +7,10 @@ import pandas as pd
 from scipy.special import expit
 
 from ..config import Study
-from ..data import catalog, faces, sources
-from ..data.readers import BOX
-from ..evaluation import intervals, results
+from ..data import catalog, sources
+from ..evaluation import intervals
 from ..files import progress
 from ..pictures.batches import Batches
-from ..pictures.blending import self_blend
 from ..pictures.decoding import decode
 from ..pictures.steps import apply
 from . import beyond, scoring, training
@@ -110,52 +106,3 @@ def variety(
     pair = scores[-1], scores[0]
     gain = intervals.compare(labels, *pair, groups, num_resamples=study.num_resamples)
     return pd.concat(rows, ignore_index=True), gain.iloc[0][["value", "ci_low", "ci_high"]]
-
-
-def self_blended(study: Study, records: pd.DataFrame) -> pd.DataFrame:
-    """Can swaps be detected without training on one? A specialist for self-blended photographs.
-
-    It learns photographs of all sources and what `self_blend` makes of them, before the last steps
-    of `controlled`. Returns rows as `compare`, of every test set.
-    """
-    table, features = beyond.see(study, records, "controlled")
-    real = table[table["label"] == "real"].drop_duplicates("row")
-    plans = [steps.split() for steps in real["steps"]]
-    # A picture is blended at its size under the protocol, before it is saved as JPEG and cut.
-    sizes = [[step for step in plan if step.startswith("squ")] for plan in plans]
-    root, names = catalog.root(study), [""] * len(real)
-    boxes = faces.detect(root, real["path"], names, study.data / "boxes.parquet")[BOX].to_numpy()
-    boxes = _in_square(boxes, real[["width", "height"]].to_numpy(), ["square" in s for s in sizes])
-    made, found = [], np.isfinite(boxes).all(axis=1)
-    for number in progress(np.flatnonzero(found), "Blending", unit="image"):
-        path = real["path"].iloc[number]
-        picture = apply(decode(root / path), sizes[number])
-        picture = self_blend(picture, boxes[number], zlib.crc32(path.encode()))
-        made.append(apply(picture, plans[number][len(sizes[number]) :]))
-    pixels, folder = np.stack(made), study.data / "features"
-    made.clear()
-    extractor, data = beyond.build_extractor(study), f"blended-{zlib.crc32(pixels):08x}"
-    seen = training.cached_features(extractor, pixels, folder, data)
-    rows = {"row": len(features) + np.arange(len(pixels)), "label": "fake", "generator": "blended"}
-    # Fakes of generators are only scored.
-    judged = table.assign(real_source=table["real_source"].mask(table["label"] == "fake", "none"))
-    both = pd.concat([judged, real[found].assign(**rows)], ignore_index=True)
-    views = beyond.in_views(np.concatenate([features, seen]))
-    logits, _ = beyond.out_of_fold(both, views, ["none"])
-    score = beyond.combine(logits)[: len(table)]
-    card = {"approach": "fusion", "model": "all views", "protocol": "controlled"}
-    card |= {"train_set": "self-blended photographs", "seed": study.seed}
-    return results.result_rows(study, beyond.scored(table, score), card, ["auc"])
-
-
-def _in_square(boxes: np.ndarray, sizes: np.ndarray, is_cut: Sequence[bool]) -> np.ndarray:
-    """Boxes as fractions of a picture, or of the largest square in its middle where it is cut.
-
-    Example:
-    >>> _in_square(np.array([[0.25, 0, 0.75, 1]]), np.array([[200, 100]]), [True]).tolist()
-    [[0.0, 0.0, 1.0, 1.0]]
-    """
-    side = sizes.min(axis=1, keepdims=True)
-    corner, places = (sizes - side) / 2, boxes.reshape(-1, 2, 2) * sizes[:, None]
-    inside = ((places - corner[:, None]) / side[:, None]).reshape(-1, 4)
-    return np.where(np.reshape(is_cut, (-1, 1)), inside, boxes)

@@ -61,19 +61,19 @@ def fit(study: Study) -> Path:
     both = pd.concat([table, other.assign(row=other["row"] + len(features))], ignore_index=True)
     views = beyond.in_views(np.concatenate([features, delivered]))
     logits, heads = beyond.out_of_fold(both, views)
-    families, kernels, biases = beyond.joined(heads)
+    kernels, biases = (np.array(part, np.float32) for part in zip(*heads.values()))
     parts = logits[: len(table)], logits[len(table) :].reset_index(drop=True)
     once = beyond.scored(table, beyond.combine(parts[0])).drop_duplicates("row")
     how = metrics.fit_calibration(once["label"], once["score"])
     probability = metrics.calibrated(once["score"], **how)
     rows = [beyond.compare(study, table, part, "report") for part in parts]
     rows = pd.concat(rows, keys=["as it is", "delivered"], names=["files", None]).reset_index(0)
-    rows = rows[rows["model"] == "all views"]
+    rows = rows[rows["model"] == beyond.ALL_VIEWS]
     new = left_out(both, views, logits, len(table))
     card = {
         "model": "Specialists",
         "approach": "probe",
-        "families": families,
+        "families": list(heads),
         **how,
         "threshold": metrics.choose_threshold(once["label"], probability),
         "band": metrics.conformal_band(once["label"].to_numpy(), probability),
@@ -111,7 +111,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
         other photographs) and at 5 %.
     """
     table, is_real, asked, rows = both[:number], both["label"] == "real", [], []
-    for name in logits[beyond.VIEWS[0]].columns.drop("any", errors="ignore"):
+    for name in logits[beyond.ALL_VIEWS].columns.drop(["any", beyond.MADE], errors="ignore"):
         is_left = ~is_real & (both["generator"].map(beyond.family) == name)
         if not (is_real | is_left).all():
             asked.append((name, logits, is_left, ~is_left))
@@ -123,8 +123,10 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
             others = beyond.out_of_fold(both, views, near)[0]
             asked.append((source, others, is_real & (both["dataset"] == source), is_known))
     for name, each, is_left, is_known in asked:
-        score = beyond.scored(table, beyond.combine(each[:number], without=name))
-        left, known = (score[part[:number]].drop_duplicates("row") for part in (is_left, is_known))
+        score = beyond.scored(table, beyond.combine(each[:number], [name]))
+        left, known = (
+            score[part[score.index]].drop_duplicates("row") for part in (is_left, is_known)
+        )
         how = metrics.fit_calibration(known["label"], known["score"])
         old, new = (metrics.calibrated(part["score"], **how) for part in (known, left))
         low, high = metrics.conformal_band(known["label"].to_numpy(), old)

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+_RESAMPLING = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
+
 
 def self_blend(image: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
     """A photograph whose face is replaced by a slightly changed version of itself.
@@ -36,9 +38,14 @@ def self_blend(image: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _changed(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Another colour and contrast; half of the pictures softer, half sharper."""
+    """Another colour and contrast, and a third each softer, sharper, or shrunk and grown back."""
     image = (image + random.uniform(-20, 20, 3) - 128) * random.uniform(0.9, 1.1) + 128
     image = (image + random.uniform(-25, 25)).astype(np.float32)
+    way, strength = random.integers(3), random.uniform(0.3, 1)
+    if way == 2:
+        sides = [max(round(strength * side), 1) for side in image.shape[1::-1]]
+        shrink, grow = random.choice(_RESAMPLING, 2).tolist()
+        small = cv2.resize(image, sides, interpolation=shrink)
+        return cv2.resize(small, image.shape[1::-1], interpolation=grow).clip(0, 255)
     soft = cv2.GaussianBlur(image, (0, 0), random.uniform(0.8, 2))
-    strength = random.uniform(0.3, 1) * random.choice((-1, 1))
-    return (image + strength * (image - soft)).clip(0, 255)
+    return (image + strength * (-1) ** way * (image - soft)).clip(0, 255)

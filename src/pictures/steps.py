@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..config import PROTOCOLS
+from .blending import self_blend
 
 _BICUBIC = Image.Resampling.BICUBIC
 
@@ -45,13 +46,24 @@ def _jpeg(image, quality):
     return Image.open(stream)  # decoded by the next step that touches its pixels
 
 
-def _crop(image, box):
+def _checked(box):
     if box is None or not np.isfinite(box).all():
-        raise ValueError(f"The step 'crop' needs a box of four fractions. Received: {box}.")
+        expected = "Each of 'crop' and 'self_blend' needs a box of four fractions."
+        raise ValueError(f"{expected} Received: {box}.")
+    return np.clip(box, 0, 1)
+
+
+def _crop(image, box):
     sizes = np.array([image.width, image.height] * 2)
-    left, top, right, bottom = np.rint(np.clip(box, 0, 1) * sizes).astype(int).tolist()
+    left, top, right, bottom = np.rint(_checked(box) * sizes).astype(int).tolist()
     left, top = min(left, image.width - 1), min(top, image.height - 1)
     return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+def _self_blend(image, box):
+    pixels = np.asarray(image.convert("RGB"))
+    blended = self_blend(pixels, _checked(box), zlib.crc32(pixels.tobytes()))
+    return Image.fromarray(blended).convert(image.mode)
 
 
 def _spectrum(image, _):
@@ -114,6 +126,7 @@ STEPS = {
     "on_grid": (partial(_centre, grid=8), int, 1, 8192),
     "jpeg": (_jpeg, int, 1, 100),  # saved at this quality and read again: libjpeg-turbo, 4:2:0
     "crop": (_crop,),  # cuts out the box
+    "self_blend": (_self_blend,),  # the face in the box, see `blending`; seeded as "noise"
     "grey": (lambda image, _: image.convert("L"),),  # ITU-R 601 luma, one channel
     "spectrum": (_spectrum,),  # log-magnitude, scaled to its range, one channel
     "blur": (_blur, int, 1, 255),  # Gaussian kernel of so many pixels (odd), σ a sixth of it
@@ -145,7 +158,7 @@ def run(image: Image.Image, steps: Sequence[str], box) -> Image.Image:
     """`apply` on Pillow pictures: between two steps of Pillow, no pixels are copied."""
     for step in steps:
         name, function, number = parse(step)
-        image = function(image, box if name == "crop" else number)
+        image = function(image, box if name in ("crop", "self_blend") else number)
     return image
 
 
@@ -169,13 +182,13 @@ def apply(image: np.ndarray, steps: Sequence[str], box: Sequence | None = None) 
     Args:
         image: `uint8`, `(height, width, 3)` or `(height, width)`.
         steps: Of `STEPS`, with their numbers.
-        box: What `crop` cuts: left, top, right, bottom, as fractions in `[0, 1]`.
+        box: Of `crop` and `self_blend`: left, top, right, bottom, as fractions in `[0, 1]`.
 
     Returns:
         `uint8`, `(height, width, 3)`, or `(height, width)` if grey: after `grey`, `spectrum`.
 
     Raises:
-        ValueError: If picture, step or number is none of these, or `crop` has no box.
+        ValueError: If picture, step or number is none of these, or a box is missing.
 
     Example:
     >>> apply(np.full((2, 4, 3), 200, np.uint8), ("brightness:0.5", "grey")).tolist()

@@ -58,7 +58,7 @@ def prepare(
         files: Pictures; rows of the array keep their order.
         steps: One sequence of steps for all, or one for each file; all end in one shape.
         folder: Of all prepared arrays.
-        boxes: `float`, `(num_images, 4)`: what the step `crop` cuts, as fractions in `[0, 1]`.
+        boxes: `float`, `(num_images, 4)`: of the steps `crop` and `self_blend`, fractions.
 
     Raises:
         UnreadableImage: If a file is no whole picture; an `OSError` if it cannot be opened.

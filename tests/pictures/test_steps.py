@@ -59,6 +59,16 @@ def test_crop_cuts_the_box():
     for box in (None, [np.nan] * 4):
         with pytest.raises(ValueError, match="needs a box"):
             apply(pixels, ("crop",), box)
+        with pytest.raises(ValueError, match="needs a box"):
+            apply(pixels, ("self_blend",), box)
+
+
+def test_self_blending_is_seeded_by_the_picture_and_leaves_grey_grey():
+    box = (0.25, 0.25, 0.75, 0.75)
+    blended = apply(picture(), ("self_blend",), box)
+    assert blended.shape == picture().shape and (blended != picture()).any()
+    assert np.array_equal(blended, apply(picture(), ("self_blend",), box))
+    assert apply(picture()[..., 0], ("self_blend",), box).shape == picture().shape[:2]
 
 
 def test_chroma_scales_cb_and_cr():
