@@ -78,37 +78,29 @@ def see(
     cut = middle(study)
     steps = (lambda path: (*delivery(path, study.detail_size), *cut)) if delivered else cut
     table = catalog.task_steps(study, records, protocol, steps)
-    made, boxes = self_blended(study, table, catalog.task_steps(study, records, protocol)["steps"])
+    made = self_blended(study, table, catalog.task_steps(study, records, protocol)["steps"])
     both = pd.concat([table, made], ignore_index=True)
-    corners = pd.DataFrame(np.nan, both.index, BOX)
-    corners[len(table) :] = boxes
-    pictures = scoring.prepared(study, protocol, both, corners)
+    pictures = scoring.prepared(study, protocol, both, both[BOX])
     return pictures.table, pictures.features(build_extractor(study))
 
 
-def self_blended(
-    study: Study, table: pd.DataFrame, before: pd.Series
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Photographs with the step `self_blend`, and their face boxes `(N, 4)`; those without none.
+def self_blended(study: Study, table: pd.DataFrame, before: pd.Series) -> pd.DataFrame:
+    """The photographs in which a face is found, with its box (`BOX`) and the step `self_blend`.
 
     It comes before the first JPEG of the steps. Where they have none, the result is saved in the
     quality of the file. `before` are the steps that the face is looked for after, one per row.
     """
     chosen = (table["label"] == "real") & ~table["real_source"].isin(study.unseen_reals)
-    real = table[chosen].drop_duplicates(["path", "steps"])
-    root, cache = catalog.root(study), study.data / "boxes.parquet"
-    boxes = faces.detect(root, real["path"], before[real.index], cache)[BOX].to_numpy()
-    has_face = np.isfinite(boxes).all(axis=1)
-    real, boxes = real[has_face], boxes[has_face]
-    quality = audit.file_traits(catalog.files(study, real))["quality"].fillna(100)
-    steps = []
+    real = table[chosen].drop_duplicates(["path", "steps"]).copy()
+    paths = catalog.root(study), real["path"], before[real.index], study.data / "boxes.parquet"
+    real[BOX] = faces.detect(*paths)[BOX].to_numpy()
+    real, steps = real.dropna(subset=BOX), []
+    quality = audit.file_traits(catalog.files(study, real))["quality"].fillna(100).astype(int)
     for plan, own in zip(real["steps"].str.split(), quality):
-        saved = [number for number, step in enumerate(plan) if step.startswith("jpeg")]
-        blend = ["self_blend"] if saved else ["self_blend", f"jpeg:{own:.0f}"]
-        first = saved[0] if saved else 0
-        steps.append(" ".join([*plan[:first], *blend, *plan[first:]]))
-    kind = {"label": "fake", "generator": MADE, "test_set": MADE, "task": MADE}
-    return real.assign(steps=steps, **kind), boxes
+        saves = [number for number, step in enumerate(plan) if step.startswith("jpeg")]
+        first, save = (saves[0], []) if saves else (0, [f"jpeg:{own}"])
+        steps.append(" ".join([*plan[:first], "self_blend", *save, *plan[first:]]))
+    return real.assign(steps=steps, label="fake", generator=MADE, test_set=MADE, task=MADE)
 
 
 def in_views(features: np.ndarray) -> dict[str, np.ndarray]:
@@ -179,32 +171,26 @@ def out_of_fold(
     families = fakes[learnt & (labels == 1)].unique()
     names = [*families, "any"] if len(families) > 1 else families
     logits = {(view, name): np.empty(len(once)) for name in names for view in (*views, ALL_VIEWS)}
-    jobs = [(name, number) for name in names for number in range(NUM_FOLDS)]
-    heads = {name: (0, 0) for name in families}
+    jobs, heads = [(name, number) for name in names for number in range(NUM_FOLDS)], {}
 
-    def fit(name: str, number: int) -> list[tuple[np.ndarray, float]]:
+    def fit(name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = learnt & ((labels == 0) | (fakes == name).to_numpy() | (name == "any"))
         valid = chosen & (fold == (number + 1) % NUM_FOLDS)
         train, y = chosen & ~valid & (fold != number), labels[valid]
-        heads = [fit_linear(x[train], labels[train], x[valid], y) for x in views.values()]
-        seen = [x[valid] @ kernel + bias for x, (kernel, bias) in zip(views.values(), heads)]
-        weights, bias, _ = _calibrate(np.stack(seen, axis=1), y, strength=1)
-        kernels, biases = zip(*heads)
-        kernel = np.concatenate([weight * part for weight, part in zip(weights, kernels)])
-        return [*heads, (kernel, bias + weights @ biases)]
+        parts = [fit_linear(x[train], labels[train], x[valid], y) for x in views.values()]
+        seen = [x @ kernel + bias for x, (kernel, bias) in zip(views.values(), parts)]
+        seen, (kernels, biases) = np.stack(seen, axis=1), zip(*parts)
+        weights, bias, _ = _calibrate(seen[valid], y, strength=1)
+        head = [*map(np.multiply, weights, kernels), [bias + weights @ biases]]
+        return np.column_stack([seen, seen @ weights + bias])[fold == number], np.concatenate(head)
 
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(fit, *zip(*jobs))
-        for (name, number), each in zip(progress(jobs, "Specialists", unit="fit"), found):
-            tested = fold == number
-            parts = [x[tested] for x in views.values()]
-            for view, x, (kernel, bias) in zip(
-                (*views, ALL_VIEWS), [*parts, np.concatenate(parts, axis=1)], each
-            ):
-                logits[view, name][tested] = x @ kernel + bias
-            if name != "any":
-                kernel, bias = heads[name]
-                heads[name] = kernel + each[-1][0] / NUM_FOLDS, bias + each[-1][1] / NUM_FOLDS
+        for (name, number), (seen, head) in zip(progress(jobs, "Specialists", unit="fit"), found):
+            for view, values in zip((*views, ALL_VIEWS), seen.T):
+                logits[view, name][fold == number] = values
+            heads[name] = heads.get(name, 0) + head / NUM_FOLDS
+    heads = {name: (heads[name][:-1], heads[name][-1]) for name in families}
     return pd.DataFrame(logits).loc[table["row"]].reset_index(drop=True), heads
 
 
@@ -221,8 +207,7 @@ def combine(logits: pd.DataFrame, without: Sequence[str] = (), view: str = ALL_V
 def build_head(kernels: np.ndarray, biases: np.ndarray) -> keras.Model:
     """Features of all views to scores `(N, 1)`, as in `combine`.
 
-    `kernels` `(T, F)` and `biases` `(T,)` are of the specialists; the layer `"families"` has their
-    logits.
+    `kernels` are `(T, F)`, `biases` `(T,)`; the layer `"families"` has the specialists' logits.
     """
     features = layers.Input((kernels.shape[1],), name="features")
     dense = layers.Dense(len(kernels), name="families", dtype="float32")

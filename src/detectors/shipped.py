@@ -124,9 +124,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
             asked.append((source, others, is_real & (both["dataset"] == source), is_known))
     for name, each, is_left, is_known in asked:
         score = beyond.scored(table, beyond.combine(each[:number], [name]))
-        left, known = (
-            score[part[score.index]].drop_duplicates("row") for part in (is_left, is_known)
-        )
+        left, known = (score.loc[part].drop_duplicates("row") for part in (is_left, is_known))
         how = metrics.fit_calibration(known["label"], known["score"])
         old, new = (metrics.calibrated(part["score"], **how) for part in (known, left))
         low, high = metrics.conformal_band(known["label"].to_numpy(), old)
@@ -152,9 +150,10 @@ def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
     real, fake = (once[once["label"] == label] for label in (0, 1))
     return (
         f"It was fitted to {len(real):,} photographs of {' and '.join(real['dataset'].unique())} "
-        f"and to fakes of {', '.join(fake['generator'].unique())}. Of generators that it has not "
-        f"seen it finds little: with one family held out, its AUC on that family was "
-        f"{held['value'].min():.2f} to {held['value'].max():.2f} (chance is 0.50). "
+        f"and to fakes of {', '.join(fake['generator'].unique())}, and to {beyond.MADE} "
+        f"photographs. Of generators that it has not seen it finds less: with one family held out, "
+        f"its AUC on that family was {held['value'].min():.2f} to {held['value'].max():.2f} "
+        "(chance is 0.50). "
         "Photographs of a source that it has not seen may be called fake (of a source that was "
         f"left out: {_wrong(new, 'real')})."
     )

@@ -44,8 +44,11 @@ def findings(demo: Study) -> str:
         learnt[study.name] = texts[study.headline[0], "controlled"]
         baseline[study.name] = texts["Pixel_statistics_own", "controlled"].sort_values()
     names = {"demo": demo, "faces": faces, "header": texts["Metadata"].loc[demo.train_set]}
+    values = pd.read_csv(faces.figures / "beyond.csv", index_col="train_set")
+    values = values.query("model == 'all views' and protocol == 'controlled'")["value"]
+    carried = values.groupby(values.index.str.replace("(?<= but) .*", "", regex=True))
     template = TEMPLATES.get_template("report/findings.md.jinja")
-    return template.render(learnt=learnt, baseline=baseline, **names)
+    return template.render(learnt=learnt, baseline=baseline, carried=dict([*carried]), **names)
 
 
 def minutes(study: Study) -> str:
@@ -61,10 +64,7 @@ def minutes(study: Study) -> str:
 
 
 def update_readme(readme: Path = ROOT / "README.md") -> bool:
-    """Writes findings, times, tables and answers into the README. Returns whether it changed.
-
-    The answers are those of `summary.md`, all else is of CSV files beside it.
-    """
+    """Writes findings, times, tables and answers into the README. Returns whether it changed."""
     writers = {"findings": findings, "minutes": minutes}
     writers |= {"results": readme_table, "answers": answers}
 

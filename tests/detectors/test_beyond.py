@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from src.config import PROTOCOLS, get_study
 from src.data import catalog
 from src.data.catalog import unit_interval
+from src.data.readers import BOX
 from src.detectors import beyond, experiments
 from src.evaluation.audit import file_traits
 
@@ -154,12 +155,12 @@ def test_photographs_are_blended_and_saved_like_themselves(few, records, protoco
     last = (lambda path: (*beyond.delivery(path, few.detail_size), *cut)) if resized else cut
     table = catalog.task_steps(few, records, protocol, last)
     before = catalog.task_steps(few, records, protocol)["steps"]
-    made, boxes = beyond.self_blended(few, table, before)
+    made = beyond.self_blended(few, table, before)
     real = table[table["label"] == "real"].drop_duplicates(["path", "steps"])
-    assert 0 < len(made) <= len(real) and np.isfinite(boxes).all() and len(boxes) == len(made)
+    assert 0 < len(made) <= len(real) and np.isfinite(made[BOX]).all(axis=None)
     is_saved = protocol == "controlled" or resized
-    quality = file_traits(catalog.files(few, made))["quality"].fillna(100)
-    for steps, own, quality in zip(made["steps"], real.loc[made.index, "steps"], quality):
+    qualities = file_traits(catalog.files(few, made))["quality"].fillna(100)
+    for steps, own, quality in zip(made["steps"], real.loc[made.index, "steps"], qualities):
         assert f"self_blend {'' if is_saved else f'jpeg:{quality:.0f} '}" in steps
         first, last = steps.split("self_blend ")
         assert "jpeg" not in first
@@ -172,7 +173,9 @@ def test_rows_of_results_by_what_was_trained_on(table, logits):
         ["model", "train_set", "test_set"]
     )
     assert set(rows.index.levels[1]) == {"any", *FAMILIES} | {
-        f"{group}{left}" for group in ("all", "generators") for left in ("", " but ring", " but grid")
+        f"{group}{left}"
+        for group in ("all", "generators")
+        for left in ("", " but ring", " but grid")
     }
     left_out = rows.xs("all but ring", level="train_set")
     assert set(left_out.index.get_level_values("test_set")) == {"ring_a", "ring_b"}
@@ -184,7 +187,9 @@ def test_rows_of_results_by_what_was_trained_on(table, logits):
 
 def test_a_head_of_keras_says_the_same(views, fitted):
     x = np.hstack([views[view] for view in beyond.VIEWS])
-    heads = {(beyond.ALL_VIEWS, name): x @ kernel + bias for name, (kernel, bias) in fitted[1].items()}
+    heads = {
+        (beyond.ALL_VIEWS, name): x @ kernel + bias for name, (kernel, bias) in fitted[1].items()
+    }
     kernels, biases = (np.array(part, np.float32) for part in zip(*fitted[1].values()))
     found = beyond.build_head(kernels, biases).predict(x, verbose=0).ravel()
     np.testing.assert_allclose(found, beyond.combine(pd.DataFrame(heads)), atol=1e-5)
