@@ -103,10 +103,20 @@ def test_the_readmes_findings_are_the_committed_rows(committed):
         own = name, "Pixel_statistics_own", "controlled", most
         sets = config.STUDIES[name].test_sets
         asked.append([*((name, "EfficientNet_Lite0", "controlled", each) for each in sets), own])
-    for sentence, keys in zip(findings, asked, strict=True):
+    *of_networks, carried = findings
+    for sentence, keys in zip(of_networks, asked, strict=True):
         rows = [committed[key] for key in keys]
         found = re.findall(r"\d\.\d+ \[\d\.\d+, \d\.\d+\]", sentence)
         assert found == [tables.interval(row.value, row.ci_low, row.ci_high) for row in rows]
+    rows = pd.read_csv(config.ROOT / "figures/faces/beyond.csv")
+    rows = rows[(rows["model"] == "all views") & (rows["protocol"] == "controlled")]
+    for start, number in (("all", 5), ("all but", 5), ("generators but", 5), ("self-blended", 5)):
+        is_exact = rows["train_set"] == start
+        values = rows["value"][is_exact if is_exact.any() else rows["train_set"].str.match(start)]
+        assert len(values) == number
+        said = f"{values.min():.2f} to {values.max():.2f} (mean {values.mean():.2f})"
+        assert said in carried
+        carried = carried.split(said)[1]  # in this order
 
 
 def test_the_committed_conclusions_say_what_the_committed_rows_say(committed):
