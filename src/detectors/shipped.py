@@ -1,12 +1,11 @@
 """The detector of real pictures that comes with the project: `python -m src.detectors.shipped`.
 
 Only its head lies in the repository: the specialists of `beyond`, fitted to pictures at their own
-resolution. What they look at is computed with the weights of a package. The command fits it anew on
-the study that `STUDY` names, for example `STUDY=faces FACES=folder`.
+resolution. The one of self-blended photographs is not among them: it calls many photographs of new
+sources fake. The command fits the head anew, for example with `STUDY=faces FACES=folder`.
 """
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.metrics import roc_auc_score
 
-from ..config import LABELS, ROOT, STUDIES, Study, get_study
+from .. import setup
+from ..config import LABELS, ROOT, STUDIES, Study
 from ..data import catalog
 from ..evaluation import audit, comparisons, intervals, metrics
 from ..files import TEMPLATES, write_atomically, write_text
@@ -61,14 +61,15 @@ def fit(study: Study) -> Path:
     both = pd.concat([table, other.assign(row=other["row"] + len(features))], ignore_index=True)
     views = beyond.in_views(np.concatenate([features, delivered]))
     logits, heads = beyond.out_of_fold(both, views)
+    del heads[beyond.MADE]
     kernels, biases = (np.array(part, np.float32) for part in zip(*heads.values()))
     parts = logits[: len(table)], logits[len(table) :].reset_index(drop=True)
-    once = beyond.scored(table, beyond.combine(parts[0])).drop_duplicates("row")
+    once = beyond.scored(table, beyond.combine(parts[0], [beyond.MADE])).drop_duplicates("row")
     how = metrics.fit_calibration(once["label"], once["score"])
     probability = metrics.calibrated(once["score"], **how)
     rows = [beyond.compare(study, table, part, "report") for part in parts]
     rows = pd.concat(rows, keys=["as it is", "delivered"], names=["files", None]).reset_index(0)
-    rows = rows[rows["model"] == beyond.ALL_VIEWS]
+    rows = rows[(rows["model"] == beyond.ALL_VIEWS) & rows["train_set"].str.match("generators")]
     new = left_out(both, views, logits, len(table))
     card = {
         "model": "Specialists",
@@ -80,16 +81,16 @@ def fit(study: Study) -> Path:
         "about": _about(once, rows, new),
         "scored": f"{len(once)} pictures",
     }
-    model = _model(kernels, biases)
     arrays = {"kernels": kernels, "biases": biases}
-    known = _reference(study, records, once, features, model)._asdict()
+    known = _reference(study, records, once, features, _model(kernels, biases))._asdict()
     for name in known.keys() - {"scored"}:
         dtype = np.float16 if name == "spectra" else np.float32
         # safetensors 0.8 writes arrays of another memory order as if they were in C's.
         arrays[name] = np.ascontiguousarray(known[name], dtype)
     write_atomically(FILE, lambda path: save_file(arrays, path, {"card": json.dumps(card)}))
     write_atomically(FILE.with_name("left_out.csv"), partial(new.to_csv, index=False))
-    text = _card(once, rows, new, card | {"headers": _headers(study, table)})
+    headers = _headers(study, table[table["test_set"] != beyond.MADE])
+    text = _card(once, rows, new, card | {"headers": headers})
     return write_text(FILE.with_name("README.md"), text)
 
 
@@ -123,7 +124,7 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
             others = beyond.out_of_fold(both, views, near)[0]
             asked.append((source, others, is_real & (both["dataset"] == source), is_known))
     for name, each, is_left, is_known in asked:
-        score = beyond.scored(table, beyond.combine(each[:number], [name]))
+        score = beyond.scored(table, beyond.combine(each[:number], [name, beyond.MADE]))
         left, known = (score.loc[part].drop_duplicates("row") for part in (is_left, is_known))
         how = metrics.fit_calibration(known["label"], known["score"])
         old, new = (metrics.calibrated(part["score"], **how) for part in (known, left))
@@ -146,14 +147,13 @@ def left_out(both: pd.DataFrame, views: dict, logits: pd.DataFrame, number: int)
 
 def _about(once: pd.DataFrame, rows: pd.DataFrame, new: pd.DataFrame) -> str:
     """What it was fitted to, and what it says of families and sources that it has not seen."""
-    held = rows[rows["train_set"].str.startswith("all but") & (rows["files"] == "as it is")]
+    held = rows[rows["train_set"].str.match(".* but ") & (rows["files"] == "as it is")]
     real, fake = (once[once["label"] == label] for label in (0, 1))
     return (
         f"It was fitted to {len(real):,} photographs of {' and '.join(real['dataset'].unique())} "
-        f"and to fakes of {', '.join(fake['generator'].unique())}, and to {beyond.MADE} "
-        f"photographs. Of generators that it has not seen it finds less: with one family held out, "
-        f"its AUC on that family was {held['value'].min():.2f} to {held['value'].max():.2f} "
-        "(chance is 0.50). "
+        f"and to fakes of {', '.join(fake['generator'].unique())}. Of generators that it has not "
+        f"seen it finds little: with one family held out, its AUC on that family was "
+        f"{held['value'].min():.2f} to {held['value'].max():.2f} (chance is 0.50). "
         "Photographs of a source that it has not seen may be called fake (of a source that was "
         f"left out: {_wrong(new, 'real')})."
     )
@@ -205,4 +205,4 @@ def _wrong(shares: pd.DataFrame, label: str) -> str:
 
 
 if __name__ == "__main__":
-    print(fit(get_study(os.environ.get("STUDY", "faces"))))
+    print(fit(setup("faces")))
