@@ -53,7 +53,9 @@ def test_distances_are_mahalanobis_and_few_validation_pictures_are_far(made, pic
     expected = [mahalanobis(row, np.zeros_like(row), inverse) ** 2 for row in standard]
     np.testing.assert_allclose(distances[:5], expected, rtol=1e-3)
     valid = distances[pictures.rows("valid")]
-    assert (valid > found.limit).mean() <= reference.ERROR_RATE and found.limit in valid
+    # Batches of another size give other last digits.
+    assert (valid > found.limit * 1.0001).mean() <= reference.ERROR_RATE
+    assert np.isclose(valid, found.limit, rtol=1e-4).any()
 
 
 def test_it_is_made_once_and_again_where_it_does_not_fit(made):
