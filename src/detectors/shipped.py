@@ -1,8 +1,8 @@
 """The detector of real pictures that comes with the project: `python -m src.detectors.shipped`.
 
 Only its head lies in the repository: the specialists of `beyond`, fitted to pictures at their own
-resolution. The one of self-blended photographs is not among them: it calls many photographs of new
-sources fake. The command fits the head anew, for example with `STUDY=faces FACES=folder`.
+resolution. The one of self-blended photographs is not among them: with it, more photographs of new
+sources were called fake. The command fits the head anew, for example with `STUDY=faces FACES=folder`.
 """
 
 import json
@@ -61,7 +61,7 @@ def fit(study: Study) -> Path:
     both = pd.concat([table, other.assign(row=other["row"] + len(features))], ignore_index=True)
     views = beyond.in_views(np.concatenate([features, delivered]))
     logits, heads = beyond.out_of_fold(both, views)
-    del heads[beyond.MADE]
+    heads.pop(beyond.MADE, None)
     kernels, biases = (np.array(part, np.float32) for part in zip(*heads.values()))
     parts = logits[: len(table)], logits[len(table) :].reset_index(drop=True)
     once = beyond.scored(table, beyond.combine(parts[0], [beyond.MADE])).drop_duplicates("row")
