@@ -2,7 +2,7 @@
 
 Only its head lies in the repository: the specialists of `beyond`, fitted to pictures at their own
 resolution. The one of self-blended photographs is not among them: with it, more photographs of new
-sources were called fake. The command fits the head anew, for example with `STUDY=faces FACES=folder`.
+sources were called fake. The command fits it anew, for example with `STUDY=faces FACES=folder`.
 """
 
 import json
